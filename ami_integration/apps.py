@@ -1,0 +1,9 @@
+"""The one Django app. Its rooms are folders, not apps, so that they share migrations, static files and one label."""
+
+from django.apps import AppConfig
+
+
+class AmiIntegrationConfig(AppConfig):
+    name = "ami_integration"
+    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "PBXs"

@@ -1,0 +1,121 @@
+"""One Asterisk with an AMI account, and what is known of its health.
+
+Health is a row of its own: the listener writes it every few seconds, an administrator writes the server, and neither
+may overwrite the other.
+"""
+
+import ssl
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from ami_integration.servers.encryption import EncryptedTextField
+
+no_line_break = RegexValidator(
+    r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
+)
+host_alone = RegexValidator(
+    r"^[^\s/@?#]+$",
+    "Give the name or address alone, as in pbx.example.com or 192.0.2.10, without a scheme or path.",
+)
+
+
+def validate_ca(pem: str) -> None:
+    """Refuse a text that holds no certificate, before a connection fails on it."""
+    try:
+        ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValidationError(
+            "This is not a certificate. Paste the PEM text, from -----BEGIN CERTIFICATE----- "
+            "to -----END CERTIFICATE-----."
+        ) from error
+
+
+class ServerQuerySet(models.QuerySet["Server"]):
+    def enabled(self) -> "ServerQuerySet":
+        return self.filter(enabled=True)
+
+
+class Server(models.Model):
+    """A PBX that amiweb looks after."""
+
+    class Transport(models.TextChoices):
+        TCP = "tcp", "TCP (clear text)"
+        TLS = "tls", "TLS"
+
+    name = models.CharField(max_length=100, unique=True, help_text="How you call this PBX.")
+    host = models.CharField(
+        max_length=253, validators=[host_alone], help_text="Name or address of the Asterisk, without a port."
+    )
+    port = models.PositiveIntegerField(
+        default=5038,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text="As in manager.conf: port (5038), or tlsbindaddr for TLS (5039).",
+    )
+    transport = models.CharField(max_length=3, choices=Transport.choices, default=Transport.TCP)
+    tls_ca = models.TextField(
+        "CA certificate",
+        blank=True,
+        validators=[validate_ca],
+        help_text="PEM text of the authority that signed the PBX's certificate, or of the self-signed certificate "
+        "itself. Empty: the authorities that this machine trusts.",
+    )
+    username = models.CharField(
+        max_length=255,
+        validators=[no_line_break],
+        help_text="The [section] of manager.conf with the AMI account.",
+    )
+    secret = EncryptedTextField(help_text="The secret= line of that section.")
+    enabled = models.BooleanField(
+        default=True, help_text="A disabled server is neither listened to nor acted on."
+    )
+    simulated = models.BooleanField(
+        default=False, editable=False, help_text="A simulator that amiweb brought along, not a real PBX."
+    )
+    notes = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ServerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def ami_transport(self) -> "TCP | TLS":
+        """How the AMI client reaches this server."""
+        from ami_integration.ami import TCP, TLS
+
+        if self.transport == self.Transport.TLS:
+            return TLS(self.host, self.port, ca_pem=self.tls_ca or None)
+        return TCP(self.host, self.port)
+
+
+class ServerHealth(models.Model):
+    """What the last one who talked to the server saw of it."""
+
+    class State(models.TextChoices):
+        UNKNOWN = "unknown", "Unknown"
+        CONNECTING = "connecting", "Connecting"
+        ONLINE = "online", "Online"
+        OFFLINE = "offline", "Offline"
+        LOGIN_FAILED = "login_failed", "Login failed"
+        DISABLED = "disabled", "Disabled"
+        SECRET_UNREADABLE = "secret_unreadable", "Secret unreadable"
+
+    server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="health", primary_key=True)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.UNKNOWN)
+    asterisk_version = models.CharField(max_length=100, blank=True)
+    ami_version = models.CharField(max_length=20, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True, help_text="When the state last changed.")
+
+    class Meta:
+        verbose_name_plural = "server health"
+
+    def __str__(self) -> str:
+        return f"{self.server_id}: {self.get_state_display()}"

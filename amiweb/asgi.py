@@ -1,0 +1,23 @@
+"""What uvicorn serves: Django over HTTP, Channels over WebSocket.
+
+A WebSocket carries the browser's cookies whatever page opened it, so its Origin is checked before anything else.
+"""
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amiweb.settings")
+http_application = get_asgi_application()  # loads the apps, so it comes before the import of the consumers
+
+from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
+
+application = ProtocolTypeRouter(
+    {
+        "http": http_application,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

@@ -1,0 +1,544 @@
+"""What the environment says, read once, checked as a whole.
+
+`settings.py` calls `load(os.environ)` and is the only reader of the environment in the Django project. This module
+takes a mapping, so every rule here is a plain function of its input and the tests need no process.
+
+Two environments:
+- **trial** (nothing configured): SQLite, a Valkey that amiweb starts on a private socket, keys generated once under
+  the var folder with mode 0600, and loopback only, because none of that is fit to be seen by others.
+- **production**: nothing is generated and nothing is guessed. Everything that is missing or weak is named in one
+  message, so that an operator mends the file once and not line by line.
+
+Each `Variable` below is documented in docs/settings.md, which a test compares with `documentation()`.
+"""
+
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+import dj_database_url
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
+SECRET_KEY_MIN = 50  # characters; what `manage.py check --deploy` asks for
+ADMIN_PASSWORD_MIN = 12  # characters
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the environment. `secret` ones may be given as NAME_FILE, the path of a file, as well."""
+
+    name: str
+    trial: str
+    production: str
+    meaning: str
+    secret: bool = False
+
+
+VARIABLES = (
+    Variable("AMIWEB_ENV", "`trial`", "`production`", "`trial` or `production`."),
+    Variable(
+        "AMIWEB_VAR_DIR",
+        "`var` beside `manage.py`",
+        "the same",
+        "Folder for everything that amiweb writes: generated keys, the SQLite file, the embedded Valkey's data.",
+    ),
+    Variable(
+        "AMIWEB_SECRET_KEY",
+        "generated in `var/secret_key`",
+        "required; at least 50 characters, 5 of them different, no `django-insecure-`",
+        "Signs sessions and forms. `python -c 'import secrets; print(secrets.token_urlsafe(64))'` makes one.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_ENCRYPTION_KEYS",
+        "generated in `var/encryption_keys`",
+        "required; every key a Fernet key, every id different",
+        "Keys that encrypt AMI secrets: `id:key,id:key`. The first encrypts, all decrypt. Keep a copy apart from the "
+        "database's backup: without them the stored secrets are lost. `python -c 'from cryptography.fernet import "
+        'Fernet; print("k1:" + Fernet.generate_key().decode())\'` makes one.',
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_DATABASE_URL",
+        "SQLite in `var/amiweb.sqlite3`",
+        "required; PostgreSQL",
+        "`postgres://user:password@host:5432/name`.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_REDIS_URL",
+        "the embedded Valkey's private socket",
+        "required",
+        "Valkey or Redis for the task queue, the event stream and the channel layer: `redis://…`, `rediss://…` or "
+        "`unix:///path`.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_ALLOWED_HOSTS",
+        "`localhost,127.0.0.1,[::1]`",
+        "required; no `*`",
+        "Names under which browsers reach amiweb, separated by commas.",
+    ),
+    Variable(
+        "AMIWEB_TRUSTED_ORIGINS",
+        "none",
+        "optional; `https://` only, no `*`",
+        "Further origins that may post forms, such as `https://pbx.example.com:8443`, separated by commas.",
+    ),
+    Variable(
+        "AMIWEB_BIND",
+        "`127.0.0.1`; loopback only",
+        "`127.0.0.1`",
+        "Address that the web process listens on. In production a reverse proxy with TLS stands before it, sets "
+        "`X-Forwarded-Proto` itself, and nobody else can reach this address.",
+    ),
+    Variable("AMIWEB_PORT", "`8765`", "`8765`", "Port that the web process listens on."),
+    Variable(
+        "AMIWEB_SIMULATOR_PORTS",
+        "`15038,15039`",
+        "not used",
+        "Ports of the trial's simulated PBXs, separated by commas. Never 5038, which is a real one's.",
+    ),
+    Variable("AMIWEB_ADMIN_USERNAME", "`admin`", "`admin`", "Name of the first administrator."),
+    Variable(
+        "AMIWEB_ADMIN_PASSWORD",
+        "generated and printed once",
+        "optional; at least 12 characters",
+        "Password of the first administrator. It is used once, when there is none.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_DEBUG",
+        "`0`",
+        "`0`; refused",
+        "`1` shows Django's debug pages. For developers, in the trial only.",
+    ),
+    Variable(
+        "AMIWEB_TIME_ZONE",
+        "`UTC`",
+        "`UTC`",
+        "Time zone of the pages, such as `Europe/Berlin`. Stored times are UTC.",
+    ),
+    Variable("AMIWEB_LOG_LEVEL", "`INFO`", "`INFO`", "`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
+    Variable(
+        "AMIWEB_STATIC_ROOT",
+        "not used",
+        "`static` in the var folder",
+        "Folder that `manage.py collectstatic` fills and the web process serves.",
+    ),
+    Variable(
+        "AMIWEB_HSTS_SECONDS",
+        "not used",
+        "`31536000`",
+        "How long browsers shall insist on HTTPS. A smaller number while you try TLS out; never 0.",
+    ),
+)
+
+
+@dataclass
+class Configuration:
+    """The environment, understood. Fields are named after the settings they become."""
+
+    production: bool
+    var_dir: Path
+    secret_key: str
+    encryption_keys: dict[str, str]
+    database: dict[str, Any]
+    redis_url: str
+    celery_broker_url: str
+    embedded_valkey: bool
+    valkey_socket: Path | None
+    allowed_hosts: list[str]
+    trusted_origins: list[str]
+    bind: str
+    port: int
+    simulator_ports: tuple[int, ...]
+    admin_username: str
+    admin_password: str | None
+    debug: bool
+    time_zone: str
+    log_level: str
+    static_root: Path
+    hsts_seconds: int
+
+
+@dataclass
+class _Reader:
+    """The environment and the list of what is wrong with it."""
+
+    environ: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, name: str, what: str) -> None:
+        self.problems.append(f"{name}: {what}")
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.environ.get(name, "").strip() or default
+
+    def secret(self, name: str) -> str:
+        """The value of NAME, or the content of the file that NAME_FILE names; "" if neither is set."""
+        value, path = self.text(name), self.text(f"{name}_FILE")
+        if value and path:
+            self.problem(name, f"set it or {name}_FILE, not both")
+        if not path:
+            return value
+        try:
+            content = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self.problem(f"{name}_FILE", f"can't read {path}: {_reason(error)}")
+            return value
+        if not content:
+            self.problem(f"{name}_FILE", f"{path} is empty")
+        return content
+
+    def items(self, name: str, default: str = "") -> list[str]:
+        return [item.strip() for item in self.text(name, default).split(",") if item.strip()]
+
+    def integer(self, name: str, value: str, low: int, high: int) -> int:
+        if value.isascii() and value.isdigit() and low <= int(value) <= high:
+            return int(value)
+        self.problem(name, f"{value!r} is not a whole number from {low} to {high}")
+        return low
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value in choices:
+            return value
+        self.problem(name, f"{value!r} is none of {', '.join(choices)}")
+        return default
+
+
+def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
+    """Read and check every variable.
+
+    Raises `ImproperlyConfigured` with one line per problem. In the trial, creates the var folder and the keys that
+    are missing there.
+    """
+    env = _Reader(environ)
+    production = env.choice("AMIWEB_ENV", "trial", ("trial", "production")) == "production"
+    var_dir = Path(env.text("AMIWEB_VAR_DIR", str(base_dir / "var"))).expanduser().absolute()
+    if not production:
+        _make_private_folder(env, "AMIWEB_VAR_DIR", var_dir)
+    redis_url, socket = _redis(env, production, var_dir)
+    configuration = Configuration(
+        production=production,
+        var_dir=var_dir,
+        secret_key=_secret_key(env, production, var_dir),
+        encryption_keys=_encryption_keys(env, production, var_dir),
+        database=_database(env, production, var_dir),
+        redis_url=redis_url,
+        celery_broker_url=celery_url(redis_url),
+        embedded_valkey=socket is not None,
+        valkey_socket=socket,
+        allowed_hosts=_allowed_hosts(env, production),
+        trusted_origins=_trusted_origins(env, production),
+        bind=_bind(env, production),
+        port=env.integer("AMIWEB_PORT", env.text("AMIWEB_PORT", "8765"), 1, 65535),
+        simulator_ports=_simulator_ports(env),
+        admin_username=env.text("AMIWEB_ADMIN_USERNAME", "admin"),
+        admin_password=_admin_password(env, production),
+        debug=_debug(env, production),
+        time_zone=_time_zone(env),
+        log_level=env.choice("AMIWEB_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        static_root=Path(env.text("AMIWEB_STATIC_ROOT", str(var_dir / "static"))).absolute(),
+        hsts_seconds=env.integer(
+            "AMIWEB_HSTS_SECONDS", env.text("AMIWEB_HSTS_SECONDS", "31536000"), 1, 10 * 31536000
+        ),
+    )
+    if env.problems:
+        count = "one setting needs" if len(env.problems) == 1 else f"{len(env.problems)} settings need"
+        raise ImproperlyConfigured(
+            "\n".join(
+                [
+                    f"amiweb does not start: {count} attention (docs/settings.md explains each).",
+                    *(f"  - {problem}" for problem in env.problems),
+                ]
+            )
+        )
+    return configuration
+
+
+def _secret_key(env: _Reader, production: bool, var_dir: Path) -> str:
+    name = "AMIWEB_SECRET_KEY"
+    value = env.secret(name)
+    if not value:
+        if production:
+            env.problem(name, "missing")
+            return ""
+        return _generated(env, name, var_dir / "secret_key", lambda: secrets.token_urlsafe(64))
+    if production:
+        if len(value) < SECRET_KEY_MIN:
+            env.problem(name, f"weak: {len(value)} characters, at least {SECRET_KEY_MIN} are needed")
+        elif len(set(value)) < 5:
+            env.problem(name, "weak: fewer than 5 different characters")
+        elif value.startswith("django-insecure-"):
+            env.problem(name, "weak: it is an example key of Django's")
+    return value
+
+
+def _encryption_keys(env: _Reader, production: bool, var_dir: Path) -> dict[str, str]:
+    name = "AMIWEB_ENCRYPTION_KEYS"
+    value = env.secret(name)
+    if not value:
+        if production:
+            env.problem(name, "missing")
+            return {}
+        value = _generated(
+            env, name, var_dir / "encryption_keys", lambda: "trial:" + Fernet.generate_key().decode()
+        )
+    ring: dict[str, str] = {}
+    # The positions, never the parts themselves, are named: a key without its id would end in a log.
+    for number, item in enumerate((part.strip() for part in value.replace("\n", ",").split(",")), start=1):
+        if not item:
+            continue
+        key_id, colon, key = item.partition(":")
+        if (
+            not colon
+            or not key_id.replace("-", "").replace("_", "").replace(".", "").isalnum()
+            or not key_id.isascii()
+        ):
+            env.problem(
+                name, f"entry {number} is not of the form id:key (id: letters, digits, '-', '_', '.')"
+            )
+            continue
+        if key_id in ring:
+            env.problem(name, f"the id {key_id!r} is there twice")
+            continue
+        try:
+            Fernet(key)
+        except ValueError:
+            env.problem(name, f"the key {key_id!r} is not a Fernet key (32 bytes in URL-safe base64)")
+            continue
+        ring[key_id] = key
+    return ring
+
+
+def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
+    name = "AMIWEB_DATABASE_URL"
+    value = env.secret(name)
+    if not value:
+        if production:
+            env.problem(name, "missing")
+            return {}
+        return sqlite(var_dir / "amiweb.sqlite3")
+    try:
+        database = dict(dj_database_url.parse(value))
+    except (ValueError, KeyError):  # its messages quote the URL, which may hold a password
+        env.problem(name, "not a database URL, such as postgres://user:password@host:5432/name")
+        return {}
+    if database.get("ENGINE") == "django.db.backends.sqlite3":
+        if production:
+            env.problem(name, "SQLite serves the trial only; production needs PostgreSQL")
+        return sqlite(database["NAME"])
+    if database.get("ENGINE") != "django.db.backends.postgresql":
+        env.problem(name, "only PostgreSQL (and SQLite in the trial) is supported")
+    return database
+
+
+def sqlite(name: Path | str) -> dict[str, Any]:
+    """Django's settings for an SQLite file that several processes write to.
+
+    WAL lets readers work beside the one writer. IMMEDIATE takes the write lock when a transaction begins: one that
+    began by reading and wants to write later could otherwise only fail. The timeout is how long it waits for that.
+    """
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(name),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,  # seconds
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
+
+
+def _redis(env: _Reader, production: bool, var_dir: Path) -> tuple[str, Path | None]:
+    """The URL for redis-py, and the socket of the embedded Valkey if that is what serves."""
+    name = "AMIWEB_REDIS_URL"
+    value = env.secret(name)
+    if not value:
+        if production:
+            env.problem(name, "missing")
+            return "redis://", None
+        socket = _valkey_socket(env, var_dir)
+        return f"unix://{quote(str(socket))}", socket
+    try:
+        parts = urlsplit(value)
+        right = bool(parts.path if parts.scheme == "unix" else parts.hostname) and (
+            parts.port is None or True
+        )
+    except ValueError:
+        right = False
+    if not right or parts.scheme not in ("redis", "rediss", "unix"):
+        env.problem(
+            name, "not of the form redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/socket"
+        )
+        return "redis://", None
+    return value, None
+
+
+def _valkey_socket(env: _Reader, var_dir: Path) -> Path:
+    """A socket under the var folder or, if that path is too long for a socket, in a private temporary folder."""
+    socket = var_dir / "valkey.sock"
+    if len(os.fsencode(socket)) <= SOCKET_PATH_MAX:
+        return socket
+    digest = hashlib.sha256(os.fsencode(var_dir)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"amiweb-{os.getuid()}-{digest}"
+    _make_private_folder(env, "AMIWEB_VAR_DIR", folder)
+    socket = folder / "valkey.sock"
+    if len(os.fsencode(socket)) > SOCKET_PATH_MAX:
+        env.problem(
+            "AMIWEB_VAR_DIR", f"{var_dir} and {folder} are both too long for a socket; choose a shorter one"
+        )
+    return socket
+
+
+def celery_url(redis_url: str) -> str:
+    """The same place in the words of Celery, which calls a socket redis+socket and a database virtual_host."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"redis+socket://{credentials}{quote(unquote(parts.path))}?virtual_host={database}"
+
+
+def _allowed_hosts(env: _Reader, production: bool) -> list[str]:
+    name = "AMIWEB_ALLOWED_HOSTS"
+    hosts = env.items(name)
+    if production and not hosts:
+        env.problem(name, "missing")
+    if "*" in hosts:
+        env.problem(name, "weak: '*' lets every name in; list the names under which browsers reach amiweb")
+    for host in hosts:
+        if "://" in host or "/" in host:
+            env.problem(name, f"{host!r} is an address; give the name alone")
+    return hosts if production else ["localhost", "127.0.0.1", "[::1]", *hosts]
+
+
+def _trusted_origins(env: _Reader, production: bool) -> list[str]:
+    name = "AMIWEB_TRUSTED_ORIGINS"
+    origins = env.items(name)
+    for origin in origins:
+        if "*" in origin:
+            env.problem(name, f"weak: {origin!r} has a wildcard; list the origins")
+        elif not origin.startswith(("https://", "http://")):
+            env.problem(name, f"{origin!r} has no scheme, as in https://pbx.example.com")
+        elif production and origin.startswith("http://"):
+            env.problem(name, f"weak: {origin!r} is not https")
+    return origins
+
+
+def _bind(env: _Reader, production: bool) -> str:
+    bind = env.text("AMIWEB_BIND", "127.0.0.1")
+    if not production and bind not in LOOPBACK:
+        env.problem(
+            "AMIWEB_BIND",
+            f"the trial listens on loopback only, not on {bind}. Reach it through an SSH tunnel, "
+            "or set AMIWEB_ENV=production",
+        )
+    return bind
+
+
+def _simulator_ports(env: _Reader) -> tuple[int, ...]:
+    name = "AMIWEB_SIMULATOR_PORTS"
+    ports = tuple(env.integer(name, port, 1024, 65535) for port in env.items(name, "15038,15039"))
+    if 5038 in ports:
+        env.problem(name, "5038 is the port of a real PBX")
+    if len(set(ports)) != len(ports):
+        env.problem(name, "a port is there twice")
+    return ports
+
+
+def _admin_password(env: _Reader, production: bool) -> str | None:
+    name = "AMIWEB_ADMIN_PASSWORD"
+    value = env.secret(name)
+    if production and value and len(value) < ADMIN_PASSWORD_MIN:
+        env.problem(name, f"weak: fewer than {ADMIN_PASSWORD_MIN} characters")
+    return value or None
+
+
+def _debug(env: _Reader, production: bool) -> bool:
+    debug = env.choice("AMIWEB_DEBUG", "0", ("0", "1")) == "1"
+    if production and debug:
+        env.problem("AMIWEB_DEBUG", "weak: debug pages show the inside of amiweb to strangers")
+    return debug
+
+
+def _time_zone(env: _Reader) -> str:
+    value = env.text("AMIWEB_TIME_ZONE", "UTC")
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, LookupError):
+        env.problem("AMIWEB_TIME_ZONE", f"{value!r} is not a time zone, such as Europe/Berlin")
+        return "UTC"
+    return value
+
+
+def _make_private_folder(env: _Reader, name: str, folder: Path) -> None:
+    """Create `folder` for this user alone, and refuse one that belongs to somebody else."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        env.problem(name, f"can't create the folder {folder}: {_reason(error)}")
+        return
+    if status.st_uid != os.getuid():
+        env.problem(name, f"{folder} belongs to another user")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        env.problem(name, f"can't write to the folder {folder}")
+    elif stat.S_IMODE(status.st_mode) & 0o022:
+        env.problem(name, f"others may write to the folder {folder}; take that away with chmod go-w")
+
+
+def _generated(env: _Reader, name: str, path: Path, make: Callable[[], str]) -> str:
+    """The content of `path`, created with `make()` by whichever process comes first.
+
+    All processes of the trial start at once. The file is written whole under a name of its own and then linked to
+    its final name, which succeeds for exactly one of them; all read what that one wrote.
+    """
+    try:
+        if not path.exists():
+            draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(make() + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(draft, path)
+                except FileExistsError:
+                    pass  # another process was first; its key is everybody's
+            finally:
+                draft.unlink()
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            env.problem(name, f"others may read {path}; take that away with chmod 600")
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        env.problem(name, f"can't create or read {path}: {_reason(error)}")
+        return ""
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def documentation() -> str:
+    """The table of docs/settings.md."""
+    rows = ["| Variable | Trial | Production | Meaning |", "|---|---|---|---|"]
+    for variable in VARIABLES:
+        name = f"`{variable.name}`" + (f" or `{variable.name}_FILE`" if variable.secret else "")
+        rows.append(f"| {name} | {variable.trial} | {variable.production} | {variable.meaning} |")
+    return "\n".join(rows)

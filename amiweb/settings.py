@@ -1,0 +1,175 @@
+"""Django's settings. The only place in the Django project that reads the environment.
+
+What the environment may say, and what is refused, is in `configuration.py`; here it becomes settings.
+"""
+
+import os
+from pathlib import Path
+
+from csp.constants import NONE, SELF
+
+from amiweb.configuration import load
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_config = load(os.environ, BASE_DIR)
+
+# amiweb's own settings
+AMIWEB_PRODUCTION = _config.production
+AMIWEB_VAR_DIR = _config.var_dir
+AMIWEB_REDIS_URL = _config.redis_url
+AMIWEB_EMBEDDED_VALKEY = _config.embedded_valkey
+AMIWEB_VALKEY_SOCKET = _config.valkey_socket
+AMIWEB_ENCRYPTION_KEYS = _config.encryption_keys
+AMIWEB_BIND = _config.bind
+AMIWEB_PORT = _config.port
+AMIWEB_SIMULATOR_PORTS = _config.simulator_ports
+AMIWEB_ADMIN_USERNAME = _config.admin_username
+AMIWEB_ADMIN_PASSWORD = _config.admin_password
+AMIWEB_ACTION_TIMEOUT = 30  # seconds for one action's whole reply
+AMIWEB_RUN_EXPIRY = 300  # seconds that a run may wait for a worker
+AMIWEB_HEARTBEAT_INTERVAL = 5  # seconds between signs of life of a run in progress
+AMIWEB_HEARTBEAT_LOST = 20  # seconds without one until its worker counts as dead
+AMIWEB_STREAM_MAXLEN = 100_000  # batches kept on the event stream
+AMIWEB_EVENT_RETENTION_DAYS = 7
+
+# Django
+DEBUG = _config.debug
+SECRET_KEY = _config.secret_key
+ALLOWED_HOSTS = _config.allowed_hosts
+CSRF_TRUSTED_ORIGINS = _config.trusted_origins
+ROOT_URLCONF = "amiweb.urls"
+ASGI_APPLICATION = "amiweb.asgi.application"
+INSTALLED_APPS = [
+    "ami_integration",  # before the admin, whose base_site.html it replaces
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "amiweb.static.StaticFilesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {"default": _config.database}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = _config.time_zone
+USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture
+USE_TZ = True
+
+# Static files: in production those that collectstatic gathered, under names that carry their content's hash. The
+# trial serves them from where they lie, so that nothing has to be collected first.
+STATIC_URL = "/static/"
+STATIC_ROOT = _config.static_root
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "amiweb.static.HashedStaticFilesStorage"
+        if _config.production
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not _config.production
+WHITENOISE_AUTOREFRESH = _config.debug
+WHITENOISE_MAX_AGE = 60 if _config.production else 0
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+# Browser security
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the admin's style sheets draw some icons as data:
+        "font-src": [SELF],
+        "connect-src": [SELF],  # the page's own host, wss: included
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+if _config.production:
+    # The proxy ends TLS and says so in this header (docs/settings.md, AMIWEB_BIND).
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = _config.hsts_seconds
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-amiweb-session"
+    CSRF_COOKIE_NAME = "__Host-amiweb-csrf"
+    # HSTS is for amiweb's own name. Its subdomains and the preload list are not amiweb's to decide on.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+else:
+    # Cookies know no ports: two trials on one machine would log each other out.
+    SESSION_COOKIE_NAME = f"amiweb-session-{_config.port}"
+    CSRF_COOKIE_NAME = f"amiweb-csrf-{_config.port}"
+
+# Channels and Celery, over the same Valkey
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": _config.redis_url}], "prefix": "amiweb"},
+    }
+}
+CELERY_BROKER_URL = _config.celery_broker_url
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_DEFAULT_QUEUE = "amiweb"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE_FILENAME = str(_config.var_dir / "beat-schedule")
+CELERY_TIMEZONE = "UTC"
+
+# Logging: one line per record on stderr, for whatever collects it there.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "amiweb.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": _config.log_level},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}
