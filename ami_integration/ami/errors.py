@@ -1,0 +1,118 @@
+"""What can go wrong between us and a PBX, named by the phase in which it did.
+
+Every error answers the one question that decides what to do next: ``sent``, could the PBX have seen the
+action? ``False`` means that no byte of it left this machine, so it may be tried again; ``True`` means that it
+may have been carried out, so repeating it could dial twice. The messages are sentences for an administrator.
+"""
+
+from __future__ import annotations
+
+
+class AMIError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        sent: whether the PBX could have seen the action that this error ended.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions with keyword-only arguments don't survive pickling on their own, and Celery pickles them.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(cls: type[AMIError], args: tuple[object, ...], state: dict[str, object]) -> AMIError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidAction(AMIError, ValueError):
+    """The action can't be put on the wire: a mistake on our side, found before anything was sent."""
+
+
+class MessageTooLarge(AMIError):
+    """The PBX sent a message longer than the limit; the session can't go on."""
+
+
+class ConnectError(AMIError):
+    """No session could be opened.
+
+    Attributes:
+        phase: where it ended: ``resolve``, ``connect``, ``tls`` or ``banner``.
+    """
+
+    phase = "connect"
+
+
+class NameNotResolved(ConnectError):
+    """The host name has no address."""
+
+    phase = "resolve"
+
+
+class ConnectTimeout(ConnectError):
+    """No answer came within the phase's time limit."""
+
+    def __init__(self, message: str, *, phase: str = "connect") -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class ConnectRefused(ConnectError):
+    """The host answered that nothing listens there, or that it can't be reached."""
+
+
+class TLSFailed(ConnectError):
+    """The TLS handshake failed.
+
+    Attributes:
+        reason: ``unknown_ca``, ``name``, ``expired``, ``clear_text`` or ``other``.
+    """
+
+    phase = "tls"
+
+    def __init__(self, message: str, *, reason: str = "other") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NoBanner(ConnectError):
+    """The port was closed or stayed silent before an AMI banner came."""
+
+    phase = "banner"
+
+
+class NotAMI(ConnectError):
+    """The port speaks something else than AMI."""
+
+    phase = "banner"
+
+
+class LoginError(AMIError):
+    """The session was opened, but the PBX let nobody in."""
+
+
+class LoginFailed(LoginError):
+    """The PBX refused the login, in its own words."""
+
+
+class LoginTimeout(LoginError):
+    """The PBX didn't answer the login in time."""
+
+
+class ActionTimeout(AMIError):
+    """The action was sent, and its answer didn't come (or didn't end) in time."""
+
+
+class ConnectionLost(AMIError):
+    """The connection ended while something was waiting for it."""
+
+
+def seconds(value: float) -> str:
+    """A time limit in words, for error messages: ``5 s``, ``0.25 s``."""
+    return f"{value:g} s"

@@ -1,0 +1,165 @@
+"""Which answer belongs to which action, and when an answer is whole. No I/O: both clients share it.
+
+Answers are matched by ActionID, since proxies interleave what a PBX sends in order. Some answers carry none
+(an action that Asterisk couldn't parse): those belong to the oldest action that waits, for replies come in
+order. A list is known by ``EventList: start`` or, on Asterisk 12 and older, by the words "will follow"; it
+ends with the event that says ``EventList: Complete`` or whose name ends in ``Complete``.
+"""
+
+from __future__ import annotations
+
+from ami_integration.ami.messages import Action, Event, Message, Reply, Response
+from ami_integration.ami.protocol import Anomalies
+
+#: Answers that nobody waits for any more are told from unknown ones for this many actions.
+_MOST_ABANDONED = 1000
+
+
+class Exchange:
+    """One action on its way.
+
+    Attributes:
+        action_id: what its answers carry.
+        sent: whether bytes of it may have left.
+        reply: the whole answer, once there.
+        error: why there will be none.
+    """
+
+    __slots__ = ("_events", "_listing", "_responses", "action_id", "action_name", "error", "reply", "sent")
+
+    def __init__(self, action: Action) -> None:
+        self.action_id = action.action_id
+        self.action_name = action.name
+        self.sent = False
+        self.reply: Reply | None = None
+        self.error: Exception | None = None
+        self._responses: list[Response] = []
+        self._events: list[Event] = []
+        self._listing = False
+
+    @property
+    def done(self) -> bool:
+        return self.reply is not None or self.error is not None
+
+    @property
+    def listing(self) -> bool:
+        """Whether a list was begun and has not ended."""
+        return self._listing and not self.done
+
+    def response(self, response: Response) -> None:
+        self._responses.append(response)
+        if response.success and _starts_list(response):
+            self._listing = True
+            return
+        # An error after a list's start ends it: CoreShowChannelMap sends no Complete then.
+        self._finish(None)
+
+    def event(self, event: Event) -> None:
+        if _ends_list(event):
+            self._finish(event)
+        else:
+            self._events.append(event)
+
+    def _finish(self, complete: Event | None) -> None:
+        self._listing = False
+        self.reply = Reply(self._responses, self._events, complete)
+
+
+class Exchanges:
+    """All actions of one session that wait for their answers."""
+
+    def __init__(self, anomalies: Anomalies) -> None:
+        self._anomalies = anomalies
+        self._waiting: dict[str, Exchange] = {}
+        # Given up by their caller, but the PBX may still answer: their answers are expected and dropped.
+        self._abandoned: dict[str, Exchange] = {}
+        # ActionIDs whose list has begun and not ended.
+        self._listing: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def begin(self, action: Action) -> Exchange:
+        """Expect an answer to this action.
+
+        Raises:
+            ValueError: an action with this ActionID is waiting already.
+        """
+        if action.action_id in self._waiting:
+            raise ValueError(f"An action with the ActionID {action.action_id} is waiting already.")
+        exchange = Exchange(action)
+        self._waiting[action.action_id] = exchange
+        return exchange
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Nobody waits for this one any more (time limit, cancelled)."""
+        if self._waiting.pop(exchange.action_id, None) is not None and exchange.sent:
+            self._abandoned[exchange.action_id] = exchange
+            if len(self._abandoned) > _MOST_ABANDONED:
+                oldest = next(iter(self._abandoned))
+                del self._abandoned[oldest]
+                self._listing.discard(oldest)
+
+    def dispatch(self, message: Message) -> Exchange | Event | None:
+        """Give a message to whom it belongs.
+
+        Returns:
+            the exchange that took it; the event itself when it belongs to none; or None when it was dropped.
+        """
+        if isinstance(message, Event):
+            # Only while a list runs can an event belong to an action: then alone its ActionID is read.
+            if not self._listing:
+                return message
+            exchange = self._find(message.action_id)
+            if exchange is None or not exchange.listing:
+                return message
+            exchange.event(message)
+            return self._settle(exchange)
+        if isinstance(message, Response):
+            action_id = message.action_id
+            exchange = self._oldest() if action_id is None else self._find(action_id)
+            if exchange is None:
+                self._anomalies.record("unknown_action_id", message.raw)
+                return None
+            exchange.response(message)
+            return self._settle(exchange)
+        return None
+
+    def fail_all(self) -> list[Exchange]:
+        """Forget everything (the connection is gone); returns what was waiting."""
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        self._abandoned.clear()
+        self._listing.clear()
+        return waiting
+
+    def _find(self, action_id: str | None) -> Exchange | None:
+        if action_id is None:
+            return None
+        return self._waiting.get(action_id) or self._abandoned.get(action_id)
+
+    def _oldest(self) -> Exchange | None:
+        return next((e for e in self._waiting.values() if e.sent and not e.listing), None)
+
+    def _settle(self, exchange: Exchange) -> Exchange:
+        if exchange.listing:
+            self._listing.add(exchange.action_id)
+        if exchange.done:
+            self._listing.discard(exchange.action_id)
+            self._waiting.pop(exchange.action_id, None)
+            self._abandoned.pop(exchange.action_id, None)
+        return exchange
+
+
+def _starts_list(response: Response) -> bool:
+    eventlist = response.get("EventList")
+    if eventlist is not None:
+        return eventlist.strip().lower() == "start"
+    return response.message.rstrip().lower().endswith("will follow")
+
+
+def _ends_list(event: Event) -> bool:
+    eventlist = event.get("EventList")
+    if eventlist is not None:
+        return eventlist.strip().lower() in ("complete", "cancelled")
+    return event.name.endswith("Complete")
