@@ -1,0 +1,34 @@
+"""The command line of each process: `make run` starts them all, the tests start them one by one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.1") -> dict[str, list[str]]:
+    """Command lines by process name, to be run in the folder of `manage.py`.
+
+    Args:
+        port: where the web process listens.
+        simulator_ports: one for each simulated PBX.
+        bind: address that the web process listens on.
+    """
+    python = sys.executable
+    manage = [python, "manage.py"]
+    celery = [python, "-m", "celery", "--app", "amiweb", "--quiet"]
+    return {
+        "web": [
+            *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
+            *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "off"),
+        ],
+        "worker": [*celery, "worker", "--pool", "threads", "--concurrency", "16", "--loglevel", "INFO"],
+        "beat": [*celery, "beat", "--loglevel", "INFO", "--pidfile="],
+        "listener": [*manage, "listen"],
+        "recorder": [*manage, "record"],
+        "simulator": [
+            *manage,
+            "simulate",
+            *(word for one in simulator_ports for word in ("--port", str(one))),
+        ],
+    }

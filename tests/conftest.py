@@ -1,0 +1,57 @@
+"""Fixtures of the whole suite, and its closing words: what it ran against and what it could not run."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import postgres, requirements
+
+if TYPE_CHECKING:
+    from tests.postgres import Cluster
+
+pytest_plugins = ["tests.processes"]
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A running private PostgreSQL (`.dsn`, `.url(database)`, `.version`)."""
+    if reason := postgres.why_not():
+        requirements.unavailable("postgres", reason)
+    cluster = postgres.cluster()
+    cluster.start()
+    requirements.ran_against("PostgreSQL", cluster.version)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """Before pytest-django makes the test database: start the cluster that the settings point to."""
+    import sqlite3
+
+    from django.conf import settings
+
+    if settings.AMIWEB_TEST_DATABASE == "postgres":
+        request.getfixturevalue("postgres_cluster")
+    else:
+        requirements.ran_against("SQLite", sqlite3.sqlite_version)
+
+
+def pytest_report_header() -> str:
+    required = ", ".join(sorted(requirements.required())) or "nothing"
+    return f"amiweb: database {postgres.database_choice()}, required parts: {required}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("amiweb")
+    for line in requirements.summary():
+        terminalreporter.write_line(line)
+
+
+requirements.ran_against("Python", platform.python_version())

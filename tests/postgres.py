@@ -1,0 +1,135 @@
+"""A private PostgreSQL for one run of the tests, on a unix socket, from the machine's own binaries.
+
+PostgreSQL refuses to run as root, so root becomes the user `postgres` for it; its folder lies in the system's
+temporary folder, since pytest's own is closed to that user. Durability is off: nobody needs the data after a
+crash.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from amiweb.keeper import die_with_parent
+from tests.polling import wait_until
+
+PORT = 5432  # only part of the socket file's name
+
+
+def _bin() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return debian[-1].parent if debian else None
+
+
+def why_not() -> str:
+    """Why no private PostgreSQL can be started here, for a person; empty where it can."""
+    if _bin() is None:
+        return "no initdb on PATH or in /usr/lib/postgresql (Debian: apt install postgresql)"
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            return "PostgreSQL refuses root, and there is no user postgres to become"
+    return ""
+
+
+def database_choice() -> str:
+    """`sqlite` or `postgres`, from AMIWEB_TEST_DATABASE or from what is here."""
+    choice = os.environ.get("AMIWEB_TEST_DATABASE") or ("sqlite" if why_not() else "postgres")
+    if choice not in ("sqlite", "postgres"):
+        sys.exit(f"AMIWEB_TEST_DATABASE is {choice!r}; it may be sqlite or postgres")
+    return choice
+
+
+class Cluster:
+    """One PostgreSQL; `url()` is known from the beginning, `start()` makes it true."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="amiweb-pg-"))
+        atexit.register(self.stop)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.version = ""
+
+    @property
+    def dsn(self) -> str:
+        """libpq's form, of the maintenance database."""
+        return f"host={self.folder} port={PORT} user=postgres dbname=postgres"
+
+    def url(self, database: str) -> str:
+        """The form of AMIWEB_DATABASE_URL."""
+        return f"postgres://postgres@{quote(str(self.folder), safe='')}:{PORT}/{database}"
+
+    def start(self) -> None:
+        """Make the cluster if need be and start it.
+
+        Raises:
+            RuntimeError: with PostgreSQL's own words.
+        """
+        bin_folder = _bin()
+        assert bin_folder is not None, why_not()
+        identity: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        data, log = self.folder / "data", self.folder / "log"
+        if not data.exists():
+            made = subprocess.run(
+                [bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"],
+                cwd=self.folder, capture_output=True, text=True, check=False, **identity,
+            )  # fmt: skip
+            if made.returncode:
+                raise RuntimeError(f"initdb failed: {made.stderr}")
+        options = {
+            "unix_socket_directories": str(self.folder), "port": str(PORT), "listen_addresses": "",
+            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
+        }  # fmt: skip
+        command = [str(bin_folder / "postgres"), "-D", str(data)]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdout=output, stderr=output, preexec_fn=die_with_parent, **identity
+            )
+        wait_until(self._answers, seconds=30, what=lambda: f"PostgreSQL starts; its log: {log.read_text()}")
+
+    def _answers(self) -> bool:
+        import psycopg  # not at the top: SQLite's run needs no driver
+
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL ended: {(self.folder / 'log').read_text()}")
+        try:
+            with psycopg.connect(self.dsn) as connection:
+                self.version = str(connection.execute("SHOW server_version").fetchone()[0]).split()[0]  # type: ignore[index]
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()  # smart shutdown waits for clients; ours are gone or going
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@functools.cache
+def cluster() -> Cluster:
+    """The run's one cluster."""
+    return Cluster()
