@@ -2,6 +2,7 @@
 
 The Celery application is loaded with the package, so that `task.delay()` finds its broker in every process,
 the web process included.
+"""
 
 from amiweb.celery import app as celery_app
 
