@@ -1,1 +1,1 @@
-"""amiweb's Django app, and with `ami_integration.ami` an AMI client that needs neither Django nor anything else."""
+"""amiweb's Django app, and with `ami_integration.ami` an AMI client that needs nothing but Python."""

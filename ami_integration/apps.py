@@ -1,4 +1,4 @@
-"""The one Django app. Its rooms are folders, not apps, so that they share migrations, static files and one label."""
+"""The one Django app. Its rooms are folders, not apps: they share migrations, static files and one label."""
 
 from django.apps import AppConfig
 

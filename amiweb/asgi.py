@@ -1,6 +1,7 @@
 """What uvicorn serves: Django over HTTP, Channels over WebSocket.
 
-A WebSocket carries the browser's cookies whatever page opened it, so its Origin is checked before anything else.
+A WebSocket carries the browser's cookies whatever page opened it, so its Origin is checked before anything
+else.
 """
 
 import os

@@ -1,13 +1,13 @@
 """What the environment says, read once, checked as a whole.
 
-`settings.py` calls `load(os.environ)` and is the only reader of the environment in the Django project. This module
-takes a mapping, so every rule here is a plain function of its input and the tests need no process.
+`settings.py` calls `load(os.environ)` and is the only reader of the environment in the Django project. This
+module takes a mapping, so every rule here is a plain function of its input and the tests need no process.
 
 Two environments:
-- **trial** (nothing configured): SQLite, a Valkey that amiweb starts on a private socket, keys generated once under
-  the var folder with mode 0600, and loopback only, because none of that is fit to be seen by others.
-- **production**: nothing is generated and nothing is guessed. Everything that is missing or weak is named in one
-  message, so that an operator mends the file once and not line by line.
+- **trial** (nothing configured): SQLite, a Valkey that amiweb starts on a private socket, keys generated once
+  under the var folder with mode 0600, and loopback only, because none of that is fit to be seen by others.
+- **production**: nothing is generated and nothing is guessed. Everything that is missing or weak is named in
+  one message, so that an operator mends the file once and not line by line.
 
 Each `Variable` below is documented in docs/settings.md, which a test compares with `documentation()`.
 """
@@ -36,7 +36,7 @@ ADMIN_PASSWORD_MIN = 12  # characters
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of the environment. `secret` ones may be given as NAME_FILE, the path of a file, as well."""
+    """One variable of the environment. A `secret` one may be given as NAME_FILE too, the path of a file."""
 
     name: str
     trial: str
@@ -51,7 +51,7 @@ VARIABLES = (
         "AMIWEB_VAR_DIR",
         "`var` beside `manage.py`",
         "the same",
-        "Folder for everything that amiweb writes: generated keys, the SQLite file, the embedded Valkey's data.",
+        "Folder for all that amiweb writes: generated keys, the SQLite file, the embedded Valkey's data.",
     ),
     Variable(
         "AMIWEB_SECRET_KEY",
@@ -64,9 +64,9 @@ VARIABLES = (
         "AMIWEB_ENCRYPTION_KEYS",
         "generated in `var/encryption_keys`",
         "required; every key a Fernet key, every id different",
-        "Keys that encrypt AMI secrets: `id:key,id:key`. The first encrypts, all decrypt. Keep a copy apart from the "
-        "database's backup: without them the stored secrets are lost. `python -c 'from cryptography.fernet import "
-        'Fernet; print("k1:" + Fernet.generate_key().decode())\'` makes one.',
+        "Keys that encrypt AMI secrets: `id:key,id:key`. The first encrypts, all decrypt. Keep a copy apart "
+        "from the database's backup: without them the stored secrets are lost. `python -c 'from "
+        'cryptography.fernet import Fernet; print("k1:" + Fernet.generate_key().decode())\'` makes one.',
         secret=True,
     ),
     Variable(
@@ -80,8 +80,8 @@ VARIABLES = (
         "AMIWEB_REDIS_URL",
         "the embedded Valkey's private socket",
         "required",
-        "Valkey or Redis for the task queue, the event stream and the channel layer: `redis://…`, `rediss://…` or "
-        "`unix:///path`.",
+        "Valkey or Redis for the task queue, the event stream and the channel layer: `redis://…`, "
+        "`rediss://…` or `unix:///path`.",
         secret=True,
     ),
     Variable(
@@ -100,8 +100,8 @@ VARIABLES = (
         "AMIWEB_BIND",
         "`127.0.0.1`; loopback only",
         "`127.0.0.1`",
-        "Address that the web process listens on. In production a reverse proxy with TLS stands before it, sets "
-        "`X-Forwarded-Proto` itself, and nobody else can reach this address.",
+        "Address that the web process listens on. In production a reverse proxy with TLS stands before it, "
+        "sets `X-Forwarded-Proto` itself, and nobody else can reach this address.",
     ),
     Variable("AMIWEB_PORT", "`8765`", "`8765`", "Port that the web process listens on."),
     Variable(
@@ -222,8 +222,8 @@ class _Reader:
 def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
     """Read and check every variable.
 
-    Raises `ImproperlyConfigured` with one line per problem. In the trial, creates the var folder and the keys that
-    are missing there.
+    Raises `ImproperlyConfigured` with one line per problem. In the trial, creates the var folder and the keys
+    that are missing there.
     """
     env = _Reader(environ)
     production = env.choice("AMIWEB_ENV", "trial", ("trial", "production")) == "production"
@@ -349,8 +349,9 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
 def sqlite(name: Path | str) -> dict[str, Any]:
     """Django's settings for an SQLite file that several processes write to.
 
-    WAL lets readers work beside the one writer. IMMEDIATE takes the write lock when a transaction begins: one that
-    began by reading and wants to write later could otherwise only fail. The timeout is how long it waits for that.
+    WAL lets readers work beside the one writer. IMMEDIATE takes the write lock when a transaction begins: one
+    that began by reading and wants to write later could otherwise only fail. The timeout is how long it waits
+    for that.
     """
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -389,7 +390,7 @@ def _redis(env: _Reader, production: bool, var_dir: Path) -> tuple[str, Path | N
 
 
 def _valkey_socket(env: _Reader, var_dir: Path) -> Path:
-    """A socket under the var folder or, if that path is too long for a socket, in a private temporary folder."""
+    """A socket in the var folder or, if that path is too long for one, in a private temporary folder."""
     socket = var_dir / "valkey.sock"
     if len(os.fsencode(socket)) <= SOCKET_PATH_MAX:
         return socket
@@ -405,7 +406,7 @@ def _valkey_socket(env: _Reader, var_dir: Path) -> Path:
 
 
 def celery_url(redis_url: str) -> str:
-    """The same place in the words of Celery, which calls a socket redis+socket and a database virtual_host."""
+    """The same place in Celery's words: a socket is redis+socket there, a database virtual_host."""
     parts = urlsplit(redis_url)
     if parts.scheme != "unix":
         return redis_url
@@ -505,8 +506,8 @@ def _make_private_folder(env: _Reader, name: str, folder: Path) -> None:
 def _generated(env: _Reader, name: str, path: Path, make: Callable[[], str]) -> str:
     """The content of `path`, created with `make()` by whichever process comes first.
 
-    All processes of the trial start at once. The file is written whole under a name of its own and then linked to
-    its final name, which succeeds for exactly one of them; all read what that one wrote.
+    All processes of the trial start at once. The file is written whole under a name of its own and then
+    linked to its final name, which succeeds for exactly one of them; all read what that one wrote.
     """
     try:
         if not path.exists():

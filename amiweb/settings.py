@@ -90,8 +90,8 @@ TIME_ZONE = _config.time_zone
 USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture
 USE_TZ = True
 
-# Static files: in production those that collectstatic gathered, under names that carry their content's hash. The
-# trial serves them from where they lie, so that nothing has to be collected first.
+# Static files: in production those that collectstatic gathered, under names that carry their content's hash.
+# The trial serves them from where they lie, so that nothing has to be collected first.
 STATIC_URL = "/static/"
 STATIC_ROOT = _config.static_root
 STORAGES = {

@@ -14,7 +14,7 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """Whitenoise answers with a synchronous stream, which Django under ASGI reads whole with a warning per file.
+    """Whitenoise answers with a synchronous stream, which Django under ASGI reads whole, with a warning.
 
     These files are small, so they are read whole here.
     """

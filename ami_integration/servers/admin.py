@@ -1,10 +1,157 @@
-"""Admin pages of the servers."""
+"""Admin pages of the servers: the list with their state, the form, and the connection test.
+
+The test runs in the web process and needs the permission to change a server: it makes amiweb log in with a
+stored secret. It is a POST, since it does something, and its page is the answer itself; nothing of it is
+kept.
+"""
+
+from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
+from ami_integration.servers import services
+from ami_integration.servers.forms import ServerForm
 from ami_integration.servers.models import Server
 
 
 @admin.register(Server)
 class ServerAdmin(admin.ModelAdmin):
-    list_display = ("name", "host", "port", "enabled")
+    form = ServerForm
+    list_display = ("shown_name", "shown_state", "version", "last_seen", "last_error")
+    list_filter = ("enabled", "transport", "health__state")
+    list_select_related = ("health",)
+    search_fields = ("name", "host", "notes")
+    actions = ("test_connection",)
+    change_form_template = "ami_integration/servers/change_form.html"
+    change_list_template = "ami_integration/servers/change_list.html"
+    fieldsets = (
+        (None, {"fields": ("name", "enabled", "notes")}),
+        ("Address", {"fields": ("host", "port", "transport", "tls_ca")}),
+        (
+            "AMI account",
+            {
+                "fields": ("username", "secret"),
+                "description": "A section of manager.conf on the PBX, made for amiweb alone.",
+            },
+        ),
+    )
+
+    @admin.display(description="server", ordering="name")
+    def shown_name(self, server: Server) -> SafeString:
+        simulated = format_html(' <span class="aw-tag">simulated</span>') if server.simulated else ""
+        tls = ", TLS" if server.transport == Server.Transport.TLS else ""
+        return format_html(
+            '{}{}<br><span class="aw-quiet">{}{}</span>', server.name, simulated, server.address, tls
+        )
+
+    @admin.display(description="state", ordering="health__state")
+    def shown_state(self, server: Server) -> SafeString:
+        return format_html(
+            '<span class="aw-state" data-state="{}">{}</span>', server.state.value, server.state.label
+        )
+
+    @admin.display(description="Asterisk", ordering="health__asterisk_version", empty_value="not known yet")
+    def version(self, server: Server) -> str | None:
+        return (server.health.asterisk_version or None) if hasattr(server, "health") else None
+
+    @admin.display(description="last seen", ordering="health__last_seen_at", empty_value="never")
+    def last_seen(self, server: Server) -> SafeString | None:
+        return _ago(server.health.last_seen_at) if hasattr(server, "health") else None
+
+    @admin.display(description="last error", empty_value="none")
+    def last_error(self, server: Server) -> SafeString | None:
+        if not hasattr(server, "health") or not server.health.last_error:
+            return None
+        return format_html(
+            '{} <span class="aw-quiet">{}</span>',
+            server.health.last_error,
+            _ago(server.health.last_error_at) or "",
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """The columns, and the ways on from a server that this user may go."""
+
+        @admin.display(description="go to")
+        def links(server: Server) -> SafeString:
+            return format_html_join(" · ", '<a href="{}">{}</a>', _links(server, request))
+
+        return [*super().get_list_display(request), links]
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "<int:server_id>/test/",
+            self.admin_site.admin_view(self.test_view),
+            name="ami_integration_server_test",
+        )
+        return [own, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        server = self.get_object(request, object_id)
+        context = {"server": server, "server_links": _links(server, request) if server else ()}
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+    def test_view(self, request: HttpRequest, server_id: int) -> HttpResponse:
+        """The button of one server."""
+        server = self.get_object(request, str(server_id))
+        if server is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(server_id))
+        if not self.has_change_permission(request, server):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse("admin:ami_integration_server_change", args=[server.pk]))
+        return self._test_page(request, [server])
+
+    @admin.action(description="Test connection", permissions=["change"])
+    def test_connection(self, request: HttpRequest, servers: QuerySet[Server]) -> HttpResponse:
+        """The bulk action of the list."""
+        return self._test_page(request, list(servers))
+
+    def _test_page(self, request: HttpRequest, servers: list[Server]) -> HttpResponse:
+        tests = services.connections_test(servers=servers)
+        working = sum(test.ok for test in tests)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Connection test",
+            "tests": [(test, _links(test.server, request)) for test in tests],
+            "count": len(tests),
+            "working": working,
+        }
+        return TemplateResponse(request, "ami_integration/servers/connection_test.html", context)
+
+
+def _links(server: Server, request: HttpRequest) -> list[tuple[str, str]]:
+    """Where this user may go from a server: to its live events, and to the form that runs an action on it."""
+    links = []
+    if request.user.has_perm("ami_integration.view_event"):
+        links.append((f"{reverse('live')}?server={server.pk}", "Live events"))
+    if server.enabled and request.user.has_perm("ami_integration.add_actionrun"):
+        links.append(
+            (f"{reverse('admin:ami_integration_actionrun_add')}?server={server.pk}", "Run an action")
+        )
+    return links
+
+
+def _ago(at: datetime | None) -> SafeString | None:
+    """A past time in words, the exact one in its tooltip."""
+    if at is None:
+        return None
+    exact = timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S %Z")
+    words = "just now" if (timezone.now() - at).total_seconds() < 60 else f"{timesince(at, depth=1)} ago"
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, words)

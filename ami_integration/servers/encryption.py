@@ -1,13 +1,14 @@
 """Secrets at rest: one field type, one wrapper, one key ring.
 
-A secret is stored as `<key id>:<Fernet token>`. The ring (`settings.AMIWEB_ENCRYPTION_KEYS`) is an ordered map of
-key id to Fernet key: the first key encrypts, every key may decrypt, and the key id in the row says which key to look
-for when none of them does.
+A secret is stored as `<key id>:<Fernet token>`. The ring (`settings.AMIWEB_ENCRYPTION_KEYS`) is an ordered
+map of key id to Fernet key: the first key encrypts, every key may decrypt, and the key id in the row says
+which key to look for when none of them does.
 
-Why not a packaged field: those hand back the ciphertext when the key is wrong, and the next save encrypts that
-ciphertext and so destroys the secret for good. Here a value that can't be read stays a `Secret` that holds its token:
-it may be carried about and saved again unchanged, and it raises `SecretUnreadable` only when somebody asks for the
-text. The text exists only as the return value of `reveal()`; `repr`, `str`, pages and logs see `<secret>`.
+Why not a packaged field: those hand back the ciphertext when the key is wrong, and the next save encrypts
+that ciphertext and so destroys the secret for good. Here a value that can't be read stays a `Secret` that
+holds its token: it may be carried about and saved again unchanged, and it raises `SecretUnreadable` only when
+somebody asks for the text. The text exists only as the return value of `reveal()`; `repr`, `str`, pages and
+logs see `<secret>`.
 """
 
 import re
@@ -41,7 +42,8 @@ def _ring() -> Mapping[str, str]:
 class Secret:
     """A text that is encrypted at rest and never shown by accident.
 
-    `token` is what the database holds, `"<key id>:<Fernet token>"`. Two secrets are equal if their tokens are.
+    `token` is what the database holds, `"<key id>:<Fernet token>"`. Two secrets are equal if their tokens
+    are.
     """
 
     __slots__ = ("token",)
@@ -70,10 +72,10 @@ class Secret:
             if self.key_id in ring:
                 what = f"the key {self.key_id!r} in AMIWEB_ENCRYPTION_KEYS is not the one that encrypted it"
             else:
-                what = f"it was encrypted with the key {self.key_id!r}, which AMIWEB_ENCRYPTION_KEYS does not hold"
+                what = f"its key {self.key_id!r} is not in AMIWEB_ENCRYPTION_KEYS"
         raise SecretUnreadable(
-            f"The stored secret can't be read: {what}. Put that key back into AMIWEB_ENCRYPTION_KEYS and restart "
-            "amiweb, or enter the secret anew."
+            f"The stored secret can't be read: {what}. Put that key back into AMIWEB_ENCRYPTION_KEYS and "
+            "restart amiweb, or enter the secret anew."
         )
 
     @property
@@ -105,9 +107,9 @@ class _SecretAttribute(DeferredAttribute):
 class EncryptedTextField(models.TextField):
     """A text column whose attribute is a `Secret` (or None). Assigning a `str` encrypts it.
 
-    A loaded secret goes back to the database as the token that came from there, readable or not. It has no form
-    field: a form that takes a secret declares its own, write-only. The only lookup is `isnull`, since equal texts
-    have different tokens.
+    A loaded secret goes back to the database as the token that came from there, readable or not. It has no
+    form field: a form that takes a secret declares its own, write-only. The only lookup is `isnull`, since
+    equal texts have different tokens.
     """
 
     descriptor_class = _SecretAttribute
@@ -116,7 +118,7 @@ class EncryptedTextField(models.TextField):
         return None if value is None else Secret(value)
 
     def to_python(self, value: Any) -> Secret | None:
-        """Accept a `Secret`, None, a plain text, or (from a fixture) a token as `value_to_string` wrote it."""
+        """Accept a `Secret`, None, a plain text, or (from a fixture) a token that `value_to_string` wrote."""
         if value is None or isinstance(value, Secret):
             return value
         text = str(value)

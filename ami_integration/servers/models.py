@@ -1,24 +1,35 @@
 """One Asterisk with an AMI account, and what is known of its health.
 
-Health is a row of its own: the listener writes it every few seconds, an administrator writes the server, and neither
-may overwrite the other.
+Health is a row of its own: the listener writes it every few seconds, an administrator writes the server, and
+neither may overwrite the other.
 """
 
+import ipaddress
+import re
 import ssl
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
+from ami_integration.ami import TCP, TLS
 from ami_integration.servers.encryption import EncryptedTextField
 
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
 )
-host_alone = RegexValidator(
-    r"^[^\s/@?#]+$",
-    "Give the name or address alone, as in pbx.example.com or 192.0.2.10, without a scheme or path.",
-)
+
+
+def validate_host(host: str) -> None:
+    """Refuse what people paste instead of a host: a URL, host:port, a name with blanks."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        if not re.fullmatch(r"[^\s/@?#:.\[\]][^\s/@?#:\[\]]*", host):
+            raise ValidationError(
+                "Give the name or address alone, as in pbx.example.com, 192.0.2.10 or 2001:db8::10, "
+                "without scheme, port or path."
+            ) from None
 
 
 def validate_ca(pem: str) -> None:
@@ -46,7 +57,9 @@ class Server(models.Model):
 
     name = models.CharField(max_length=100, unique=True, help_text="How you call this PBX.")
     host = models.CharField(
-        max_length=253, validators=[host_alone], help_text="Name or address of the Asterisk, without a port."
+        max_length=253,
+        validators=[validate_host],
+        help_text="Name or address of the Asterisk, without a port.",
     )
     port = models.PositiveIntegerField(
         default=5038,
@@ -58,8 +71,8 @@ class Server(models.Model):
         "CA certificate",
         blank=True,
         validators=[validate_ca],
-        help_text="PEM text of the authority that signed the PBX's certificate, or of the self-signed certificate "
-        "itself. Empty: the authorities that this machine trusts.",
+        help_text="PEM text of the authority that signed the PBX's certificate, or of the self-signed "
+        "certificate itself. Empty: the authorities that this machine trusts.",
     )
     username = models.CharField(
         max_length=255,
@@ -85,13 +98,28 @@ class Server(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def ami_transport(self) -> "TCP | TLS":
+    def ami_transport(self) -> TCP | TLS:
         """How the AMI client reaches this server."""
-        from ami_integration.ami import TCP, TLS
-
         if self.transport == self.Transport.TLS:
             return TLS(self.host, self.port, ca_pem=self.tls_ca or None)
         return TCP(self.host, self.port)
+
+    @property
+    def address(self) -> str:
+        """Host and port as people write them."""
+        return str(self.ami_transport())
+
+    @property
+    def state(self) -> "ServerHealth.State":
+        """The state to show: what the settings say comes before what was last seen."""
+        if not self.enabled:
+            return ServerHealth.State.DISABLED
+        if not self.secret.readable:
+            return ServerHealth.State.SECRET_UNREADABLE
+        try:
+            return ServerHealth.State(self.health.state)
+        except ServerHealth.DoesNotExist:
+            return ServerHealth.State.UNKNOWN
 
 
 class ServerHealth(models.Model):
@@ -111,7 +139,8 @@ class ServerHealth(models.Model):
     asterisk_version = models.CharField(max_length=100, blank=True)
     ami_version = models.CharField(max_length=20, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
-    last_error = models.TextField(blank=True)
+    last_error = models.TextField(blank=True, help_text="Kept after the server is back, with its time.")
+    last_error_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField(null=True, blank=True, help_text="When the state last changed.")
 
     class Meta:

@@ -1,0 +1,75 @@
+"""The form of a server. Its secret goes in and never comes out."""
+
+from typing import Any
+
+from django import forms
+
+from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.servers.models import Server, no_line_break
+
+# Whoever may edit a server need not know its secret. If these could change while it stays, amiweb would carry
+# it to whatever machine they name.
+BOUND_TO_SECRET = ("host", "transport", "tls_ca")
+
+
+class SecretField(forms.CharField):
+    """A text to be stored, shown to nobody. Empty means: keep what is stored."""
+
+    widget = forms.PasswordInput(attrs={"autocomplete": "new-password"})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(data)
+
+
+class ServerForm(forms.ModelForm):
+    secret = SecretField(
+        required=False,
+        validators=[no_line_break],
+        help_text="The secret= line of that section. It is stored encrypted and never shown again.",
+    )
+
+    class Meta:
+        model = Server
+        fields = ("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stored: Secret | None = self.instance.secret if self.instance.pk else None
+        if self._stored is not None and "secret" in self.fields:
+            self.fields["secret"].help_text = (
+                "Stored, and never shown. Leave it empty to keep it."
+                if (self._stored.readable)
+                else self.unreadable
+            )
+
+    @property
+    def unreadable(self) -> str:
+        """Why the stored secret can't be read and what to do; "" if it can."""
+        try:
+            if self._stored is not None:
+                self._stored.reveal()
+        except SecretUnreadable as error:
+            return str(error)
+        return ""
+
+    def clean_secret(self) -> Secret | None:
+        """The new secret, or the stored one, as it is."""
+        plain = self.cleaned_data["secret"]
+        if plain:
+            return Secret.from_plain(plain)
+        if self._stored is None:
+            raise forms.ValidationError(
+                "Enter the secret. AMI knows no account without one.", code="required"
+            )
+        return self._stored
+
+    def clean(self) -> dict[str, Any] | None:
+        moved = [name for name in BOUND_TO_SECRET if name in self.changed_data]
+        if self._stored is not None and moved and self.cleaned_data.get("secret") is self._stored:
+            names = " and ".join(str(self.fields[name].label or name) for name in moved)
+            self.add_error(
+                "secret",
+                f"{names} changed. Enter the secret again, so that nobody can have the stored one sent "
+                "elsewhere.",
+            )
+        return super().clean()

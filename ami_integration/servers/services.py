@@ -1,0 +1,119 @@
+"""What may be done with servers: note their health, and test their connection."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from ami_integration.ami import Timeouts
+from ami_integration.servers.doctor import ConnectionTest, Step, examine
+from ami_integration.servers.models import Server, ServerHealth
+
+# An administrator is waiting at a page: an action's 30 s would be too long, and no step of a healthy PBX
+# needs them.
+TEST_TIMEOUTS = Timeouts(connect=5, tls=5, banner=5, login=10, action=10)
+TEST_THREADS = 16  # sessions that the test of many servers holds at once
+TEST_BOUND = 40.0  # seconds after which the test of many servers reports what it has
+
+
+def server_health_set(
+    *,
+    server_id: int,
+    state: ServerHealth.State | str,
+    error: str = "",
+    asterisk_version: str | None = None,
+    ami_version: str | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Note what was seen of a server. A server that was deleted meanwhile is no error.
+
+    Args:
+        state: `online` counts as seen now.
+        error: a sentence for humans. It stays on record, with its time, until the next one.
+        asterisk_version, ami_version: None leaves what is known.
+    """
+    now = now or timezone.now()
+    values: dict[str, object] = {"state": state}
+    if state == ServerHealth.State.ONLINE:
+        values["last_seen_at"] = now
+    if error:
+        values |= {"last_error": error, "last_error_at": now}
+    _health_update(server_id, values, asterisk_version=asterisk_version, ami_version=ami_version, now=now)
+
+
+def _health_update(
+    server_id: int,
+    values: dict[str, object],
+    *,
+    asterisk_version: str | None,
+    ami_version: str | None,
+    now: datetime,
+) -> None:
+    if asterisk_version is not None:
+        values["asterisk_version"] = asterisk_version
+    if ami_version is not None:
+        values["ami_version"] = ami_version
+    with transaction.atomic():
+        # The lock keeps the server from being deleted between the look and the insert, and lets those pass
+        # who only refer to it.
+        if not Server.objects.select_for_update(no_key=True).filter(pk=server_id).values_list("pk"):
+            return
+        health, _ = ServerHealth.objects.get_or_create(server_id=server_id)
+        if "state" in values and health.state != values["state"]:
+            values["changed_at"] = now
+        ServerHealth.objects.filter(pk=server_id).update(**values)
+
+
+def connection_test(*, server: Server, timeouts: Timeouts | None = None) -> list[Step]:
+    """Try to reach `server` and log in, step by step, within the time limits (seconds).
+
+    Never raises for what a server or network does; the steps say it. What the server says of its version is
+    noted in its health; the state is not, which is the listener's to say.
+    """
+    return connections_test(servers=[server], timeouts=timeouts)[0].steps
+
+
+def connections_test(
+    *, servers: Sequence[Server], timeouts: Timeouts | None = None, bound: float = TEST_BOUND
+) -> list[ConnectionTest]:
+    """Test several servers at once; the answers are in the servers' order.
+
+    Args:
+        timeouts: time limits of each server's steps, in seconds.
+        bound: seconds after which those that are not done are reported as such. Their threads end by
+            themselves, within their own time limits.
+    """
+    # The pool's threads touch no database: a connection there would never be closed.
+    pool = ThreadPoolExecutor(min(len(servers), TEST_THREADS) or 1, thread_name_prefix="connection-test")
+    try:
+        futures = [pool.submit(examine, server, timeouts or TEST_TIMEOUTS) for server in servers]
+        wait(futures, timeout=bound)
+        tests = [
+            future.result() if future.done() else _unfinished(server, bound)
+            for server, future in zip(servers, futures, strict=True)
+        ]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    for test in tests:
+        if test.ok:
+            now = timezone.now()
+            _health_update(
+                test.server.pk,
+                {"last_seen_at": now},
+                asterisk_version=test.asterisk_version,
+                ami_version=test.ami_version,
+                now=now,
+            )
+    return tests
+
+
+def _unfinished(server: Server, bound: float) -> ConnectionTest:
+    step = Step(
+        "Connection",
+        ok=False,
+        seen=f"No result within {bound:g} s.",
+        mend="Test this server alone to see at which step it waits.",
+    )
+    return ConnectionTest(server, [step])
