@@ -3,9 +3,9 @@
     python3 amiweb/bootstrap.py base -m amiweb.trial
     python3 amiweb/bootstrap.py dev -m pytest
 
-The first word names a file of requirements/, the rest goes to the environment's Python. Installing happens when
-that file has changed since the last time (a stamp in the environment holds its hash); otherwise a start costs a
-few hundredths of a second.
+The first word names a file of requirements/, the rest goes to the environment's Python. Installing happens
+when that file has changed since the last time (a stamp in the environment holds its hash); otherwise a start
+costs a few hundredths of a second.
 
 It runs on whatever `python3` the machine has, so: standard library only, and syntax that an old Python 3 can
 read well enough to be told that it is too old.
@@ -35,6 +35,12 @@ class Problem(Exception):
 
 def main() -> None:
     """Install what the first argument asks for, then run the rest."""
+    if sys.version_info[:2] < OLDEST:
+        try:
+            newer = find_newer_python()
+        except Problem as problem:
+            sys.exit(f"amiweb: {problem}")
+        os.execv(newer, [newer, *sys.argv])  # noqa: S606 - the same program, read by a newer Python
     which, command = sys.argv[1], sys.argv[2:]
     requirements = ROOT / "requirements" / (which + ".txt")
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
@@ -46,7 +52,7 @@ def main() -> None:
                 if not is_installed(which, digest, python):
                     install(which, digest, requirements, python)
     except Problem as problem:
-        sys.exit("amiweb: %s" % problem)
+        sys.exit(f"amiweb: {problem}")
     except KeyboardInterrupt:
         sys.exit("\namiweb: stopped while installing; the next start goes on")
     if command:
@@ -56,11 +62,11 @@ def main() -> None:
 
 def is_installed(which: str, digest: str, python: Path) -> bool:
     """Whether the environment holds exactly these requirements."""
-    return python.exists() and read_stamp().get(which) == digest
+    return os.path.exists(str(python)) and read_stamp().get(which) == digest
 
 
 def read_stamp() -> dict:
-    """The hashes of what was installed, by name of the requirements; empty if nothing was, or not to the end."""
+    """Hashes of what was installed, by name of the requirements; empty if nothing was, or not wholly."""
     try:
         return dict(json.loads(STAMP.read_text()))
     except (OSError, ValueError):
@@ -75,7 +81,7 @@ def install(which: str, digest: str, requirements: Path, python: Path) -> None:
     """
     try:
         if not works(python):
-            make_environment(find_python())
+            make_environment(sys.executable)
         stamp = read_stamp()
         STAMP.unlink(missing_ok=True)
         pip_install(requirements, python)
@@ -87,15 +93,15 @@ def install(which: str, digest: str, requirements: Path, python: Path) -> None:
     except OSError as error:
         folder = error.filename or VENV
         raise Problem(
-            "can't write %s (%s): give that folder to your user, or name another one with AMIWEB_VENV"
-            % (folder, error.strerror)
+            f"can't write {folder} ({error.strerror}): give that folder to your user, "
+            "or name another one with AMIWEB_VENV"
         ) from None
 
 
 def works(python: Path) -> bool:
     """Whether this is a Python that is new enough and has pip."""
-    check = "import sys, pip; sys.exit(sys.version_info < %r)" % (OLDEST,)
-    return python.exists() and succeeds([str(python), "-c", check])
+    check = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+    return os.path.exists(str(python)) and succeeds([str(python), "-c", check])
 
 
 def succeeds(command: list) -> bool:
@@ -107,21 +113,19 @@ def succeeds(command: list) -> bool:
         return False
 
 
-def find_python() -> str:
-    """The path of a Python that is new enough: this one, or one on PATH.
+def find_newer_python() -> str:
+    """The path of a Python on PATH that is new enough.
 
     Raises:
         Problem: there is none.
     """
-    if sys.version_info[:2] >= OLDEST:
-        return sys.executable
     for minor in range(NEWEST_KNOWN, OLDEST[1] - 1, -1):
-        found = shutil.which("python3.%d" % minor)
+        found = shutil.which(f"python3.{minor}")
         if found and succeeds([found, "-c", "pass"]):
             return found
     raise Problem(
-        "needs Python %d.%d or newer, and %s is %d.%d: install one, or name one by `make run PYTHON=/path/to/python3`"
-        % (*OLDEST, sys.executable, *sys.version_info[:2])
+        f"needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and {sys.executable} is "
+        f"{sys.version_info[0]}.{sys.version_info[1]}: install one, or name one by `make run PYTHON=/its/path`"
     )
 
 
@@ -133,10 +137,10 @@ def make_environment(python: str) -> None:
     """
     if not succeeds([python, "-c", "import venv, ensurepip"]):
         raise Problem(
-            "%s can't make a virtual environment: install its venv module "
-            "(Debian and Ubuntu: apt install python3-venv)" % python
+            f"{python} can't make a virtual environment: install its venv module "
+            "(Debian and Ubuntu: apt install python3-venv)"
         )
-    say("making the environment %s" % VENV)
+    say(f"making the environment {VENV}")
     VENV.mkdir(parents=True, exist_ok=True)  # tells a folder that can't be written from other trouble
     made = subprocess.run(
         [python, "-m", "venv", "--clear", str(VENV)],
@@ -145,7 +149,7 @@ def make_environment(python: str) -> None:
         check=False,
     )
     if made.returncode:
-        raise Problem("%s -m venv failed: %s" % (python, last_line(made.stdout.decode("utf-8", "replace"))))
+        raise Problem(f"{python} -m venv failed: {last_line(made.stdout.decode('utf-8', 'replace'))}")
 
 
 def pip_install(requirements: Path, python: Path) -> None:
@@ -155,7 +159,7 @@ def pip_install(requirements: Path, python: Path) -> None:
         Problem: pip failed; its whole output is in the environment's install.log.
     """
     total = len(re.findall(r"(?m)^[a-z0-9][^ ]*==", requirements.read_text()))
-    say("installing %d packages; the first time this takes a minute or two" % total)
+    say(f"installing {total} packages; the first time this takes a minute or two")
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--require-hashes", "--requirement", str(requirements)]
     log = VENV / "install.log"
@@ -166,23 +170,30 @@ def pip_install(requirements: Path, python: Path) -> None:
     with log.open("w") as file:
         environment = dict(os.environ, PIP_USER="0", PIP_PROGRESS_BAR="off", PYTHONUNBUFFERED="1")
         pip = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, universal_newlines=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            universal_newlines=True,
         )
         try:
             for line in pip.stdout or ():
                 file.write(line)
                 lines = [*lines[-20:], line]
-                about = re.match(r"(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)", line)
+                about = re.match(
+                    r"(?:Collecting|Ignoring|Requirement already satisfied:) ([A-Za-z0-9._-]+)", line
+                )
                 if about:
                     seen += 1
-                    progress = "%d of %d: %s" % (min(seen, total), total, about.group(1))
+                    progress = f"{min(seen, total)} of {total}: {about.group(1)}"
                 elif line.startswith("Installing collected packages"):
-                    progress = "unpacking"
+                    progress, shown = "unpacking", 0
                 else:
                     continue
                 if terminal or time.monotonic() - shown > 5:
                     shown = time.monotonic()
-                    print(("\r\033[K" if terminal else "") + "  " + progress, end="" if terminal else "\n", flush=True)
+                    before, after = ("\r\033[K", "") if terminal else ("", "\n")
+                    print(before + "  " + progress, end=after, flush=True)
             status = pip.wait()
         finally:
             if pip.poll() is None:
@@ -192,9 +203,7 @@ def pip_install(requirements: Path, python: Path) -> None:
                 print("\r\033[K", end="", flush=True)
     if status:
         errors = [line for line in lines if line.startswith("ERROR:")]
-        raise Problem(
-            "installing failed: %s (all of it: %s)" % (last_line("".join(errors or lines)), log)
-        )
+        raise Problem(f"installing failed: {last_line(''.join(errors or lines))} (all of it: {log})")
 
 
 def last_line(text: str) -> str:
