@@ -9,12 +9,21 @@ import os
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amiweb.settings")
 http_application = get_asgi_application()  # loads the apps, so it comes before the import of the consumers
 
 from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
+
+if settings.AMIWEB_PRODUCTION and not staticfiles_storage.hashed_files:  # else every page would be an error
+    raise ImproperlyConfigured(
+        f"amiweb does not start: no static files in {settings.STATIC_ROOT} (AMIWEB_STATIC_ROOT). "
+        "Run “manage.py collectstatic” first."
+    )
 
 application = ProtocolTypeRouter(
     {

@@ -1,7 +1,8 @@
 """What the environment says, read once, checked as a whole.
 
-`settings.py` calls `load(os.environ)` and is the only reader of the environment in the Django project. This
-module takes a mapping, so every rule here is a plain function of its input and the tests need no process.
+`settings.py` hands `load()` the environment and is the only reader of the environment in the Django project.
+This module takes a mapping, so every rule here is a plain function of its input and the tests need no
+process.
 
 Two environments:
 - **trial** (nothing configured): SQLite, a Valkey that amiweb starts on a private socket, keys generated once

@@ -93,7 +93,7 @@ USE_TZ = True
 # Static files: in production those that collectstatic gathered, under names that carry their content's hash.
 # The trial serves them from where they lie, so that nothing has to be collected first.
 STATIC_URL = "/static/"
-STATIC_ROOT = _config.static_root
+STATIC_ROOT = _config.static_root if _config.production else None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
