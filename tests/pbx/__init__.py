@@ -1,0 +1,3 @@
+"""The suite's real Asterisk: provisioned into a chroot, started per test run, and asked what it really
+does.
+"""
