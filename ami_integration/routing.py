@@ -1,5 +1,9 @@
 """Every WebSocket address of every room, collected for Channels."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-websocket_urlpatterns: list[URLPattern] = []
+from ami_integration.actions.consumers import RunConsumer
+
+websocket_urlpatterns: list[URLPattern] = [
+    path("ws/runs/<int:run_id>/", RunConsumer.as_asgi()),
+]

@@ -1,3 +1,6 @@
 """Every Celery task of every room, collected for Celery."""
 
-__all__: list[str] = []
+from ami_integration.actions import tasks as actions_tasks
+from ami_integration.schedules import tasks as schedules_tasks
+
+__all__ = ["actions_tasks", "schedules_tasks"]

@@ -1,0 +1,1 @@
+"""Running actions on PBXs: the action log, the doorbell, the worker's side, and the pages."""

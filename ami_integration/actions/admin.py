@@ -1,0 +1,240 @@
+"""The action log in the admin: the list, the form that runs an action, and the page of one run."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.views.decorators.http import require_POST
+
+from ami_integration.actions import services
+from ami_integration.actions.forms import RunForm
+from ami_integration.actions.models import ActionRun
+from ami_integration.actions.permissions import user_may_run, user_may_view
+from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.ami.messages import new_action_id
+from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import Server
+
+
+@admin.register(ActionRun)
+class ActionRunAdmin(admin.ModelAdmin):
+    """Nobody writes in the log by hand: a run is added by running something, and never changed."""
+
+    change_list_template = "ami_integration/actions/change_list.html"
+    list_display = (
+        "id",
+        "action",
+        "server_name",
+        "state",
+        "from_where",
+        "username",
+        "created_at",
+        "took",
+        "in_short",
+    )
+    list_filter = (
+        "status",
+        "server",
+        "origin",
+        ("action", admin.AllValuesFieldListFilter),
+        "created_at",
+        "user",
+    )
+    search_fields = ("action", "server_name", "username", "origin_detail", "action_id")
+    search_help_text = "Action, server, person, schedule or ActionID"
+    list_per_page = 50
+    show_full_result_count = False
+
+    # -- who may
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return user_may_run(user=request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
+        return user_may_view(user=request.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    # -- the list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ActionRun]:
+        return super().get_queryset(request).defer("payload", "response", "items", "output", "traceback")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Action log", **(extra_context or {})})
+
+    @admin.display(description="status", ordering="status")
+    def state(self, run: ActionRun) -> str:
+        return format_html(
+            '<span class="aw-state" data-state="{}">{}</span>', run.status, run.get_status_display()
+        )
+
+    @admin.display(description="origin", ordering="origin")
+    def from_where(self, run: ActionRun) -> str:
+        origin = run.get_origin_display()
+        return f"{origin}: {run.origin_detail}" if run.origin_detail else origin
+
+    @admin.display(description="took")
+    def took(self, run: ActionRun) -> str:
+        if run.started_at is None or run.finished_at is None:
+            return "–"
+        return f"{(run.finished_at - run.started_at).total_seconds():.2f} s"
+
+    @admin.display(description="in short")
+    def in_short(self, run: ActionRun) -> str:
+        return Truncator(run.reason).chars(90)
+
+    # -- running something
+
+    def get_urls(self) -> list[URLPattern]:
+        def name(view: str) -> str:
+            return f"ami_integration_actionrun_{view}"
+
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:run_id>/cancel/", wrap(require_POST(self.cancel_view)), name=name("cancel")),
+            path("<int:run_id>/retry/", wrap(require_POST(self.retry_view)), name=name("retry")),
+        ]
+        return own + super().get_urls()
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The run form. A link may fill it in: `?server=<id>&action=<name>&headers=<lines>`."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            form = RunForm(request.POST)
+            if form.is_valid():
+                try:
+                    return self._submitted(request, self._submit(request, form))
+                except services.AlreadySubmitted as already:
+                    if _is_same(already.run, request, form):
+                        messages.info(request, "This form had been sent before; this is its run.")
+                        return self._submitted(request, already.run)
+                    # An old form, found again with the browser's Back: its content is new, so it needs a
+                    # new id.
+                    form = RunForm(request.POST.copy() | {"action_id": new_action_id()})
+                    form.add_error(None, f"{already} Look it over and send it again to start another run.")
+                except services.RunRefused as refused:
+                    form.add_error(refused.field or None, str(refused))
+        else:
+            form = RunForm(
+                initial={name: request.GET[name] for name in RunForm.base_fields if name in request.GET}
+            )
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Run an action",
+            "form": form,
+            "any_server": Server.objects.enabled().exists(),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "ami_integration/actions/run_form.html", context)
+
+    def _submit(self, request: HttpRequest, form: RunForm) -> ActionRun:
+        return services.run_submit(
+            user=request.user,
+            server=form.cleaned_data["server"],
+            action=form.cleaned_data["action"],
+            headers=form.cleaned_data["headers"],
+            action_id=form.cleaned_data["action_id"],
+        )
+
+    def _submitted(self, request: HttpRequest, run: ActionRun) -> HttpResponse:
+        """On to the run's page, for those who may see it."""
+        if self.has_view_permission(request):
+            return HttpResponseRedirect(_run_url(run))
+        messages.success(
+            request, f"Run {run.pk} is queued. You may not see results; ask for the permission to view runs."
+        )
+        return HttpResponseRedirect(reverse("admin:index"))
+
+    def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        run = self._run(request, run_id)
+        try:
+            if services.run_cancel(user=request.user, run=run):
+                messages.success(request, "The run is cancelled; nothing was sent.")
+            else:
+                messages.warning(request, "Too late: a worker had begun, or the run was over.")
+        except services.RunRefused as refused:
+            raise PermissionDenied(str(refused)) from None
+        return HttpResponseRedirect(_run_url(run))
+
+    def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        run = self._run(request, run_id)
+        try:
+            retry = services.run_retry(user=request.user, run=run)
+        except (services.RunRefused, SecretUnreadable) as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(_run_url(run))
+        return HttpResponseRedirect(_run_url(retry))
+
+    def _run(self, request: HttpRequest, run_id: int) -> ActionRun:
+        if not self.has_view_permission(request) or not self.has_add_permission(request):
+            raise PermissionDenied
+        run = ActionRun.objects.select_related("server").filter(pk=run_id).first()
+        if run is None:
+            raise Http404(f"There is no run {run_id}.")
+        return run
+
+    # -- one run
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of a run, which keeps itself up to date."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        runs = ActionRun.objects.select_related("server", "retry_of").filter(pk=object_id)
+        run = runs.first() if object_id.isdecimal() else None
+        if run is None:
+            messages.warning(request, f"There is no run {object_id}; it may have been deleted.")
+            return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"{run.action} on {run.server_name}",
+            "run": run,
+            "snapshot": run_snapshot(run),
+            "retries": run.retries.order_by("pk"),
+            "may_run": self.has_add_permission(request),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "ami_integration/actions/run.html", context)
+
+
+def _run_url(run: ActionRun) -> str:
+    return reverse("admin:ami_integration_actionrun_change", args=(run.pk,))
+
+
+def _is_same(run: ActionRun, request: HttpRequest, form: RunForm) -> bool:
+    """Whether this run is what the form asks for."""
+    pairs = services.headers_complete(
+        action=form.cleaned_data["action"], headers=form.cleaned_data["headers"]
+    )
+    try:
+        return (run.user_id, run.server_id, run.action, run.headers_in_clear()) == (
+            request.user.pk,
+            form.cleaned_data["server"].pk,
+            form.cleaned_data["action"],
+            pairs,
+        )
+    except SecretUnreadable:
+        return False

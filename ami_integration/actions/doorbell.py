@@ -1,0 +1,91 @@
+"""Telling others that a row changed: the workers that a run waits, and the open pages that a run has news.
+
+Both go through Valkey, both are hints and not the truth, and so neither ever raises: a worker that isn't
+rung finds the row by the sweep, a page that isn't told reads the row again by itself. The first failure is
+logged, and the recovery; what happens in between is not news.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from asgiref.sync import async_to_sync
+from celery import current_app
+from channels.layers import get_channel_layer
+
+from ami_integration.actions.models import ActionRun
+
+logger = logging.getLogger(__name__)
+
+#: The Celery task that executes a run (`tasks.execute`), by name, because the tasks call the services.
+TASK = "actions.execute"
+
+
+class Line:
+    """Whether something works, saying so in the log only when that changes."""
+
+    def __init__(self, name: str, consequence: str) -> None:
+        self._name = name
+        self._consequence = consequence
+        self._lock = threading.Lock()
+        self.failing = False
+
+    def failed(self, error: Exception) -> None:
+        with self._lock:
+            first, self.failing = not self.failing, True
+        if first:
+            logger.error("%s can't be reached: %s. %s", self._name, error, self._consequence)
+
+    def worked(self) -> None:
+        with self._lock:
+            back, self.failing = self.failing, False
+        if back:
+            logger.warning("%s is reached again.", self._name)
+
+
+task_queue = Line("The task queue", "Runs wait in the database, and are rung again every few seconds.")
+channel_layer = Line("The channel layer", "Open pages read their run again by themselves.")
+
+
+def ring(run_ids: Iterable[int]) -> list[int]:
+    """Tell the workers of these runs, once; the first failure ends it, since the next would fail too.
+
+    A connection of its own, opened now: a pooled one may have died with the broker, and the settings that
+    let a worker wait for its broker (kombu tries again with a pause between) would hold a web request up
+    for seconds.
+
+    Returns:
+        the runs that the task queue took.
+    """
+    rung: list[int] = []
+    options = {
+        **current_app.conf.broker_transport_options,
+        "max_retries": 0,
+        "socket_connect_timeout": 1,
+        "socket_timeout": 2,
+    }
+    try:
+        with current_app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
+            for run_id in run_ids:
+                current_app.send_task(TASK, (run_id,), connection=connection, retry=False, ignore_result=True)
+                rung.append(run_id)
+    except Exception as error:  # whatever it is, the sweep rings again
+        task_queue.failed(error)
+    else:
+        if rung:
+            task_queue.worked()
+    return rung
+
+
+def push(run_id: int) -> None:
+    """Tell the pages that show this run to read it again."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    message = {"type": "run.changed", "id": str(run_id)}
+    try:
+        async_to_sync(layer.group_send)(ActionRun(pk=run_id).group, message)
+    except Exception as error:  # whatever it is, the page reads the row again by itself
+        channel_layer.failed(error)
+    else:
+        channel_layer.worked()

@@ -1,0 +1,303 @@
+"""The rules of running an action, for the admin, the API, schedules, tasks and commands alike.
+
+`run_submit` writes a row and rings; a worker claims the row, checks everything again and talks to the PBX
+(`execution.py`); `runs_sweep` and `runs_reap` look after rows that nobody claimed and rows whose worker
+died. The last two are called from the listener, since what watches the workers must not be one.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from ami_integration.actions import doorbell
+from ami_integration.actions.execution import run_perform
+from ami_integration.actions.heartbeat import heartbeat, worker_name
+from ami_integration.actions.masking import headers_mask, storable, storable_headers
+from ami_integration.actions.models import ActionRun
+from ami_integration.actions.permissions import user_may_run
+from ami_integration.ami import Action, InvalidAction
+from ami_integration.ami.messages import new_action_id
+from ami_integration.servers.models import Server
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a queued run is left alone before the sweep rings for it.
+SWEEP_AFTER = 5
+#: The longest pause between two rings for one run: a busy worker isn't flooded, a lost ring isn't lost for
+#: long.
+SWEEP_AT_MOST = 20
+#: Runs that one sweep rings for.
+SWEEP_BATCH = 1000
+
+
+class RunRefused(Exception):
+    """amiweb doesn't run this.
+
+    Attributes:
+        field: what is at fault: ``server``, ``action``, ``headers``, or empty when it is none of them.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class AlreadySubmitted(RunRefused):
+    """The form was sent before. Attributes: `run`, what it became."""
+
+    def __init__(self, run: ActionRun) -> None:
+        super().__init__(f"This form was sent before: it is run {run.pk}.")
+        self.run = run
+
+
+def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
+    """Whether this can be put on the wire at all.
+
+    Raises:
+        RunRefused: what is wrong, with the field that it is in.
+    """
+    if not action.strip():
+        raise RunRefused("Name an action, for example Ping or CoreShowChannels.", field="action")
+    for name, _ in headers:
+        if name.lower() in ("action", "actionid"):
+            raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")
+    try:
+        Action(action).encode()
+    except InvalidAction as error:
+        raise RunRefused(str(error), field="action") from None
+    try:
+        Action(action, headers).encode()
+    except InvalidAction as error:
+        raise RunRefused(str(error), field="headers") from None
+
+
+def run_submit(
+    *,
+    user: Any,
+    server: Server,
+    action: str,
+    headers: Iterable[tuple[str, str]],
+    origin: str = ActionRun.Origin.ADMIN,
+    origin_detail: str = "",
+    expires_in: float | None = None,
+    timeout: float | None = None,
+    retry_of: ActionRun | None = None,
+    action_id: str | None = None,
+) -> ActionRun:
+    """Put one action for one server into the queue.
+
+    Args:
+        user: with whose rights. None only from the command line, where the operating system has decided.
+        server: the one PBX that is meant.
+        action: the action's name.
+        headers: pairs in order, without Action and ActionID.
+        origin: an `ActionRun.Origin`.
+        origin_detail: what exactly, for people: a schedule's name.
+        expires_in: seconds after which it isn't sent any more; `AMIWEB_RUN_EXPIRY` by default.
+        timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
+        retry_of: the run that this one repeats.
+        action_id: chosen when the form was opened; the same one again is refused. At random by default.
+
+    Raises:
+        AlreadySubmitted: there is a run with this ActionID.
+        RunRefused: no right, a server that is disabled, or something that can't be put on the wire.
+    """
+    if not (user_may_run(user=user) or (user is None and origin == ActionRun.Origin.COMMAND)):
+        raise RunRefused("You may not run actions. Ask an administrator for the permission “Can add run”.")
+    if not Server.objects.enabled().filter(pk=server.pk).exists():
+        raise RunRefused(
+            f"{server.name} is disabled or gone. Enable the server first, or choose another.", field="server"
+        )
+    pairs = headers_complete(action=action, headers=headers)
+    action_check(action=action, headers=pairs)
+    run = ActionRun(
+        server=server,
+        server_name=server.name,
+        action=action,
+        payload=json.dumps(pairs),
+        headers_masked=storable_headers(headers_mask(pairs)),
+        action_id=action_id or new_action_id(),
+        timeout=timeout,
+        origin=origin,
+        origin_detail=origin_detail[:200],
+        user=user,
+        username=user.get_username() if user is not None else "",
+        expires_at=timezone.now()
+        + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
+        retry_of=retry_of,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        before = ActionRun.objects.filter(action_id=run.action_id).first()
+        if before is None:
+            raise
+        raise AlreadySubmitted(before) from None
+    transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
+    return run
+
+
+def headers_complete(*, action: str, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers as they are sent: an Originate that doesn't say otherwise becomes asynchronous.
+
+    A synchronous Originate blocks its whole session until somebody answers, and tells less about the
+    outcome than the OriginateResponse event does.
+    """
+    pairs = [(str(name), str(value)) for name, value in headers]
+    if action.lower() == "originate" and not any(name.lower() == "async" for name, _ in pairs):
+        pairs.append(("Async", "true"))
+    return pairs
+
+
+def run_ring(*, run_id: int) -> bool:
+    """Tell the workers that a run waits. Never raises; returns whether the task queue took it."""
+    return runs_ring(run_ids=[run_id]) == 1
+
+
+def runs_ring(*, run_ids: Sequence[int]) -> int:
+    """Tell the workers that these runs wait, and note in each row whether they could be told."""
+    try:
+        rung = doorbell.ring(run_ids)
+        missed = [run_id for run_id in run_ids if run_id not in set(rung)]
+        waiting = ActionRun.objects.waiting()
+        waiting.filter(pk__in=rung).update(rung_at=timezone.now())
+        waiting.filter(pk__in=missed).update(rung_at=None)
+    except Exception:
+        # After the commit there is nobody to tell; the row stands, and the sweep looks at it again.
+        logger.exception("Ringing for runs failed in the database")
+        return 0
+    return len(rung)
+
+
+def run_execute(*, run_id: int) -> bool:
+    """Execute a queued run in this process, if nobody else does. Returns whether this call did."""
+    run_expire(run_id=run_id)
+    worker = worker_name()
+    if not ActionRun.objects.claim(run_id, worker):
+        logger.info("Run %s is not queued any more; nothing to do.", run_id)
+        return False
+    with heartbeat.beating(run_id):
+        run = ActionRun.objects.select_related("server", "user").get(pk=run_id)
+        doorbell.push(run_id)
+        outcome = run_perform(run=run)
+        if not run.finish(outcome.status, outcome.reason, **outcome.results):
+            logger.warning("Run %s ended %s after it had been given up.", run_id, outcome.status)
+    doorbell.push(run_id)
+    return True
+
+
+def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
+    """End a run that waited past its expiry, unsent."""
+    reason = (
+        "Not sent: no worker took it before it expired. See that the worker runs and the task queue can be "
+        "reached, then run it again."
+    )
+    expired = ActionRun.objects.expire(run_id, reason, now=now)
+    if expired:
+        doorbell.push(run_id)
+    return expired
+
+
+def run_cancel(*, user: Any, run: ActionRun) -> bool:
+    """Take a queued run back.
+
+    Returns:
+        whether it was still queued; what a worker has begun can't be taken back.
+
+    Raises:
+        RunRefused: this person may not.
+    """
+    if not user_may_run(user=user):
+        raise RunRefused("You may not cancel runs: that needs the permission to run actions.")
+    reason = f"Cancelled by {user.get_username()} before it was sent."
+    if not ActionRun.objects.cancel(run.pk, reason):
+        return False
+    transaction.on_commit(functools.partial(doorbell.push, run.pk))
+    return True
+
+
+def run_retry(*, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN) -> ActionRun:
+    """Run the same once more, as a new run that names this one.
+
+    Raises:
+        RunRefused: as `run_submit`; or it may have been carried out, so that a repetition could do it twice.
+        SecretUnreadable: the stored headers can't be read.
+    """
+    if run.status not in ActionRun.RETRYABLE:
+        raise RunRefused(
+            f"A run that is {run.get_status_display().lower()} isn't repeated: it may have been carried out. "
+            "Look at the PBX, then start a new run."
+        )
+    if run.server is None:
+        raise RunRefused(f"{run.server_name} was deleted; start a new run on another server.", field="server")
+    return run_submit(
+        user=user,
+        server=run.server,
+        action=run.action,
+        headers=run.headers_in_clear(),
+        origin=origin,
+        timeout=run.timeout,
+        retry_of=run,
+    )
+
+
+def runs_sweep(*, now: datetime | None = None) -> int:
+    """Look after runs that nobody claimed: end those past their expiry, ring again for the others.
+
+    A run is rung for after 5 s, and then at growing distances (it doubles, up to 20 s): when the workers
+    are only busy, a thousand waiting runs must not become a flood of messages.
+
+    Returns:
+        how many rows it ended or rang for.
+    """
+    now = now or timezone.now()
+    expired = [
+        run_id
+        for run_id in ActionRun.objects.waiting().filter(expires_at__lte=now).values_list("pk", flat=True)
+        if run_expire(run_id=run_id, now=now)
+    ]
+    quiet = now - timedelta(seconds=SWEEP_AFTER)
+    candidates = (
+        ActionRun.objects.waiting()
+        .filter(Q(rung_at=None) | Q(rung_at__lte=quiet), created_at__lte=quiet)
+        .order_by(F("rung_at").asc(nulls_first=True), "pk")
+        .values_list("pk", "created_at", "rung_at")
+    )
+    due = [pk for pk, created, rung in candidates.iterator() if _ring_due(created, rung, now)][:SWEEP_BATCH]
+    return len(expired) + (runs_ring(run_ids=due) if due else 0)
+
+
+def _ring_due(created: datetime, rung: datetime | None, now: datetime) -> bool:
+    if rung is None:
+        return True
+    pause = min(max(rung - created, timedelta(seconds=SWEEP_AFTER)), timedelta(seconds=SWEEP_AT_MOST))
+    return now - rung >= pause
+
+
+def runs_reap(*, now: datetime | None = None) -> int:
+    """Give up runs whose worker shows no sign of life; returns how many."""
+    now = now or timezone.now()
+    lost_before = now - timedelta(seconds=settings.AMIWEB_HEARTBEAT_LOST)
+    reaped = 0
+    for run in (
+        ActionRun.objects.running().filter(heartbeat_at__lt=lost_before).only("pk", "worker", "heartbeat_at")
+    ):
+        reason = storable(
+            f"The worker {run.worker} stopped while this run was in progress (last sign of life "
+            f"{run.heartbeat_at:%H:%M:%S} UTC). The PBX may or may not have carried the action out: look "
+            "there before you run it again. amiweb doesn't send it a second time."
+        )
+        if ActionRun.objects.reap(run.pk, reason, lost_before=lost_before, now=now):
+            reaped += 1
+            logger.warning("Run %s is unknown: its worker %s stopped.", run.pk, run.worker)
+            doorbell.push(run.pk)
+    return reaped

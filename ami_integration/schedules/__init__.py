@@ -1,0 +1,1 @@
+"""Actions that run by themselves: amiweb's own calendar, of which Celery beat is only the clock."""

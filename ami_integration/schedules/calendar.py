@@ -1,0 +1,175 @@
+"""When a schedule is due. One function, `next_times`, which the tick and the preview both call.
+
+A crontab is read in the schedule's time zone, and the days on which the clocks change are settled so:
+
+- Where the hour is a list of hours (`30 2 * * *`, `*/15 1,2 * * *`), the crontab means times on the wall. A
+time
+  that the clocks skip runs at the next minute that exists (02:30 becomes 03:00, once, however many times of
+  that day were skipped). A time that happens twice runs the first time only.
+- Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It goes on
+through
+  the change in real time, so a repeated hour is served twice and a skipped one not at all.
+
+An interval knows no time zone: it is counted from the moment at which it was saved.
+
+Celery's own crontab is not used: it runs a skipped 02:30 at 03:30. `cronsim` follows Debian's cron, but
+treats `*/15 1 * * *` as a rhythm and may return the same moment twice; so wall time is walked here, in
+naive datetimes, and turned into moments by one rule.
+"""
+
+import zoneinfo
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Protocol
+
+from cronsim import CronSim, CronSimError
+
+_FIELDS = {
+    "minute": "0–59",
+    "hour": "0–23",
+    "day-of-month": "1–31, L for the last day",
+    "month": "1–12 or JAN–DEC",
+    "day-of-week": "0–7 or SUN–SAT, 1 is Monday, 5L the last Friday, 5#2 the second one",
+}
+_LONGEST_INTERVAL = 366 * 24 * 3600
+
+
+class BadTiming(ValueError):
+    """A schedule can't be read.
+
+    Attributes:
+        field: which of its fields is at fault, as `Timing` names them.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Timing(Protocol):
+    """What says when something is due; a `Schedule`, or a form that is not saved yet."""
+
+    kind: str
+    crontab: str
+    interval_seconds: int | None
+    timezone: str
+    anchor_at: datetime
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Every time zone that this machine knows, save its technical tables (posix/, right/)."""
+    return frozenset(
+        name
+        for name in zoneinfo.available_timezones()
+        if not name.startswith(("posix", "right", "Factory", "local"))
+    )
+
+
+def timing_check(*, timing: Timing) -> None:
+    """Whether a schedule can be read.
+
+    Raises:
+        BadTiming: with the field and what to write instead.
+    """
+    _zone(timing.timezone)
+    if timing.kind == "interval":
+        seconds = timing.interval_seconds
+        if seconds is None or not 1 <= seconds <= _LONGEST_INTERVAL:
+            raise BadTiming("interval_seconds", "Give the interval in seconds: 1 to 31622400 (366 days).")
+    else:
+        _crontab_check(timing.crontab)
+
+
+def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]:
+    """The moments at which a schedule is due.
+
+    Args:
+        timing: when, as a schedule says it.
+        after: the answers come later than this; an aware datetime.
+        count: how many at most.
+
+    Returns:
+        moments in UTC, ascending, each once; fewer than `count` where the calendar ends (31 February).
+
+    Raises:
+        BadTiming: the schedule can't be read.
+    """
+    timing_check(timing=timing)
+    after = after.astimezone(UTC)
+    if timing.kind == "interval":
+        assert timing.interval_seconds is not None  # timing_check saw to it
+        return _interval_times(timing.anchor_at, timing.interval_seconds, after, count)
+    return list(islice(_crontab_times(timing.crontab, _zone(timing.timezone), after), count))
+
+
+def timing_words(*, timing: Timing) -> str:
+    """The schedule in words, for example "At 02:30 on Monday through Friday". Raises `BadTiming`."""
+    timing_check(timing=timing)
+    if timing.kind == "interval":
+        return f"Every {timing.interval_seconds} seconds"
+    return CronSim(timing.crontab, datetime.now(UTC)).explain()
+
+
+def _zone(name: str) -> zoneinfo.ZoneInfo:
+    if name not in zone_names():
+        raise BadTiming("timezone", f"There is no time zone {name!r}. Write one like Europe/Berlin, or UTC.")
+    return zoneinfo.ZoneInfo(name)
+
+
+def _crontab_check(crontab: str) -> None:
+    parts = crontab.split()
+    if len(parts) != len(_FIELDS):
+        raise BadTiming(
+            "crontab",
+            "A crontab has five fields (minute, hour, day of month, month, day of week), and this has "
+            f"{len(parts)}. Every day at 02:30 is 30 2 * * *.",
+        )
+    for position, (name, allowed) in enumerate(_FIELDS.items()):
+        alone = ["*"] * len(_FIELDS)
+        alone[position] = parts[position]
+        try:
+            CronSim(" ".join(alone), datetime.now(UTC))
+        except (CronSimError, ValueError):
+            raise BadTiming(
+                "crontab",
+                f"The {name.replace('-', ' ')} {parts[position]!r} can't be read. It takes {allowed}; also "
+                "* for every one, */5 for every fifth, 1-5 for a range and 1,3 for a list.",
+            ) from None
+    try:
+        CronSim(crontab, datetime.now(UTC))
+    except (CronSimError, ValueError):
+        # Each field is fine by itself: together they name a day that no month has.
+        raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).") from None
+
+
+def _interval_times(anchor: datetime, seconds: int, after: datetime, count: int) -> list[datetime]:
+    step = timedelta(seconds=seconds)
+    anchor = anchor.astimezone(UTC)
+    first = max(1, (after - anchor) // step + 1)
+    return [anchor + step * (first + number) for number in range(count)]
+
+
+def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
+    if crontab.split()[1].startswith("*"):
+        moments = (moment.astimezone(UTC) for moment in CronSim(crontab, after.astimezone(zone)))
+    else:
+        wall = after.astimezone(zone).replace(tzinfo=None)
+        moments = (_moment(time, zone) for time in CronSim(crontab, wall))
+    newest = after
+    for moment in moments:
+        # Skipped times fall together on one minute, and a repeated hour was served the first time.
+        if moment > newest:
+            newest = moment
+            yield moment
+
+
+def _moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
+    """When clocks on the wall show this time: the first such moment, or the next minute that exists."""
+    while True:
+        moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+        if moment.astimezone(zone).replace(tzinfo=None) == wall:
+            return moment
+        wall += timedelta(minutes=1)

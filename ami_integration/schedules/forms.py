@@ -1,0 +1,104 @@
+"""The form of a schedule. What it refuses, it refuses beside the field, with what to write instead."""
+
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+
+from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
+from ami_integration.actions.masking import MASK, headers_mask
+from ami_integration.actions.permissions import user_may_run
+from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
+from ami_integration.schedules.models import Schedule
+from ami_integration.servers.encryption import SecretUnreadable
+
+PREVIEW = 10
+
+
+class TimingForm(forms.ModelForm):
+    """The fields that say when; by itself, it answers the preview."""
+
+    class Meta:
+        model = Schedule
+        fields: tuple[str, ...] = ("kind", "crontab", "interval_seconds", "timezone")
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        if not any(name in self.errors for name in TimingForm.Meta.fields):
+            try:
+                if not self.next_times(count=1):
+                    self.add_error("crontab", "No day of the calendar fits this crontab.")
+            except BadTiming as error:
+                self.add_error(error.field, str(error))
+        return self.cleaned_data
+
+    def timing(self, *, now: datetime) -> SimpleNamespace:
+        """What the calendar reads, as far as the fields are clean; an interval is counted from now."""
+        values = {name: self.cleaned_data[name] for name in TimingForm.Meta.fields}
+        return SimpleNamespace(**values, anchor_at=now)
+
+    def next_times(self, *, count: int) -> list[datetime]:
+        """The next planned times if it were saved now. Raises `BadTiming`."""
+        now = timezone.now()
+        return next_times(timing=self.timing(now=now), after=now, count=count)
+
+    def words(self) -> str:
+        """The timing in words. Raises `BadTiming`."""
+        return timing_words(timing=self.timing(now=timezone.now()))
+
+
+class ScheduleForm(ActionFieldsMixin, TimingForm):
+    """A whole schedule. `user` is set by the admin: who saves it becomes its owner."""
+
+    user: Any = None
+    headers = HeadersField()
+
+    class Meta(TimingForm.Meta):
+        fields = ("name", "server", "action", "kind", "crontab", "interval_seconds", "timezone", "enabled")
+        widgets = {"timezone": forms.TextInput(attrs={"list": "timezones", "class": "vTextField"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["headers"] = headers_text(self.instance.headers_masked)
+
+    def clean_headers(self) -> Pairs:
+        """Put hidden values back where their stars were left alone."""
+        pairs: Pairs = self.cleaned_data["headers"]
+        if not any(MASK in value for _, value in pairs):
+            return pairs
+        stored = self._stored_headers()
+        hidden = list(zip(headers_mask(stored), stored, strict=True))
+        whole: Pairs = []
+        for pair in pairs:
+            if MASK in pair[1]:
+                match = next((both for both in hidden if both[0] == pair), None)
+                if match is None:
+                    raise forms.ValidationError(
+                        f"The stars of {pair[0]} stand for a hidden value that isn't there. Write the value "
+                        "anew."
+                    )
+                hidden.remove(match)
+                pair = match[1]
+            whole.append(pair)
+        return whole
+
+    def _stored_headers(self) -> Pairs:
+        if not self.instance.pk:
+            return []
+        try:
+            return self.instance.headers_in_clear()
+        except SecretUnreadable as error:
+            raise forms.ValidationError(f"{error} Or write the hidden values anew.") from None
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        self.check_action(self)
+        if not user_may_run(user=self.user):
+            self.add_error(
+                None,
+                "A schedule runs with the rights of whoever saves it, and you may not run actions yourself.",
+            )
+        return self.cleaned_data
