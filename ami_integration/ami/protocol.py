@@ -35,6 +35,7 @@ from ami_integration.ami.messages import Action, Event, FollowsResponse, Message
 DEFAULT_MAX_MESSAGE = 16 * 1024 * 1024
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
+_LINE_ENDS = re.compile(rb"(?:\r?\n)*")
 _END_COMMAND = re.compile(rb"--END COMMAND--\r?\n\r?\n")
 _LONGEST_BLANK = 3
 _LONGEST_END = len(b"--END COMMAND--\r\n\r\n")
@@ -205,9 +206,9 @@ class Protocol:
             return
         for raw in bytes(memoryview(buffer)[:end]).split(b"\r\n\r\n"):
             if raw.startswith(b"\r\n"):
-                self._emit(raw.lstrip(b"\r\n"), odd=False)
-            else:
-                self._emit(raw, odd=False)
+                raw = raw[_match_end(_LINE_ENDS, raw, 0) :]
+            # An odd number of line ends: the last of them may overlap the end that rfind saw.
+            self._emit(raw.removesuffix(b"\r\n"), odd=False)
         del buffer[: end + 4]
         self._scanned = 0
 
@@ -216,8 +217,7 @@ class Protocol:
         start = 0
         scan = self._scanned
         while True:
-            while start < len(buffer) and buffer[start] in b"\r\n":
-                start += 1
+            start = _match_end(_LINE_ENDS, buffer, start)
             scan = max(scan, start)
             follows = _is_follows(buffer, start)
             pattern, longest = (_END_COMMAND, _LONGEST_END) if follows else (_BLANK_LINE, _LONGEST_BLANK)
@@ -280,6 +280,12 @@ class Protocol:
         self._buffer.clear()
         self._scanned = 0
         self.state = State.CLOSED
+
+
+def _match_end(pattern: re.Pattern[bytes], data: bytes | bytearray, start: int) -> int:
+    match = pattern.match(data, start)
+    assert match is not None  # it matches nothing, too
+    return match.end()
 
 
 def _is_follows(buffer: bytearray, start: int) -> bool:

@@ -1,0 +1,76 @@
+"""Both clients behind one face, so that one suite speaks to both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ami_integration.ami import TCP, AMIClient, AsyncAMIClient, Event, Reply, Timeouts
+
+#: Limits that a test can wait for; a real PBX gets the defaults.
+QUICK = Timeouts(connect=2, tls=2, banner=0.5, login=2, action=2, keepalive=30)
+
+
+class Driven:
+    """An `AsyncAMIClient` driven step by step from a test that blocks."""
+
+    def __init__(self, runner: asyncio.Runner, client: AsyncAMIClient) -> None:
+        self._runner = runner
+        self.client = client
+        self._events: AsyncIterator[Event] | None = None
+
+    def connect(self) -> None:
+        # Subscribed before the login: events may come in the same segment as its answer.
+        self._events = self.client.events()
+        self._runner.run(self.client.connect())
+
+    def action(self, *args: Any, **kwargs: Any) -> Reply:
+        return self._runner.run(self.client.action(*args, **kwargs))
+
+    def command(self, command: str) -> Reply:
+        return self.action("Command", {"Command": command})
+
+    def next_event(self) -> Event:
+        assert self._events is not None
+        return self._runner.run(asyncio.wait_for(anext(self._events), 5))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self._runner.run(self.client.close())
+
+
+class Blocking:
+    def __init__(self, client: AMIClient) -> None:
+        self.client = client
+        self.connect = client.connect
+        self.action = client.action
+        self.command = client.command
+        self.close = client.close
+
+    def next_event(self) -> Event:
+        return next(self.client.events(timeout=5))
+
+
+Either = Blocking | Driven
+MakeClient = Callable[..., Either]
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def make_client(request: pytest.FixtureRequest) -> Iterator[MakeClient]:
+    """A factory: ``make_client(transport, **options)`` gives a client that isn't connected yet."""
+    made: list[Either] = []
+    with asyncio.Runner() as runner:
+
+        def make(transport: TCP, **options: Any) -> Either:
+            options = {"username": "someone", "secret": "hunter2", "timeouts": QUICK, **options}
+            if request.param == "blocking":
+                made.append(Blocking(AMIClient(transport, **options)))
+            else:
+                made.append(Driven(runner, AsyncAMIClient(transport, **options)))
+            return made[-1]
+
+        yield make
+        for client in made:
+            client.close()

@@ -1,0 +1,130 @@
+"""What only the asyncio client can do: many actions in flight, many subscribers, a keepalive."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ami_integration.ami import TCP, AsyncAMIClient, ConnectionLost, Timeouts
+from tests.ami.conftest import QUICK
+from tests.ami.scripted import Peer, scripted
+
+
+def client_of(pbx: TCP, **options: object) -> AsyncAMIClient:
+    return AsyncAMIClient(pbx, **{"username": "u", "secret": "s", "timeouts": QUICK, **options})  # type: ignore[arg-type]
+
+
+async def test_answers_in_any_order_find_their_actions() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        actions = [peer.hear() for _ in range(20)]
+        for action in reversed(actions):
+            peer.answer(action, f"Echo: {action.get('N')}")
+        peer.hear()
+
+    with scripted(script) as pbx:
+        async with client_of(pbx) as client:
+            replies = await asyncio.gather(*(client.action("Echo", {"N": n}) for n in range(20)))
+    assert [reply.response.get("Echo") for reply in replies] == [str(n) for n in range(20)]
+
+
+async def test_cancelling_one_action_harms_no_other() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        first, second = peer.hear(), peer.hear()
+        peer.answer(first, "N: 1")
+        peer.answer(second, "N: 2")
+        peer.hear()
+
+    with scripted(script) as pbx:
+        async with client_of(pbx) as client:
+            first = asyncio.create_task(client.action("A"))
+            await asyncio.sleep(0)
+            first.cancel()
+            assert (await client.action("B")).response.get("N") == "2"
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert not client.anomalies
+
+
+async def test_each_subscriber_has_its_own_queue_and_loses_only_its_own_oldest() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.say(b"".join(b"Event: %s\r\nN: %d\r\n\r\n" % (b"AB"[n % 2 : n % 2 + 1], n) for n in range(10)))
+        peer.answer(peer.hear())
+        peer.hear()
+
+    with scripted(script) as pbx:
+        client = client_of(pbx, events="on")
+        everything, small, named = client.subscribe(), client.subscribe(maxsize=3), client.subscribe(["B"])
+        await client.connect()
+        await client.action("Ping")
+        await client.close()
+        assert [event.get("N") async for event in everything] == [str(n) for n in range(10)]
+        assert [event.get("N") async for event in small] == ["7", "8", "9"]
+        assert [event.get("N") async for event in named] == ["1", "3", "5", "7", "9"]
+        assert (everything.dropped, small.dropped, named.dropped) == (0, 7, 0)
+
+
+async def test_a_closed_subscription_receives_nothing_more() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.hear()
+
+    with scripted(script) as pbx:
+        async with client_of(pbx) as client:
+            subscription = client.subscribe()
+            subscription.close()
+            assert [event async for event in subscription] == []
+
+
+async def test_closing_the_client_fails_what_waits() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.hear()
+        peer.hear()
+
+    with scripted(script) as pbx:
+        client = client_of(pbx)
+        await client.connect()
+        waiting = asyncio.create_task(client.action("Slow"))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(ConnectionLost) as caught:
+            await waiting
+        assert caught.value.sent is True
+
+
+async def test_a_silent_pbx_is_asked_and_given_up() -> None:
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            heard.append(peer.hear().name)
+
+    with scripted(script) as pbx:
+        client = client_of(pbx, timeouts=Timeouts(keepalive=0.2))
+        events = client.events()
+        await client.connect()
+        with pytest.raises(ConnectionLost, match="silent"):
+            await asyncio.wait_for(anext(events), 10)  # type: ignore[arg-type]
+    assert heard == ["Ping"]
+
+
+async def test_a_silent_pbx_that_answers_keeps_its_session() -> None:
+    pings = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        for _ in range(3):
+            peer.answer(peer.hear(), "Ping: Pong")
+        loop.call_soon_threadsafe(pings.set)
+        peer.hear()
+
+    with scripted(script) as pbx:
+        async with client_of(pbx, timeouts=Timeouts(keepalive=0.1)) as client:
+            await asyncio.wait_for(pings.wait(), 10)
+            assert client.connected

@@ -1,0 +1,235 @@
+"""Every case runs whole, byte by byte, and with more behind it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ami_integration.ami import CLOSED, NEED_DATA, Action, Banner, Message, MessageTooLarge, Protocol
+from ami_integration.ami.protocol import State
+
+BANNER = b"Asterisk Call Manager/11.0.0\r\n"
+Seen = list[tuple[str, list[tuple[str, str]]]]
+
+
+def read(chunks: list[bytes], *, greeted: bool = True) -> tuple[Seen, Protocol]:
+    protocol = Protocol("client")
+    seen: Seen = []
+    for chunk in [BANNER, *chunks] if greeted else chunks:
+        protocol.receive_data(chunk)
+        while isinstance(message := protocol.next_message(), Message):
+            if not isinstance(message, Banner):
+                seen.append((type(message).__name__, message.items()))
+    return seen, protocol
+
+
+CASES: dict[str, tuple[bytes, Seen]] = {
+    "an event": (
+        b"Event: FullyBooted\r\nPrivilege: system,all\r\n\r\n",
+        [("Event", [("Event", "FullyBooted"), ("Privilege", "system,all")])],
+    ),
+    "blank lines between messages": (
+        b"\r\n\r\nResponse: Success\r\n\r\n\r\n\r\nEvent: A\r\n\r\n",
+        [("Response", [("Response", "Success")]), ("Event", [("Event", "A")])],
+    ),
+    "an event with a Response header of its own": (
+        b"Event: OriginateResponse\r\nResponse: Failure\r\n\r\n",
+        [("Event", [("Event", "OriginateResponse"), ("Response", "Failure")])],
+    ),
+    "a message text that ends in LF": (
+        b"Response: Success\r\nMessage: Park successful\n\r\n\r\nEvent: A\r\n\r\n",
+        [
+            ("Response", [("Response", "Success"), ("Message", "Park successful")]),
+            ("Event", [("Event", "A")]),
+        ],
+    ),
+    "a value with an LF in it": (
+        b"Response: Success\r\nValue: one\ntwo\r\nVariable: V\r\n\r\n",
+        [("Response", [("Response", "Success"), ("Value", "one\ntwo"), ("Variable", "V")])],
+    ),
+    "a blank line that is CR LF LF": (
+        b"Event: A\r\nX: 1\r\n\nEvent: B\r\n\r\n",
+        [("Event", [("Event", "A"), ("X", "1")]), ("Event", [("Event", "B")])],
+    ),
+    "lines that end in LF alone": (
+        b"Event: A\nX: 1\n\nEvent: B\n\n",
+        [("Event", [("Event", "A"), ("X", "1")]), ("Event", [("Event", "B")])],
+    ),
+    "a Follows answer with blank lines and colons": (
+        b"Response: Follows\r\nPrivilege: Command\r\nActionID: 1\r\n"
+        b"A: b\n\nEvent: no\n\nend--END COMMAND--\r\n\r\n"
+        b"Event: A\r\n\r\n",
+        [
+            (
+                "FollowsResponse",
+                [
+                    ("Response", "Follows"),
+                    ("Privilege", "Command"),
+                    ("ActionID", "1"),
+                    ("Output", "A: b"),
+                    ("Output", ""),
+                    ("Output", "Event: no"),
+                    ("Output", ""),
+                    ("Output", "end"),
+                ],
+            ),
+            ("Event", [("Event", "A")]),
+        ],
+    ),
+    "a line without a colon": (
+        b"Event: A\r\nnonsense\r\nX: 1\r\n\r\n",
+        [("Event", [("Event", "A"), ("", "nonsense"), ("X", "1")])],
+    ),
+    "a truncated event glued to the next": (
+        b"Event: A\r\nChanEvent: B\r\nX: 1\r\n\r\n",
+        [("Event", [("Event", "A"), ("ChanEvent", "B"), ("X", "1")])],
+    ),
+    "output that mentions Follows": (
+        b"Response: Success\r\nOutput: what follows\r\n\r\nEvent: A\r\n\r\n",
+        [("Response", [("Response", "Success"), ("Output", "what follows")]), ("Event", [("Event", "A")])],
+    ),
+    "bytes that are no text": (
+        b"Event: A\r\nName: \xff\xfe\r\n\r\n",
+        [("Event", [("Event", "A"), ("Name", "\udcff\udcfe")])],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_whole(case: tuple[bytes, Seen]) -> None:
+    data, expected = case
+    assert read([data])[0] == expected
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_byte_by_byte(case: tuple[bytes, Seen]) -> None:
+    data, expected = case
+    assert read([data[at : at + 1] for at in range(len(data))])[0] == expected
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_with_more_behind_it(case: tuple[bytes, Seen]) -> None:
+    data, expected = case
+    more: Seen = [("Event", [("Event", "Next"), ("Y", "2")])]
+    assert read([data + b"Event: Next\r\nY: 2\r\n\r\nEvent: Ne"])[0] == expected + more
+
+
+@given(st.permutations(list(CASES)), st.data())
+def test_any_cut_of_any_order_gives_the_same_messages(order: list[str], data: st.DataObject) -> None:
+    stream = b"".join(CASES[name][0] for name in order)
+    expected = [one for name in order for one in CASES[name][1]]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    bounds = [0, *cuts, len(stream)]
+    assert read([stream[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b])[0] == expected
+
+
+@given(st.lists(st.binary(min_size=1), max_size=30))
+def test_garbage_never_raises_and_the_next_message_is_whole(garbage: list[bytes]) -> None:
+    # A Follows answer swallows what comes until its end, so garbage may be one: end it.
+    seen, _ = read([*garbage, b"--END COMMAND--\r\n\r\n", b"\r\n\r\nEvent: Next\r\nY: 2\r\n\r\n"])
+    assert seen[-1] == ("Event", [("Event", "Next"), ("Y", "2")])
+
+
+def test_the_banner_comes_first_and_tells_the_ami_version() -> None:
+    protocol = Protocol("client")
+    protocol.receive_data(BANNER[:5])
+    assert protocol.next_message() is NEED_DATA
+    assert protocol.state is State.BANNER
+    protocol.receive_data(BANNER[5:] + b"Event: A\r\n\r\n")
+    banner = protocol.next_message()
+    assert isinstance(banner, Banner)
+    assert banner.ami_version == "11.0.0"
+    assert isinstance(protocol.next_message(), Message)
+
+
+@pytest.mark.parametrize("line", [b"SSH-2.0-OpenSSH_9.2", b"HTTP/1.1 400 Bad Request", b"", b"220 mail"])
+def test_another_greeting_is_no_ami_banner(line: bytes) -> None:
+    assert Banner(line).ami_version is None
+
+
+def test_the_end_of_input_is_told_after_the_last_message() -> None:
+    seen, protocol = read([b"Event: A\r\n\r\n", b""])
+    assert len(seen) == 1
+    assert protocol.next_message() is CLOSED
+    assert not protocol.anomalies
+
+
+def test_a_message_cut_by_the_end_of_input_is_counted_and_not_handed_on() -> None:
+    seen, protocol = read([b"Event: A\r\nX: 1\r\n", b""])
+    assert seen == []
+    assert protocol.anomalies["truncated"] == 1
+    assert protocol.anomalies.samples["truncated"] == [b"Event: A\r\nX: 1\r\n"]
+
+
+def test_a_bare_lf_is_counted_with_a_sample() -> None:
+    _, protocol = read([b"Response: Error\r\nMessage: x\n\r\n"])
+    assert protocol.anomalies["bare_lf"] == 1
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["unfinished", "whole"])
+def test_a_message_beyond_the_limit_ends_in_a_clear_error(end: bytes) -> None:
+    protocol = Protocol("client", max_message=1000)
+    protocol.receive_data(BANNER + b"Event: A\r\n\r\nEvent: B\r\nX: " + b"x" * 1000 + end)
+    assert isinstance(protocol.next_message(), Banner)
+    assert isinstance(protocol.next_message(), Message)
+    with pytest.raises(MessageTooLarge, match="1000 bytes"):
+        protocol.next_message()
+
+
+def test_a_server_reads_actions_without_a_banner() -> None:
+    protocol = Protocol("server")
+    protocol.receive_data(Action("Ping", action_id="1").encode())
+    action = protocol.next_message()
+    assert isinstance(action, Message)
+    assert (action.kind, action.name, action.action_id) == ("Action", "Ping", "1")
+
+
+def reference(stream: bytes) -> list[list[bytes]]:
+    """The framing rule, as plainly as it can be said: the lines of each message."""
+    messages: list[list[bytes]] = []
+    lines: list[bytes] = []
+    for line in _lines(stream):
+        text = line[:-1].removesuffix(b"\r")
+        if text:
+            lines.append(text)
+        elif lines:
+            messages.append(lines)
+            lines = []
+    return messages
+
+
+def _lines(stream: bytes) -> list[bytes]:
+    *whole, _unfinished = stream.split(b"\n")
+    return [line + b"\n" for line in whole]
+
+
+PIECES = [
+    b"\r\n",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b"Event: A",
+    b"X: 1",
+    b"Response: Success",
+    b"noise",
+    b": ",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60), st.lists(st.integers(0, 300), max_size=8))
+def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(pieces)
+    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    protocol = Protocol("client")
+    protocol.receive_data(BANNER)
+    protocol.next_message()
+    seen = []
+    for a, b in zip(bounds, bounds[1:], strict=False):
+        if a < b:
+            protocol.receive_data(stream[a:b])
+        while isinstance(message := protocol.next_message(), Message):
+            *lines, last = message.raw.split(b"\n")
+            seen.append([*(line.removesuffix(b"\r") for line in lines), last])
+    assert seen == reference(stream)
