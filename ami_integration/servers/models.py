@@ -36,7 +36,7 @@ def validate_ca(pem: str) -> None:
     """Refuse a text that holds no certificate, before a connection fails on it."""
     try:
         ssl.create_default_context(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: not ASCII
         raise ValidationError(
             "This is not a certificate. Paste the PEM text, from -----BEGIN CERTIFICATE----- "
             "to -----END CERTIFICATE-----."

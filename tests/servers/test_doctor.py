@@ -1,0 +1,278 @@
+"""The connection doctor against real sockets: each fault is named at its step, in time, and with its cure."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pytest_django import Settings
+
+from ami_integration.ami import TCP, TLS, Timeouts
+from ami_integration.servers.doctor import ConnectionTest, examine
+from ami_integration.servers.models import Server
+from tests.ami.scripted import BANNER, Peer, scripted
+from tests.pbx.certificates import make_certificates
+from tests.servers.factories import SECRET, healthy
+
+LIMITS = Timeouts(connect=1, tls=1, banner=0.5, login=1, action=1)
+LONGEST = 5.0  # seconds: connect, banner, the look whether it is TLS, and room for a busy machine
+
+
+def server_at(transport: TCP, **values: object) -> Server:
+    values = {
+        "name": "Berlin",
+        "host": transport.host,
+        "port": transport.port,
+        "transport": "tls" if isinstance(transport, TLS) else "tcp",
+        "username": "amiweb",
+        "secret": SECRET,
+    } | values
+    return Server(**values)
+
+
+def diagnose(transport: TCP, **values: object) -> ConnectionTest:
+    started = time.monotonic()
+    test = examine(server_at(transport, **values), LIMITS)
+    assert time.monotonic() - started < LONGEST
+    assert SECRET not in repr(test)
+    return test
+
+
+def assert_ends_at(test: ConnectionTest, name: str, *, seen: str, mend: str) -> None:
+    names = [step.name for step in test.steps]
+    position = names.index(name)
+    assert [step.ok for step in test.steps] == [True] * position + [False] + [None] * (
+        len(names) - position - 1
+    )
+    assert test.failed is not None
+    assert seen in test.failed.seen
+    assert mend in test.failed.mend
+    assert "Traceback" not in test.failed.seen + test.failed.mend
+    assert not test.ok
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A TLS server's side, and the authority to trust."""
+    made = make_certificates()
+    file: Path = tmp_path_factory.mktemp("tls") / "server.pem"
+    file.write_bytes(made.server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context, made.ca.decode()
+
+
+@contextlib.contextmanager
+def listening(backlog: int = 5) -> Iterator[tuple[socket.socket, TCP]]:
+    """A port that is open and that nobody serves."""
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as sock:
+        yield sock, TCP("127.0.0.1", sock.getsockname()[1])
+
+
+def test_a_healthy_server_passes_every_step() -> None:
+    with scripted(healthy("Ping", "Originate", "Command")) as transport:
+        test = diagnose(transport)
+    assert test.ok
+    assert [step.name for step in test.steps] == ["Name", "TCP", "Banner", "Login", "Version and rights"]
+    assert all(step.seen and not step.mend for step in test.steps)
+    assert "Asterisk Call Manager/11.0.0" in test.steps[2].seen
+    assert (
+        test.steps[-1].seen
+        == "Asterisk 22.10.0. The account may run 3 actions, Originate and Command among them."
+    )
+    assert (test.asterisk_version, test.ami_version) == ("22.10.0", "11.0.0")
+
+
+def test_a_healthy_server_passes_over_tls_with_its_ca(certificates: tuple[ssl.SSLContext, str]) -> None:
+    context, ca = certificates
+    with scripted(healthy("Ping", "Originate", "Command"), tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=ca)
+    assert test.ok, test
+    assert test.steps[2].name == "TLS"
+    assert "TLSv1.3" in test.steps[2].seen
+
+
+def test_an_account_with_few_rights_works_and_is_told_what_is_missing() -> None:
+    with scripted(healthy("Ping", settings="Error")) as transport:
+        test = diagnose(transport)
+    assert test.ok
+    last = test.steps[-1]
+    assert "may not ask for the version" in last.seen
+    assert "on the write= line of [amiweb]" in last.mend
+    for right in ("system or reporting", "add originate", "add command"):
+        assert right in last.mend
+
+
+def test_a_wrong_name_ends_at_the_name() -> None:
+    test = diagnose(TCP("no-such-pbx.invalid", 5038))
+    assert_ends_at(test, "Name", seen="'no-such-pbx.invalid' has no address", mend="spelling")
+
+
+def test_a_closed_port_names_the_lines_of_manager_conf() -> None:
+    with listening() as (_, transport):
+        pass
+    test = diagnose(transport)
+    assert_ends_at(test, "TCP", seen="refused", mend="enabled = yes, port= and bindaddr=")
+
+
+def test_a_machine_that_does_not_answer_ends_within_the_time_limit() -> None:
+    with listening(backlog=0) as (_, transport), contextlib.ExitStack() as stack:
+        for _ in range(3):  # fills the queue: the kernel drops what comes after, as a firewall does
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((transport.host, transport.port))
+        test = diagnose(transport)
+    assert_ends_at(test, "TCP", seen="didn't answer within 1 s", mend="firewall")
+    assert "127.0.0.1 (this machine)" in test.steps[1].mend
+
+
+def test_a_port_that_speaks_ssh_is_recognised() -> None:
+    with scripted(lambda peer: peer.say(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Banner", seen="SSH-2.0-OpenSSH", mend="port= and bindaddr= under [general]")
+
+
+def test_a_web_server_that_waits_to_be_asked_is_another_service() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
+        thread = threading.Thread(target=web.serve_forever, daemon=True)
+        thread.start()
+        test = diagnose(TCP("127.0.0.1", web.server_address[1]))
+        web.shutdown()
+        thread.join(10)
+    assert_ends_at(test, "Banner", seen="said nothing for 0.5 s", mend="8088 is Asterisk's web server")
+
+
+def test_a_port_that_speaks_at_length_without_a_line_is_another_service() -> None:
+    with scripted(lambda peer: peer.say(bytes(range(256)) * 4000)) as transport:
+        test = diagnose(transport)
+    assert test.failed is not None and test.failed.name == "Banner"
+
+
+def test_a_silent_port_ends_within_the_time_limit() -> None:
+    with listening() as (_, transport):
+        test = diagnose(transport)
+    assert_ends_at(test, "Banner", seen="said nothing", mend="another service")
+
+
+def test_a_port_that_closes_at_once_may_have_too_many_sessions() -> None:
+    with scripted(lambda peer: None) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Banner", seen="closed the connection", mend="authlimit=")
+
+
+def test_clear_text_to_a_tls_port_is_told_to_use_tls(certificates: tuple[ssl.SSLContext, str]) -> None:
+    context, _ = certificates
+
+    with listening() as (sock, transport):
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the listener is shut down
+                while True:
+                    raw, _ = sock.accept()
+                    with raw, contextlib.suppress(OSError):  # whoever does not shake hands is sent away
+                        raw.settimeout(5)
+                        with context.wrap_socket(raw, server_side=True) as wrapped:
+                            wrapped.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        test = diagnose(transport)
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert not thread.is_alive()
+    assert_ends_at(test, "Banner", seen="said nothing", mend="The port speaks TLS. Choose TLS")
+
+
+def test_tls_to_a_clear_port_is_told_to_use_tcp() -> None:
+    with scripted(lambda peer: peer.say(BANNER)) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port))
+    assert_ends_at(test, "TLS", seen="speaks clear text, not TLS", mend="Choose TCP")
+
+
+def test_tls_to_a_silent_port_ends_within_the_time_limit() -> None:
+    with listening() as (_, transport):
+        test = diagnose(TLS("127.0.0.1", transport.port))
+    assert_ends_at(test, "TLS", seen="no TLS handshake came within 1 s", mend="tlsbindaddr")
+
+
+def test_an_unknown_authority_asks_for_its_certificate(certificates: tuple[ssl.SSLContext, str]) -> None:
+    context, _ = certificates
+    with scripted(lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port))
+    assert_ends_at(test, "TLS", seen="unknown CA", mend="tlscertfile=")
+
+
+def test_a_certificate_for_another_name_says_so(certificates: tuple[ssl.SSLContext, str]) -> None:
+    context, ca = certificates
+    with scripted(lambda peer: None, tls=context, host="127.0.0.2") as transport:
+        test = diagnose(TLS("127.0.0.2", transport.port), tls_ca=ca)
+    assert_ends_at(test, "TLS", seen="another name", mend="by a name that is in the certificate")
+
+
+def refuse(message: str) -> Callable[[Peer], None]:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 123456789")
+        peer.answer(peer.hear(), f"Message: {message}", response="Error")
+
+    return script
+
+
+def test_a_wrong_secret_names_what_asterisk_does_not_tell_apart() -> None:
+    with scripted(refuse("Authentication failed")) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Login", seen="Authentication failed", mend="its secret= line")
+    assert "section [amiweb]" in test.steps[3].mend
+    assert "let 127.0.0.1 (this machine) in" in test.steps[3].mend
+
+
+def test_an_account_in_use_names_the_setting() -> None:
+    with scripted(refuse("Login Already In Use")) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Login", seen="Login Already In Use", mend="allowmultiplelogin = yes")
+
+
+def test_a_login_without_an_answer_ends_within_the_time_limit() -> None:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.hear()
+        peer.hear()  # until the client leaves
+
+    with scripted(script) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Login", seen="didn't answer the login within 1 s", mend="load")
+
+
+def test_a_server_that_falls_silent_after_the_login_is_not_called_good() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.hear()
+        peer.hear()
+
+    with scripted(script) as transport:
+        test = diagnose(transport)
+    assert_ends_at(test, "Version and rights", seen="didn't answer CoreSettings", mend="The login works")
+
+
+def test_with_an_unreadable_secret_the_network_is_tested_and_nothing_is_sent(
+    settings: Settings,
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        assert peer.hear().name == "Logoff"
+
+    with scripted(script) as transport:
+        server = server_at(transport)
+        settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
+        test = examine(server, LIMITS)
+    assert_ends_at(
+        test, "Login", seen="The stored secret can't be read", mend="enter the secret= of manager.conf anew"
+    )

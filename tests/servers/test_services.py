@@ -1,0 +1,108 @@
+"""Health, and the connection test of many servers."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import time
+
+import pytest
+
+from ami_integration.ami import TCP, Timeouts
+from ami_integration.servers import services
+from ami_integration.servers.models import Server, ServerHealth
+from tests.ami.scripted import scripted
+from tests.servers.factories import healthy, make_server
+
+NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+LATER = NOON + datetime.timedelta(minutes=5)
+
+
+@pytest.mark.django_db
+def test_health_keeps_what_it_is_not_told() -> None:
+    server = make_server()
+    services.server_health_set(
+        server_id=server.pk, state="online", asterisk_version="22.10.0", ami_version="11.0.0", now=NOON
+    )
+    services.server_health_set(
+        server_id=server.pk, state="offline", error="The connection was lost.", now=LATER
+    )
+    health = ServerHealth.objects.get()
+    assert (health.state, health.asterisk_version, health.ami_version) == ("offline", "22.10.0", "11.0.0")
+    assert (health.last_seen_at, health.last_error_at, health.changed_at) == (NOON, LATER, LATER)
+    assert health.last_error == "The connection was lost."
+
+
+@pytest.mark.django_db
+def test_a_server_that_is_back_keeps_its_last_error_with_its_time() -> None:
+    server = make_server()
+    services.server_health_set(server_id=server.pk, state="offline", error="Refused.", now=NOON)
+    services.server_health_set(server_id=server.pk, state="online", now=LATER)
+    health = ServerHealth.objects.get()
+    assert (health.state, health.last_error, health.last_error_at) == ("online", "Refused.", NOON)
+
+
+@pytest.mark.django_db
+def test_the_time_of_change_is_that_of_the_first_sight() -> None:
+    server = make_server()
+    services.server_health_set(server_id=server.pk, state="online", now=NOON)
+    services.server_health_set(server_id=server.pk, state="online", now=LATER)
+    health = ServerHealth.objects.get()
+    assert (health.changed_at, health.last_seen_at) == (NOON, LATER)
+
+
+@pytest.mark.django_db
+def test_health_of_a_server_that_was_deleted_meanwhile_is_no_error() -> None:
+    server = make_server()
+    server_id = server.pk
+    server.delete()
+    services.server_health_set(server_id=server_id, state="online")
+    assert not ServerHealth.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_good_test_notes_the_version_and_leaves_the_state_to_the_listener() -> None:
+    with scripted(healthy("Ping")) as transport:
+        steps = services.connection_test(server=make_server(transport))
+    assert all(step.ok for step in steps)
+    health = ServerHealth.objects.get()
+    assert (health.state, health.asterisk_version) == ("unknown", "22.10.0")
+    assert health.last_seen_at is not None
+
+
+@pytest.mark.django_db
+def test_a_bad_test_changes_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert not all(step.ok for step in services.connection_test(server=make_server(TCP("127.0.0.1", port))))
+    assert not ServerHealth.objects.exists()
+
+
+@pytest.mark.django_db
+def test_many_servers_are_tested_at_once_and_answered_in_order() -> None:
+    limits = Timeouts(connect=1, tls=1, banner=1, login=1, action=1)
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        transport = TCP("127.0.0.1", silent.getsockname()[1])
+        servers = [make_server(transport, name=f"PBX {number}") for number in range(10)]
+        started = time.monotonic()
+        tests = services.connections_test(servers=servers, timeouts=limits)
+    assert time.monotonic() - started < 10  # one after the other would be 20: a banner and a handshake each
+    assert [test.server for test in tests] == servers
+    assert {test.failed.name for test in tests if test.failed} == {"Banner"}
+
+
+@pytest.mark.django_db
+def test_what_is_not_done_in_time_is_reported_as_such() -> None:
+    limits = Timeouts(connect=1, tls=1, banner=2, login=1, action=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = make_server(TCP("127.0.0.1", silent.getsockname()[1]))
+        started = time.monotonic()
+        (test,) = services.connections_test(servers=[server], timeouts=limits, bound=0.2)
+    assert time.monotonic() - started < 1.5
+    assert test.failed is not None
+    assert test.failed.seen == "No result within 0.2 s."
+
+
+@pytest.mark.django_db
+def test_no_server_is_no_test() -> None:
+    assert services.connections_test(servers=list(Server.objects.all())) == []
