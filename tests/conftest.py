@@ -13,7 +13,7 @@ from tests import postgres, requirements
 if TYPE_CHECKING:
     from tests.postgres import Cluster
 
-pytest_plugins = ["tests.processes"]
+pytest_plugins = ["tests.processes", "tests.pbx.fixtures"]
 
 
 @pytest.fixture(scope="session")

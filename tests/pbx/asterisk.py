@@ -121,10 +121,10 @@ class Asterisk:
         """
         if self.running:
             raise AsteriskError("already running")
-        command = ["chroot", self.chroot, "asterisk", "-f", "-U", "asterisk", "-G", "asterisk"]
+        command = ["chroot", str(self.chroot), "asterisk", "-f", "-U", "asterisk", "-G", "asterisk"]
         command += ["-C", f"{self._inside}/etc/asterisk.conf"]
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", KEEPER, self.folder, *command],
+            [sys.executable, "-I", "-S", str(KEEPER), str(self.folder), *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.pid = int(stream(self._keeper.stdout).readline())
