@@ -1,0 +1,108 @@
+"""Look-up of stored events and gaps. Nothing can be changed here: they are what a PBX sent.
+
+The tables are large, so these pages never count their rows, and page through them by the order of the ids.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+
+from ami_integration.events.ids import first_id_at
+from ami_integration.events.models import Event, Gap
+from ami_integration.servers.models import Server
+
+_PAGES = 100
+_PER_PAGE = 100
+
+
+class UncountedPaginator(Paginator):
+    """Offers a bounded number of pages and asks the database only whether they are there."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by()[: self.per_page * _PAGES].count()
+
+
+class ServerFilter(admin.SimpleListFilter):
+    """By server, the servers' names without a query on the events."""
+
+    title = "server"
+    parameter_name = "server"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(pk), name) for pk, name in Server.objects.order_by("name").values_list("pk", "name")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(server_id=int(value)) if value and value.isdigit() else queryset
+
+
+class TimeFilter(admin.SimpleListFilter):
+    """By age, on the id, which carries the time."""
+
+    title = "time"
+    parameter_name = "time"
+    _MINUTES = {"5": "Last 5 minutes", "60": "Last hour", "1440": "Last day"}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(self._MINUTES.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value not in self._MINUTES:
+            return queryset
+        return queryset.filter(id__gte=first_id_at(timezone.now() - timedelta(minutes=int(value))))
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """A page to look at."""
+
+    paginator = UncountedPaginator
+    show_full_result_count = False
+    list_per_page = _PER_PAGE
+    list_max_show_all = _PER_PAGE
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "server", "name", "channel", "linkedid")
+    list_filter = (ServerFilter, TimeFilter)
+    # An inner join: rows of a deleted server are shown nowhere.
+    list_select_related = ("server",)
+    search_fields = ("name__exact", "channel__exact", "linkedid__exact", "uniqueid__exact")
+    search_help_text = "A whole event name, channel, linkedid or uniqueid."
+    ordering = ("-id",)
+    sortable_by = ()
+    fields = ("id", "server", "at", "name", "channel", "uniqueid", "linkedid", "all_headers")
+
+    @admin.display(description="headers")
+    def all_headers(self, event: Event) -> str:
+        lines = format_html_join("\n", "{}: {}", event.headers)
+        return format_html('<pre class="aw-headers">{}</pre>', lines)
+
+
+@admin.register(Gap)
+class GapAdmin(ReadOnlyAdmin):
+    list_display = ("started_at", "ended_at", "server", "reason", "lost", "detail")
+    list_filter = (ServerFilter, TimeFilter, "reason")
+    list_select_related = ("server",)
+    ordering = ("-id",)
+    sortable_by = ()

@@ -1,0 +1,90 @@
+"""`manage.py listen`: the listener, and beside it what must not live in the processes that it watches over.
+
+The recorder runs in a thread unless it has a process of its own. The upkeep of the action log (ringing again
+for runs that nobody took, closing those whose worker died) runs in another: in Celery it would be away just
+when it is needed.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connection
+
+from ami_integration.actions.services import runs_reap, runs_sweep
+from ami_integration.events.leases import NoSlotFree
+from ami_integration.events.listener import Listener
+from ami_integration.events.outage import Outage
+from ami_integration.events.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+UPKEEP_SECONDS = 5.0
+JOIN_SECONDS = 3.0
+
+
+class Command(BaseCommand):
+    help = "Listen to the events of all enabled servers. Further listeners stand by and take over."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--no-recorder",
+            action="store_true",
+            help="Don't store events here; `record` does it in its own process.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        threads = [threading.Thread(target=upkeep, args=(stop,), name="upkeep", daemon=True)]
+        if not options["no_recorder"]:
+            threads.append(threading.Thread(target=_record, args=(stop,), name="recorder", daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            asyncio.run(_listen())
+        except NoSlotFree as error:
+            raise CommandError(str(error)) from error
+        finally:
+            # After the listener, so that its last words are stored.
+            stop.set()
+            for thread in threads:
+                thread.join(JOIN_SECONDS)
+
+
+async def _listen() -> None:
+    listener = Listener(url=settings.AMIWEB_REDIS_URL, maxlen=settings.AMIWEB_STREAM_MAXLEN)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, listener.stop)
+    await listener.run()
+
+
+def _record(stop: threading.Event) -> None:
+    recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
+    try:
+        recorder.run(stop)
+    finally:
+        recorder.close()
+
+
+def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
+    """Look after the runs every few seconds until `stop`; what fails is logged and tried again."""
+    outage = Outage(logger, "the upkeep of the action log fails; it is tried again every few seconds")
+    while True:
+        try:
+            runs_sweep()
+            runs_reap()
+        except Exception as error:
+            # Whatever it is: listening goes on, and so does the upkeep.
+            outage.failed(error, trace=not isinstance(error, Error))
+        else:
+            outage.ended()
+        finally:
+            connection.close()
+        if stop.wait(interval):
+            return
