@@ -15,7 +15,7 @@ lint:  ## format, rules, types, import directions, Django's checks
 pbx:  ## provision the real Asterisks that tests/pbx uses (Debian, as root)
 	$(boot) dev -m tests.pbx.provision $(ARGS)
 bench:  ## measure, on an otherwise idle machine (AMIWEB_BENCH_SCALE=0.01: a try)
-	$(boot) dev -m pytest tests/bench -o python_files='bench_*.py' -p no:randomly -s $(ARGS)
+	$(boot) dev -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
 	$(boot) dev -m pytest -m soak $(ARGS)

@@ -125,7 +125,7 @@ def find_newer_python() -> str:
             return found
     raise Problem(
         f"needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and {sys.executable} is "
-        f"{sys.version_info[0]}.{sys.version_info[1]}: install one, or name one by `make run PYTHON=/its/path`"
+        f"{sys.version_info[0]}.{sys.version_info[1]}: install one, or name it: make run PYTHON=/its/path"
     )
 
 
@@ -166,7 +166,7 @@ def pip_install(requirements: Path, python: Path) -> None:
     seen = 0
     shown = time.monotonic()
     terminal = sys.stdout.isatty()
-    lines = []
+    lines = []  # type: list[str]
     with log.open("w") as file:
         environment = dict(os.environ, PIP_USER="0", PIP_PROGRESS_BAR="off", PYTHONUNBUFFERED="1")
         pip = subprocess.Popen(

@@ -1,0 +1,141 @@
+"""What `pip install amiweb` brings: the AMI client alone, dependent on nothing; with [web] all the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+from tests.simulator.fixtures import Simulator
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "docs" / "examples" / "list_commands.py"
+
+
+def run(*command: object, **environment: str) -> str:
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """amiweb's wheel, built from a copy of what git would give to somebody else."""
+    source = tmp_path_factory.mktemp("source")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            target = source / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def lone_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has amiweb's wheel without extras and nothing else, installed without any index."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    site_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target", site_packages, wheel)
+    return python
+
+
+def test_installed_without_extras_the_first_example_lists_a_pbxs_actions_and_imports_no_django(
+    lone_python: Path, simulator: Simulator
+) -> None:
+    script = f"""
+import runpy, sys
+sys.argv[1:] = {["--host", simulator.host, "--port", str(simulator.port), "--username", simulator.username]!r}
+try:
+    runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0, end.code
+import ami_integration
+assert {str(ROOT)!r} + "/ami_integration" not in ami_integration.__file__, ami_integration.__file__
+foreign = {{name.partition(".")[0] for name in sys.modules}} & {{"django", "channels", "celery", "amiweb"}}
+assert not foreign, foreign
+"""
+    printed = run(lone_python, "-I", "-c", script, AMI_SECRET=simulator.secret)
+    assert re.search(r"(?m)^Ping\s+\w", printed), printed
+
+
+def test_installed_without_extras_it_brings_no_other_package(lone_python: Path) -> None:
+    listing = "import importlib.metadata as m; print(*sorted(d.metadata['Name'] for d in m.distributions()))"
+    assert run(lone_python, "-I", "-c", listing).split() == ["amiweb"]
+
+
+def test_wheel_holds_every_module_template_and_static_file(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = set()
+    for folder in ("amiweb", "ami_integration", "templates"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                wanted.add(str(path.relative_to(ROOT)))
+    wanted = {re.sub(r"^templates/", "ami_integration/templates/", name) for name in wanted}
+    assert wanted - held == set()
+    assert {name.split("/")[0] for name in held if ".dist-info/" not in name} == {"amiweb", "ami_integration"}
+
+
+def test_wheel_names_its_extras_and_requires_nothing_without_them(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = HeaderParser().parsestr(archive.read(name).decode())
+    assert set(metadata.get_all("Provides-Extra", [])) == {"ssh", "web"}
+    requirements = metadata.get_all("Requires-Dist", [])
+    assert any(line.startswith("Django") for line in requirements)
+    assert all("extra ==" in line for line in requirements)
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_pages_of_an_installed_wheel_find_their_templates_and_static_files(
+    wheel: Path, tmp_path: Path
+) -> None:
+    site_packages = tmp_path / "site"
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        site_packages,
+        wheel,
+    )
+    script = f"""
+import sys
+sys.path = [path for path in sys.path if path not in ("", {str(ROOT)!r})]
+sys.path.insert(0, {str(site_packages)!r})
+import django
+django.setup()
+from django.contrib.staticfiles import finders
+from django.template.loader import get_template
+print(get_template("admin/base_site.html").origin.name)
+print(finders.find("ami_integration/amiweb.css"))
+"""
+    var = tmp_path / "var"
+    printed = run(
+        sys.executable, "-c", script, AMIWEB_VAR_DIR=str(var), DJANGO_SETTINGS_MODULE="amiweb.settings"
+    )
+    for line in printed.splitlines():
+        assert line.startswith(str(site_packages)), line
