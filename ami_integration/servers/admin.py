@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
 from ami_integration.servers import services
@@ -48,7 +48,7 @@ class ServerAdmin(admin.ModelAdmin):
 
     @admin.display(description="server", ordering="name")
     def shown_name(self, server: Server) -> SafeString:
-        simulated = format_html(' <span class="aw-tag">simulated</span>') if server.simulated else ""
+        simulated = mark_safe(' <span class="aw-tag">simulated</span>') if server.simulated else ""  # noqa: S308
         tls = ", TLS" if server.transport == Server.Transport.TLS else ""
         return format_html(
             '{}{}<br><span class="aw-quiet">{}{}</span>', server.name, simulated, server.address, tls

@@ -1,0 +1,249 @@
+"""The pages of the servers, as an administrator, a viewer and a stranger see them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from ami_integration.servers import services
+from ami_integration.servers.models import Server
+from tests.ami.scripted import Peer, scripted
+from tests.servers.factories import SECRET, healthy, make_server
+
+LIST = "/admin/ami_integration/server/"
+ADD = f"{LIST}add/"
+
+pytestmark = pytest.mark.django_db
+
+
+def change_page(server: Server) -> str:
+    return f"{LIST}{server.pk}/change/"
+
+
+def doctor_page(server: Server) -> str:
+    return f"{LIST}{server.pk}/test/"
+
+
+def fields(**values: str) -> dict[str, str]:
+    return {
+        "name": "Berlin",
+        "host": "192.0.2.1",
+        "port": "5038",
+        "transport": "tcp",
+        "tls_ca": "",
+        "username": "amiweb",
+        "secret": "",
+        "enabled": "on",
+        "notes": "",
+    } | values
+
+
+@pytest.fixture
+def client_with() -> Callable[..., Client]:
+    """Make a client of a staff user with these permissions."""
+
+    def make(*codenames: str, staff: bool = True) -> Client:
+        user = User.objects.create_user("worker", password="word", is_staff=staff)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+def test_an_empty_list_says_what_to_do(admin_client: Client) -> None:
+    page = admin_client.get(LIST).content.decode()
+    assert "No server yet." in page
+    assert f'href="{ADD}"' in page
+
+
+def test_the_list_shows_state_version_last_seen_and_last_error(admin_client: Client) -> None:
+    server = make_server(simulated=True)
+    hour_ago = timezone.now() - datetime.timedelta(minutes=61)
+    services.server_health_set(server_id=server.pk, state="online", asterisk_version="22.10.0", now=hour_ago)
+    services.server_health_set(server_id=server.pk, state="offline", error="Nothing listens there.")
+    page = admin_client.get(LIST).content.decode()
+    assert '<span class="aw-state" data-state="offline">Offline</span>' in page
+    assert '<span class="aw-tag">simulated</span>' in page
+    for shown in (
+        "Berlin",
+        "192.0.2.1:5038",
+        "22.10.0",
+        "1\xa0hour ago",
+        "Nothing listens there.",
+        "just now",
+    ):
+        assert shown in page
+    assert f"/admin/live/?server={server.pk}" in page
+    assert f"/admin/ami_integration/actionrun/add/?server={server.pk}" in page
+
+
+def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
+    admin_client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(20):
+        server = make_server(name=f"PBX {number}")
+        services.server_health_set(server_id=server.pk, state="online")
+    with django_assert_num_queries(5):  # session, user, two counts, the servers with their health
+        admin_client.get(LIST)
+
+
+def test_a_server_is_added_and_its_secret_stored_encrypted(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, fields(secret=SECRET))
+    assert answer.status_code == 302, answer.content.decode()
+    assert Server.objects.get().secret.reveal() == SECRET
+    assert SECRET not in str(list(LogEntry.objects.values()))
+
+
+def test_a_server_without_a_secret_is_refused(admin_client: Client) -> None:
+    page = admin_client.post(ADD, fields()).content.decode()
+    assert "Enter the secret." in page
+    assert not Server.objects.exists()
+
+
+def test_a_secret_with_a_line_break_is_refused(admin_client: Client) -> None:
+    page = admin_client.post(ADD, fields(secret="a\r\nAction: x")).content.decode()
+    assert "may not hold a line break" in page
+    assert "Action: x" not in page
+
+
+def test_an_empty_secret_keeps_the_stored_one(admin_client: Client) -> None:
+    server = make_server()
+    answer = admin_client.post(change_page(server), fields(name="Munich"))
+    assert answer.status_code == 302
+    changed = Server.objects.get()
+    assert changed.name == "Munich"
+    assert changed.secret.token == server.secret.token
+    entry = LogEntry.objects.get()
+    assert "secret" not in entry.get_change_message()
+
+
+def test_a_new_secret_replaces_the_stored_one_and_the_history_says_only_that(admin_client: Client) -> None:
+    server = make_server()
+    admin_client.post(change_page(server), fields(secret="another-w0rd"))
+    assert Server.objects.get().secret.reveal() == "another-w0rd"
+    assert LogEntry.objects.get().get_change_message() == "Changed secret."
+
+
+@pytest.mark.parametrize(("name", "value"), [("host", "evil.example"), ("transport", "tls")])
+def test_a_stored_secret_does_not_follow_a_server_to_another_place(
+    admin_client: Client, name: str, value: str
+) -> None:
+    server = make_server()
+    page = admin_client.post(change_page(server), fields(**{name: value})).content.decode()
+    assert "Enter the secret again" in page
+    assert Server.objects.get().host == server.host
+    assert admin_client.post(change_page(server), fields(secret=SECRET, **{name: value})).status_code == 302
+
+
+def test_no_page_shows_the_secret_or_its_token(admin_client: Client) -> None:
+    server = make_server()
+    admin_client.post(change_page(server), fields(secret=SECRET))
+    token = Server.objects.get().secret.token.partition(":")[2]
+    pages = [
+        LIST,
+        ADD,
+        change_page(server),
+        f"{LIST}{server.pk}/history/",
+        f"{LIST}{server.pk}/delete/",
+        "/admin/",
+    ]
+    shown = [admin_client.get(page) for page in pages]
+    shown.append(
+        admin_client.post(change_page(server), fields(port="no", secret=SECRET))
+    )  # an error re-renders
+    for answer in shown:
+        assert answer.status_code == 200
+        assert SECRET not in answer.content.decode()
+        assert token not in answer.content.decode()
+
+
+def test_an_unreadable_secret_is_a_state_of_its_own_and_is_not_destroyed(
+    admin_client: Client, settings: Settings
+) -> None:
+    server = make_server()
+    settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
+    assert 'data-state="secret_unreadable">Secret unreadable<' in admin_client.get(LIST).content.decode()
+    page = admin_client.get(change_page(server)).content.decode()
+    assert "is not in AMIWEB_ENCRYPTION_KEYS" in page
+    assert "enter the secret anew" in page
+    assert admin_client.post(change_page(server), fields(notes="edited")).status_code == 302
+    kept = Server.objects.get()
+    assert (kept.notes, kept.secret.token) == ("edited", server.secret.token)
+    assert admin_client.post(change_page(server), fields(secret=SECRET)).status_code == 302
+    assert Server.objects.get().state == "unknown"
+
+
+def test_the_button_tests_the_connection_and_shows_every_step(admin_client: Client) -> None:
+    with scripted(healthy("Ping", "Originate", "Command")) as transport:
+        server = make_server(transport, simulated=True)
+        assert "Test connection" in admin_client.get(change_page(server)).content.decode()
+        page = admin_client.post(doctor_page(server)).content.decode()
+    for shown in ("Name", "TCP", "Banner", "Login", "Asterisk 22.10.0", "Works", "simulated"):
+        assert shown in page
+    assert SECRET not in page
+
+
+def test_the_bulk_action_tests_all_chosen_servers(admin_client: Client) -> None:
+    with scripted(healthy("Ping")) as good, scripted(lambda peer: peer.say(b"SSH-2.0-x\r\n")) as bad:
+        chosen = [make_server(good, name="Berlin"), make_server(bad, name="Munich")]
+        data = {"action": "test_connection", "_selected_action": [server.pk for server in chosen]}
+        page = admin_client.post(LIST, data).content.decode()
+    assert "1 of 2 servers can be used." in page
+    assert "What to do:" in page
+    assert page.index("Berlin") < page.index("Munich")
+
+
+def test_what_a_strange_server_says_is_shown_and_not_run(admin_client: Client) -> None:
+    def script(peer: Peer) -> None:
+        peer.say(b"<script>alert(1)</script>\r\n")
+
+    with scripted(script) as transport:
+        page = admin_client.post(doctor_page(make_server(transport))).content.decode()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_a_test_is_a_post_with_its_token(admin_client: Client) -> None:
+    server = make_server()
+    assert admin_client.get(doctor_page(server)).headers["Location"] == change_page(server)
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(User.objects.get(username="admin"))
+    assert strict.post(doctor_page(server)).status_code == 403
+
+
+def test_a_test_of_a_server_that_is_gone_leads_home(admin_client: Client) -> None:
+    assert admin_client.post(f"{LIST}4711/test/").status_code == 302
+
+
+def test_a_viewer_sees_the_server_and_can_not_test_it(client_with: Callable[..., Client]) -> None:
+    server = make_server()
+    viewer = client_with("view_server")
+    page = viewer.get(change_page(server)).content.decode()
+    assert "Berlin" in page
+    assert "Test connection" not in page
+    assert "&lt;secret&gt;" in page
+    assert viewer.post(doctor_page(server)).status_code == 403
+    assert "test_connection" not in viewer.get(LIST).content.decode()
+    assert "Live events" not in viewer.get(LIST).content.decode()
+    answer = viewer.post(LIST, {"action": "test_connection", "_selected_action": [server.pk]})
+    assert b"aw-steps" not in answer.content
+
+
+def test_a_stranger_sees_and_tests_nothing(client_with: Callable[..., Client]) -> None:
+    server = make_server()
+    stranger = client_with("view_server", "change_server", staff=False)
+    colleague = Client()
+    for client in (stranger, colleague):
+        for page in (LIST, change_page(server), doctor_page(server)):
+            assert client.get(page).headers["Location"].startswith("/admin/login/")
+        assert client.post(doctor_page(server)).headers["Location"].startswith("/admin/login/")
