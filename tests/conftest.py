@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,7 +14,26 @@ from tests import postgres, requirements
 if TYPE_CHECKING:
     from tests.postgres import Cluster
 
-pytest_plugins = ["tests.processes", "tests.pbx.fixtures"]
+pytest_plugins = ["tests.processes", "tests.pbx.fixtures", "tests.browser.fixtures"]
+if importlib.util.find_spec("tests.simulator.fixtures"):
+    pytest_plugins.append("tests.simulator.fixtures")
+
+# Fixture → marker of the tests that use it, for `-m "not pbx"` and the like.
+MARKERS = {
+    "asterisk": "pbx",
+    "asterisk22": "pbx",
+    "asterisk16": "pbx",
+    "private_asterisk": "pbx",
+    "chromium": "browser",
+    "postgres_cluster": "postgres",
+    "stack": "processes",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKERS[fixture])
 
 
 @pytest.fixture(scope="session")

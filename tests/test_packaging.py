@@ -9,10 +9,12 @@ import sys
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulator.fixtures import Simulator
+if TYPE_CHECKING:
+    from tests.simulator.fixtures import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "docs" / "examples" / "list_commands.py"
