@@ -35,4 +35,7 @@ if AMIWEB_TEST_DATABASE == "sqlite":
     # A file, because real worker and web processes open it too.
     DATABASES["default"].setdefault("TEST", {})["NAME"] = str(_var / "test.sqlite3")
 
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # each test that logs in would pay 0.2 s
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.MD5PasswordHasher",  # each test that logs in would pay 0.2 s
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # what the real processes know
+]

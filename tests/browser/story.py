@@ -1,0 +1,152 @@
+"""The main job, as a person does it: the same steps on a real Asterisk and on the trial's simulator."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.browser.chromium import Visitor, expect
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the story plays.
+
+    Attributes:
+        url: of the web process, without a slash at its end.
+        username, password: of an administrator of amiweb.
+        host, port, account, secret: of the PBX.
+        version: what its `core show version` holds.
+        channel: a channel that can be originated and makes events by itself.
+    """
+
+    url: str
+    username: str
+    password: str
+    host: str
+    port: int
+    account: str
+    secret: str
+    version: str
+    channel: str
+
+
+class Administrator:
+    """One administrator of amiweb at the browser."""
+
+    def __init__(self, visitor: Visitor, stage: Stage) -> None:
+        self.visitor = visitor
+        self.stage = stage
+        self.page = visitor.tab()
+
+    def log_in(self) -> None:
+        self.page.goto(f"{self.stage.url}/")
+        self.visitor.picture(self.page, "login")
+        self.page.get_by_label("Username:", exact=True).fill(self.stage.username)
+        self.page.get_by_label("Password:", exact=True).fill(self.stage.password)
+        self.page.get_by_role("button", name="Log in").click()
+        expect(self.page.get_by_role("navigation", name="amiweb")).to_be_visible()
+
+    def add_server(self, name: str) -> None:
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/server/")
+        self.visitor.picture(self.page, "servers-before")
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/server/add/")
+        self.page.get_by_label("Name:", exact=True).fill(name)
+        self.page.get_by_label("Host:", exact=True).fill(self.stage.host)
+        self.page.get_by_label("Port:", exact=True).fill(str(self.stage.port))
+        self.page.get_by_label("Username:", exact=True).fill(self.stage.account)
+        self.page.get_by_label("Secret:", exact=True).fill(self.stage.secret)
+        self.visitor.picture(self.page, "server-add")
+        self.page.get_by_role("button", name="Save and continue editing").click()
+        expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
+        assert self.stage.secret not in self.page.content()
+        self.visitor.picture(self.page, "server-change")
+
+    def test_connection(self) -> None:
+        self.page.get_by_role("button", name="Test connection").click()
+        steps = self.page.locator(".aw-steps > li")
+        expect(steps.first).to_be_visible()
+        assert steps.evaluate_all("items => items.map(one => one.dataset.state)") == ["ok"] * steps.count()
+        expect(self.page.locator(".aw-steps")).to_contain_text(self.stage.version)
+        self.visitor.picture(self.page, "connection-test")
+
+    def wait_until_online(self, name: str) -> None:
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/server/")
+        row = self.page.locator("#result_list tbody tr", has_text=name)
+        for _ in range(40):
+            if row.locator('[data-state="online"]').count() and self.stage.version in row.inner_text():
+                break
+            self.page.wait_for_timeout(500)
+            self.page.reload()
+        expect(row.locator(".aw-state")).to_have_text("Online")
+        expect(row).to_contain_text(self.stage.version)
+        self.visitor.picture(self.page, "servers")
+
+    def run(self, server: str, action: str, headers: str = "", *, picture: str = "") -> Any:
+        """Run an action by its form, and wait on its page, without a reload, until it has succeeded."""
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/actionrun/add/")
+        self.page.get_by_label("Server:", exact=True).select_option(label=server)
+        self.page.get_by_label("Action:", exact=True).fill(action)
+        self.page.get_by_label("Headers:", exact=True).fill(headers)
+        if picture:
+            self.visitor.picture(self.page, f"{picture}-form")
+        self.page.get_by_role("button", name="Run", exact=True).click()
+        self.page.wait_for_url(re.compile(r"/actionrun/\d+/change/"))
+        expect(self.page.locator("#run-status")).to_have_attribute("data-state", "SUCCEEDED")
+        if picture:
+            self.visitor.picture(self.page, picture)
+        return self.page
+
+    def schedule(self, name: str, server: str) -> None:
+        """Let a Ping run every few seconds, and wait until it has run by itself."""
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/")
+        self.visitor.picture(self.page, "schedules-before")
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/add/")
+        self.page.get_by_label("Name:", exact=True).fill(name)
+        self.page.get_by_label("Server:", exact=True).select_option(label=server)
+        self.page.get_by_label("Action:", exact=True).fill("Ping")
+        self.page.get_by_label("Kind:", exact=True).select_option(value="interval")
+        self.page.locator("#id_interval_seconds").fill("2")
+        expect(self.page.locator("#preview-table tbody tr")).to_have_count(10)
+        self.visitor.picture(self.page, "schedule-add")
+        self.page.get_by_role("button", name="Save", exact=True).click()
+        expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
+        log = f"{self.stage.url}/admin/ami_integration/actionrun/?origin__exact=schedule&status__exact=SUCCEEDED"
+        row = self.page.locator("#result_list tbody tr", has_text=name)
+        self.page.goto(log)
+        for _ in range(40):
+            if row.count() >= 2:
+                break
+            self.page.wait_for_timeout(500)
+            self.page.goto(log)
+        assert row.count() >= 2, "the schedule did not run by itself"
+        self.visitor.picture(self.page, "action-log")
+        self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/")
+        self.visitor.picture(self.page, "schedules")
+        self.page.get_by_role("link", name=name).click()
+        self.visitor.picture(self.page, "schedule-change")
+
+    def read_the_version(self, server: str) -> None:
+        """Run a CLI command and read its output."""
+        page = self.run(server, "Command", "Command: core show version", picture="run-command")
+        expect(page.locator("#run-result")).to_contain_text(self.stage.version)
+
+    def watch_a_call(self, server: str) -> None:
+        """See a call on the live page, which stands open in a second tab and is not reloaded."""
+        live = self.visitor.tab()
+        live.goto(f"{self.stage.url}/admin/live/")
+        expect(live.locator("#live-state")).to_have_attribute("data-state", "open")
+        live.evaluate("window.stillHere = true")
+        self.run(
+            server,
+            "Originate",
+            f"Channel: {self.stage.channel}\nApplication: Wait\nData: 1\nCallerID: Ada <1234>",
+            picture="run-originate",
+        )
+        rows = live.locator("#live-rows tr")
+        for name in ("Newchannel", "Hangup"):
+            expect(rows.filter(has_text=name).first).to_be_visible()
+        assert live.evaluate("window.stillHere") is True
+        self.visitor.picture(live, "live")
+        live.close()
