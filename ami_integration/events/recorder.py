@@ -202,7 +202,7 @@ class Recorder:
                         id=entry.after_id,  # the last one that is missing: this id names nothing else
                         server_id=entry.server_id,
                         reason=Gap.Reason.OVERLOAD,
-                        detail="Events could not be stored: the stream had no room for them, or they were damaged.",
+                        detail="They could not be stored: the stream had no room for them, or was damaged.",
                         started_at=_microseconds(id_moment(last)),
                         ended_at=_microseconds(id_moment(entry.after_id)),
                         after_id=last,

@@ -12,7 +12,7 @@ from django.db.models import Q
 from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
 from ami_integration.events.models import Event, Gap
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, ServerHealth
 
 #: A page asks again for what is younger than its newest event minus this: batches of several listeners, and a
 #: clock that was set back a little, may become visible out of order.
@@ -45,17 +45,20 @@ def live_servers() -> list[Item]:
             "name": server.name,
             "simulated": server.simulated,
             "enabled": server.enabled,
-            "state": _state(server),
+            "state": _state(server).value,
+            "label": _state(server).label,
             "error": server.health.last_error if hasattr(server, "health") else "",
         }
-        for server in Server.objects.select_related("health").order_by("name")
+        for server in Server.objects.defer("secret", "tls_ca").select_related("health").order_by("name")
     ]
 
 
-def _state(server: Server) -> str:
+def _state(server: Server) -> ServerHealth.State:
     if not server.enabled:
-        return "disabled"
-    return server.health.state if hasattr(server, "health") else "unknown"
+        return ServerHealth.State.DISABLED
+    return ServerHealth.State(
+        server.health.state if hasattr(server, "health") else ServerHealth.State.UNKNOWN
+    )
 
 
 def event_item(event: Event) -> Item:

@@ -1,0 +1,1 @@
+"""Management commands; each is thin, the work is done in the rooms."""

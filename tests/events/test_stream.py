@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import msgpack
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ami_integration.events.leases import Lease
+from ami_integration.events.stream import (
+    COUNTERS,
+    STREAM,
+    BadEntry,
+    EventBatch,
+    GapNote,
+    LeaseLost,
+    StampedEvent,
+    StreamReader,
+    StreamWriter,
+    decode_entry,
+)
+from tests.events.making import batch, raw
+
+numbers = st.integers(0, 2**63 - 1)
+times = st.integers(0, 4_000_000_000_000_000)
+events = st.builds(StampedEvent, numbers, times, st.binary(max_size=50))
+
+
+@given(numbers, numbers, st.lists(events, min_size=1, max_size=5))
+def test_a_batch_survives_the_stream(server_id: int, after_id: int, stamped: list[StampedEvent]) -> None:
+    sent = EventBatch(server_id, after_id, stamped)
+    assert decode_entry({b"s": b"%d" % server_id, b"d": sent.encode()}) == sent
+
+
+@given(numbers, st.text(), times, st.none() | times, numbers, st.none() | numbers, st.none() | numbers)
+def test_a_gap_survives_the_stream(
+    gap_id: int,
+    detail: str,
+    started_at: int,
+    ended_at: int | None,
+    after_id: int,
+    before_id: int | None,
+    lost: int | None,
+) -> None:
+    sent = GapNote(gap_id, 1, "overload", detail, started_at, after_id, ended_at, before_id, lost)
+    assert decode_entry({b"s": b"1", b"d": sent.encode()}) == sent
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {b"s": b"x", b"d": b""},
+        {b"s": b"1"},
+        {b"s": b"1", b"d": b"\xc1\xc1"},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, []])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, [("x", 0, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(1, 2**62, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(2**63, 0, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(1, 0, "text")]])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 1, "overload", "", "now", None, None, None])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 1, 5, "", 0, None, None, None])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0])},
+        {b"s": b"1", b"d": msgpack.packb(["dance", 0])},
+    ],
+)
+def test_an_entry_that_is_not_ours_is_told_from_one_that_is(fields: dict[bytes, bytes]) -> None:
+    with pytest.raises(BadEntry):
+        decode_entry(fields)
+
+
+def test_entries_are_read_in_the_order_in_which_they_were_written(
+    writer: StreamWriter, client: redis.Redis
+) -> None:
+    reader = StreamReader(client)
+    reader.ensure_group()
+    sent = [batch(1, raw("A")), batch(2, raw("B")), batch(1, raw("C"))]
+    writer.append(sent)
+    found = reader.read(pending=False, count=10, block=0)
+    assert [decode_entry(fields) for _, fields in found] == sent
+    assert writer.last_ids() == {1: sent[2].last_id, 2: sent[1].last_id}
+
+
+def test_a_group_reads_what_came_before_it(writer: StreamWriter, client: redis.Redis) -> None:
+    writer.append([batch(1)])
+    reader = StreamReader(client)
+    reader.ensure_group()
+    reader.ensure_group()  # a second time is no error
+    assert len(reader.read(pending=False, count=10, block=0)) == 1
+
+
+def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, client: redis.Redis) -> None:
+    reader = StreamReader(client)
+    reader.ensure_group()
+    writer.append([batch(1), batch(1)])
+    found = reader.read(pending=False, count=10, block=0)
+    reader.ack([found[0][0]], {1: 5})
+    assert reader.read(pending=False, count=10, block=0) == []
+    assert reader.read(pending=True, count=10, block=0) == [found[1]]
+    assert reader.recorded_ids() == {1: 5}
+
+
+def test_a_listener_that_lost_its_lease_writes_nothing(client: redis.Redis) -> None:
+    old, new = Lease(client, "listener"), Lease(client, "listener")
+    assert old.claim()
+    client.delete(old.key)
+    assert new.claim()
+    with pytest.raises(LeaseLost):
+        StreamWriter(client, old, maxlen=10).append([batch(1)])
+    new.release()
+    with pytest.raises(LeaseLost):  # the lease is free, but the epoch has moved on
+        StreamWriter(client, old, maxlen=10).append([batch(1)])
+    assert client.xlen(STREAM) == 0
+
+
+def test_a_lease_that_only_expired_does_not_stop_its_listener(client: redis.Redis) -> None:
+    lease = Lease(client, "listener")
+    assert lease.claim()
+    client.delete(lease.key)
+    StreamWriter(client, lease, maxlen=10).append([batch(1)])
+    assert client.xlen(STREAM) == 1
+
+
+def test_the_stream_is_bounded(client: redis.Redis) -> None:
+    lease = Lease(client, "listener")
+    assert lease.claim()
+    StreamWriter(client, lease, maxlen=100).append(batch(1) for _ in range(1000))
+    assert client.xlen(STREAM) <= 200  # Valkey cuts whole nodes of its tree
+
+
+def test_what_is_put_aside_is_kept_and_counted(client: redis.Redis) -> None:
+    StreamReader(client).put_aside({b"d": b"x"}, "no good \udcff")
+    [(_, fields)] = client.xrange("amiweb:events:aside")
+    assert fields == {b"d": b"x", b"error": b"no good \\udcff"}
+    assert client.hgetall(COUNTERS) == {b"put_aside": b"1"}
