@@ -1,0 +1,134 @@
+"""The bootstrap in a checkout of its own with empty requirements, so that nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    (folder / "amiweb").mkdir(parents=True)
+    (folder / "requirements").mkdir()
+    shutil.copy(ROOT / "amiweb" / "bootstrap.py", folder / "amiweb")
+    for name in ("base", "dev"):
+        (folder / "requirements" / f"{name}.txt").write_text(f"# nothing yet for {name}\n")
+    return folder
+
+
+def bootstrap(
+    checkout: Path, *arguments: str, before: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the bootstrap; `before` is Python that changes `sys` first."""
+    script = checkout / "amiweb" / "bootstrap.py"
+    program = f"import runpy, sys\nsys.argv = {[str(script), *arguments]!r}\n{before}\n"
+    program += f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AMIWEB_")}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_first_start_makes_the_environment_and_becomes_the_command(checkout: Path) -> None:
+    done = bootstrap(checkout, "base", "-c", "import sys, os; print(sys.prefix, os.getcwd()); sys.exit(7)")
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{checkout / '.venv'} {checkout}"
+
+
+def test_second_start_installs_nothing_and_is_quick_until_the_requirements_change(checkout: Path) -> None:
+    bootstrap(checkout, "base", "-V")
+    log = checkout / ".venv" / "install.log"
+    log.unlink()
+    began = time.monotonic()
+    done = bootstrap(checkout, "base", "-V")
+    assert time.monotonic() - began < 3
+    assert done.stdout.startswith("Python 3"), done.stdout
+    assert not log.exists()
+    (checkout / "requirements" / "base.txt").write_text("# something new\n")
+    assert "installing" in bootstrap(checkout, "base", "-V").stdout
+    assert log.exists()
+
+
+def test_what_the_tests_installed_serves_the_trial_too(checkout: Path) -> None:
+    bootstrap(checkout, "dev", "-V")
+    assert "installing" not in bootstrap(checkout, "base", "-V").stdout
+
+
+def test_a_failed_install_is_one_line_and_is_tried_again(checkout: Path) -> None:
+    requirements = checkout / "requirements" / "base.txt"
+    requirements.write_text("amiweb-nowhere==1 --hash=sha256:" + "0" * 64 + "\n")
+    for _ in range(2):
+        done = bootstrap(
+            checkout, "base", "-V", PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull
+        )
+        assert done.returncode != 0
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("amiweb: installing failed: ERROR:")
+        assert "install.log" in line
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(checkout: Path) -> None:
+    (checkout / "a-file").write_text("")
+    done = bootstrap(checkout, "base", "-V", AMIWEB_VENV=str(checkout / "a-file" / "venv"))
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"amiweb: can't write {checkout / 'a-file' / 'venv'}")
+    assert "AMIWEB_VENV" in line
+
+
+def test_a_python_that_is_too_old_is_one_clear_line(checkout: Path, tmp_path: Path) -> None:
+    done = bootstrap(
+        checkout, "base", "-V", before="sys.version_info = (3, 8, 1, 'final', 0)", PATH=str(tmp_path)
+    )
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "needs Python 3.11 or newer" in line
+    assert "is 3.8" in line
+
+
+def test_an_old_python_gives_way_to_a_newer_one_on_path(checkout: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "bin" / "python3.11"
+    newer.parent.mkdir()
+    newer.symlink_to(sys.executable)
+    done = bootstrap(
+        checkout, "base", "-V",
+        before="sys.version_info = (3, 8, 1, 'final', 0)", PATH=f"{newer.parent}:{os.environ['PATH']}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Python 3." in done.stdout
+
+
+def test_a_python_without_venv_names_the_package_to_install(checkout: Path, tmp_path: Path) -> None:
+    crippled = tmp_path / "python-without-venv"
+    crippled.write_text("#!/bin/sh\nexit 1\n")
+    crippled.chmod(0o755)
+    done = bootstrap(checkout, "base", "-V", before=f"sys.executable = {str(crippled)!r}")
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "apt install python3-venv" in line
+    assert not (checkout / ".venv").exists()
+
+
+def test_two_commands_at_once_install_once(checkout: Path) -> None:
+    script = str(checkout / "amiweb" / "bootstrap.py")
+    both = [
+        subprocess.Popen([sys.executable, script, "base", "-V"], stdout=subprocess.PIPE, text=True)
+        for _ in "ab"
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("installing" in text for text in printed) == 1
