@@ -5,9 +5,11 @@ rung finds the row by the sweep, a page that isn't told reads the row again by i
 logged, and the recovery; what happens in between is not news.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Iterable
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from celery import current_app
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: The Celery task that executes a run (`tasks.execute`), by name, because the tasks call the services.
 TASK = "actions.execute"
+#: Seconds that a push may take: it is called between the claim of a run and its sending.
+PUSH_LIMIT = 2
 
 
 class Line:
@@ -79,13 +83,16 @@ def ring(run_ids: Iterable[int]) -> list[int]:
 
 def push(run_id: int) -> None:
     """Tell the pages that show this run to read it again."""
-    layer = get_channel_layer()
-    if layer is None:
-        return
-    message = {"type": "run.changed", "id": str(run_id)}
     try:
-        async_to_sync(layer.group_send)(ActionRun(pk=run_id).group, message)
+        async_to_sync(_push)(ActionRun(pk=run_id).group, {"type": "run.changed", "id": str(run_id)})
     except Exception as error:  # whatever it is, the page reads the row again by itself
         channel_layer.failed(error)
     else:
         channel_layer.worked()
+
+
+async def _push(group: str, message: dict[str, Any]) -> None:
+    layer = get_channel_layer()
+    assert layer is not None  # the settings name one
+    async with asyncio.timeout(PUSH_LIMIT):
+        await layer.group_send(group, message)

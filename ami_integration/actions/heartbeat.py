@@ -62,7 +62,6 @@ class Heartbeat:
         """Stamp now; returns how many rows still run here. A database that is away is logged once."""
         with self._lock:
             runs = list(self._runs)
-        close_old_connections()
         try:
             stamped = (
                 ActionRun.objects.running()
@@ -89,6 +88,7 @@ class Heartbeat:
                         self._thread = None
                         return
                     self._wake.clear()
+                close_old_connections()
                 self.beat()
         finally:
             connection.close()

@@ -1,0 +1,48 @@
+"""People and runs for tests."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+
+from ami_integration.actions.models import ActionRun
+from ami_integration.ami.messages import new_action_id
+from tests.servers.factories import make_server
+
+RUN_PERMISSIONS = ("view_actionrun", "add_actionrun")
+
+
+def make_user(username: str = "ada", *permissions: str, **values: Any) -> User:
+    """A member of staff with these permissions of ours, and no others."""
+    user = User.objects.create_user(
+        username, password="word", is_staff=values.pop("is_staff", True), **values
+    )
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    assert user.user_permissions.count() == len(permissions)
+    return user
+
+
+def make_operator(username: str = "ada") -> User:
+    """Somebody who may run actions and see what they returned."""
+    return make_user(username, *RUN_PERMISSIONS)
+
+
+def make_run(**values: Any) -> ActionRun:
+    """A stored run, queued and rung for unless the values say otherwise."""
+    now = timezone.now()
+    headers = values.pop("headers", [])
+    server = values.pop("server", None) or make_server()
+    values = {
+        "server_name": server.name,
+        "action": "Ping",
+        "payload": json.dumps(headers),
+        "action_id": new_action_id(),
+        "created_at": now,
+        "rung_at": now,
+        "expires_at": now + timedelta(seconds=300),
+    } | values
+    return ActionRun.objects.create(server=server, **values)

@@ -1,0 +1,104 @@
+"""What may be seen, and what a database can take."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ami_integration.actions.masking import (
+    MASK,
+    headers_mask,
+    is_secret,
+    output_mask,
+    secret_values,
+    storable,
+    text_without,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Secret",
+        "secret",
+        "Password",
+        "VMSecret",
+        "MD5Cred",
+        "md5_cred",
+        "AuthPass",
+        "RemoteSecret",
+        "auth/password",
+    ],
+)
+def test_a_secret_header_is_known_by_its_name(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["Channel", "Passthru", "Family", "Key", "Exten", "Message", "Path"])
+def test_other_headers_are_left_alone(name: str) -> None:
+    assert headers_mask([(name, "value")]) == [(name, "value")]
+
+
+def test_masking_keeps_names_order_and_number() -> None:
+    headers = [("Username", "bob"), ("Secret", "x"), ("Secret", "y"), ("Interface", "Local/1")]
+    masked = [("Username", "bob"), ("Secret", MASK), ("Secret", MASK), ("Interface", "Local/1")]
+    assert headers_mask(headers) == masked
+
+
+def test_an_empty_secret_is_not_dressed_up_as_one() -> None:
+    assert headers_mask([("Secret", "")]) == [("Secret", "")]
+
+
+def test_a_secret_in_an_answer_of_getconfig_is_masked() -> None:
+    line = ("Line-000001-000003", "secret=hunter2")
+    assert headers_mask([line]) == [("Line-000001-000003", f"secret={MASK}")]
+    assert secret_values([line]) == {"hunter2"}
+
+
+def test_updateconfig_names_its_secret_in_another_header() -> None:
+    headers = [
+        ("Var-000000", "secret"),
+        ("Value-000000", "hunter2"),
+        ("Var-000001", "host"),
+        ("Value-000001", "a"),
+    ]
+    assert [value for _, value in headers_mask(headers)] == ["secret", MASK, "host", "a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (" password             : hunter2", f" password             : {MASK}"),
+        ("secret=hunter2 and more", f"secret={MASK}"),
+        ("md5_cred => abc", f"md5_cred => {MASK}"),
+        ("[Secret:] <value>", "[Secret:] <value>"),
+        ("Secret: <value>", "Secret: <value>"),
+        ("1 active channel", "1 active channel"),
+    ],
+)
+def test_the_output_of_a_command_is_masked_line_by_line(line: str, shown: str) -> None:
+    assert output_mask(f"before\n{line}\nafter") == f"before\n{shown}\nafter"
+
+
+def test_a_very_long_line_is_masked_in_no_time() -> None:
+    began = time.monotonic()
+    output_mask("a/" * 500_000)
+    assert time.monotonic() - began < 10
+
+
+def test_secrets_are_taken_out_of_a_text_the_longest_first() -> None:
+    assert text_without("abcdef abc", {"abc", "abcdef"}) == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("Zoë 📞", "Zoë 📞"),
+        ("a\x00b", "a\\x00b"),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), "caf\\xe9"),
+        ("lone \ud800", "lone \\ud800"),
+    ],
+)
+def test_what_a_database_cannot_take_becomes_visible(text: str, stored: str) -> None:
+    assert storable(text) == stored

@@ -1,0 +1,252 @@
+"""The rules of running an action: who, where, what; and what happens to rows that nobody looks after."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from ami_integration.actions import services
+from ami_integration.actions.masking import MASK
+from ami_integration.actions.models import ActionRun
+from ami_integration.servers.encryption import SecretUnreadable
+from tests.actions.factories import make_operator, make_run, make_user
+from tests.processes import Valkey
+from tests.servers.factories import make_server
+
+pytestmark = pytest.mark.django_db
+Status = ActionRun.Status
+SECONDS = timedelta(seconds=1)
+
+
+def submit(**values: object) -> ActionRun:
+    values = {"user": None, "origin": "command", "action": "Ping", "headers": []} | values
+    if "server" not in values:
+        values["server"] = make_server()
+    return services.run_submit(**values)  # type: ignore[arg-type]
+
+
+# -- submitting
+
+
+def test_a_submitted_run_waits_with_all_that_the_log_needs() -> None:
+    ada = make_operator()
+    run = submit(
+        user=ada, origin="admin", action="QueueAdd", headers=[("Queue", "sales"), ("Secret", "hunter2")]
+    )
+    run.refresh_from_db()
+    assert (run.status, run.username, run.server_name, run.origin) == (
+        Status.QUEUED,
+        "ada",
+        "Berlin",
+        "admin",
+    )
+    assert run.headers_masked == [["Queue", "sales"], ["Secret", MASK]]
+    assert run.headers_in_clear() == [("Queue", "sales"), ("Secret", "hunter2")]
+    assert 299 < (run.expires_at - run.created_at).total_seconds() <= 301
+
+
+def test_who_has_no_right_to_run_actions_runs_none() -> None:
+    stranger = make_user("eve", "view_actionrun")
+    with pytest.raises(services.RunRefused, match="may not run actions"):
+        submit(user=stranger, origin="admin")
+    assert not ActionRun.objects.exists()
+
+
+def test_an_inactive_person_runs_nothing() -> None:
+    ada = make_operator()
+    ada.is_active = False
+    with pytest.raises(services.RunRefused):
+        submit(user=ada, origin="admin")
+
+
+@pytest.mark.parametrize("origin", ["admin", "api", "schedule"])
+def test_nobody_runs_nothing_except_on_the_command_line(origin: str) -> None:
+    with pytest.raises(services.RunRefused):
+        submit(user=None, origin=origin)
+
+
+def test_a_disabled_server_takes_no_action() -> None:
+    server = make_server()
+    type(server).objects.update(enabled=False)  # while a form with it was open
+    with pytest.raises(services.RunRefused, match="disabled") as refused:
+        submit(server=server)
+    assert refused.value.field == "server"
+
+
+@pytest.mark.parametrize(
+    ("action", "headers", "field"),
+    [
+        ("", [], "action"),
+        ("  ", [], "action"),
+        ("Ping\r\nAction: Originate", [], "action"),
+        ("Ping", [("Variable", "a\r\nAction: Originate")], "headers"),
+        ("Ping", [("Variable", "a\x00b")], "headers"),
+        ("Ping", [("Bad name", "x")], "headers"),
+        ("Ping", [("Data", "x" * 1100)], "headers"),
+        ("Ping", [("Variable", "x")] * 127, "headers"),
+        ("Ping", [("actionid", "mine")], "headers"),
+        ("Ping", [("Action", "Originate")], "headers"),
+    ],
+)
+def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
+    action: str, headers: list[tuple[str, str]], field: str
+) -> None:
+    with pytest.raises(services.RunRefused) as refused:
+        submit(action=action, headers=headers)
+    assert refused.value.field == field
+    assert not ActionRun.objects.exists()
+
+
+def test_a_form_that_is_sent_twice_is_one_run() -> None:
+    server = make_server()
+    run = submit(server=server, action_id="0" * 32)
+    with pytest.raises(services.AlreadySubmitted) as refused:
+        submit(server=server, action_id="0" * 32)
+    assert refused.value.run == run
+    assert ActionRun.objects.count() == 1
+
+
+def test_an_originate_becomes_asynchronous_unless_it_says_otherwise() -> None:
+    server = make_server()
+    run = submit(server=server, action="Originate", headers=[("Channel", "Local/1")])
+    assert run.headers_in_clear()[-1] == ("Async", "true")
+    run = submit(server=server, action="originate", headers=[("async", "false")])
+    assert run.headers_in_clear() == [("async", "false")]
+
+
+def test_with_the_task_queue_away_a_run_is_kept_and_says_so(
+    valkey: Valkey, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    valkey.stop()
+    try:
+        began = time.monotonic()
+        with django_capture_on_commit_callbacks(execute=True):
+            run = submit()
+        assert time.monotonic() - began < 3
+    finally:
+        valkey.start()
+    run.refresh_from_db()
+    assert (run.status, run.rung_at) == (Status.QUEUED, None)
+
+
+def test_ringing_is_noted_in_the_row(
+    valkey: Valkey, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        run = submit()
+    run.refresh_from_db()
+    assert run.rung_at is not None
+    valkey.flush()
+
+
+# -- cancelling and repeating
+
+
+def test_a_queued_run_is_cancelled_with_the_name_of_who_did(valkey: Valkey) -> None:
+    ada = make_operator()
+    run = make_run()
+    assert services.run_cancel(user=ada, run=run)
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert "ada" in run.reason
+
+
+def test_a_running_run_is_not_cancelled() -> None:
+    run = make_run(status=Status.RUNNING)
+    assert not services.run_cancel(user=make_operator(), run=run)
+
+
+def test_who_may_not_run_actions_cancels_none() -> None:
+    run = make_run()
+    with pytest.raises(services.RunRefused):
+        services.run_cancel(user=make_user("eve", "view_actionrun"), run=run)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
+def test_a_repetition_is_a_new_run_that_names_the_one_before(status: str) -> None:
+    run = make_run(status=status, headers=[("Secret", "x")], timeout=7.0)
+    retry = services.run_retry(user=make_operator(), run=run)
+    assert retry.pk != run.pk
+    assert retry.action_id != run.action_id
+    assert (retry.retry_of, retry.status, retry.timeout) == (run, Status.QUEUED, 7.0)
+    assert retry.headers_in_clear() == [("Secret", "x")]
+    run.refresh_from_db()
+    assert run.status == status
+
+
+@pytest.mark.parametrize(
+    "status", [Status.QUEUED, Status.RUNNING, Status.SUCCEEDED, Status.UNKNOWN, Status.ERRORED]
+)
+def test_what_may_have_been_carried_out_is_not_repeated(status: str) -> None:
+    run = make_run(status=status)
+    with pytest.raises(services.RunRefused, match="may have been carried out"):
+        services.run_retry(user=make_operator(), run=run)
+    assert ActionRun.objects.count() == 1
+
+
+def test_a_run_whose_headers_cannot_be_read_is_not_repeated(settings: Settings) -> None:
+    run = make_run(status=Status.FAILED)
+    settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
+    with pytest.raises(SecretUnreadable):
+        services.run_retry(user=make_operator(), run=run)
+
+
+# -- looking after rows
+
+
+def test_the_sweep_rings_for_what_nobody_claimed(valkey: Valkey) -> None:
+    now = timezone.now()
+    unrung = make_run(rung_at=None, created_at=now - 6 * SECONDS)
+    server = unrung.server
+    forgotten = make_run(server=server, rung_at=now - 6 * SECONDS, created_at=now - 6 * SECONDS)
+    make_run(server=server, rung_at=now - 2 * SECONDS, created_at=now - 60 * SECONDS)  # rung just now
+    make_run(server=server, rung_at=None, created_at=now)  # its own ring is on its way
+    assert services.runs_sweep(now=now) == 2
+    for run in (unrung, forgotten):
+        run.refresh_from_db()
+        assert run.rung_at is not None
+        assert run.rung_at >= now
+    valkey.flush()
+
+
+def test_the_sweep_rings_less_and_less_often_while_workers_are_busy(valkey: Valkey) -> None:
+    now = timezone.now()
+    busy = make_run(created_at=now - 30 * SECONDS, rung_at=now - 12 * SECONDS)  # 18 s old at its last ring
+    assert services.runs_sweep(now=now) == 0
+    old = make_run(server=busy.server, created_at=now - 250 * SECONDS, rung_at=now - 21 * SECONDS)
+    assert services.runs_sweep(now=now) == 1
+    old.refresh_from_db()
+    assert old.rung_at is not None
+    assert old.rung_at >= now
+    valkey.flush()
+
+
+def test_the_sweep_ends_what_waited_too_long_unsent(valkey: Valkey) -> None:
+    run = make_run(expires_at=timezone.now() - SECONDS)
+    assert services.runs_sweep() == 1
+    run.refresh_from_db()
+    assert run.status == Status.EXPIRED
+    assert "Not sent" in run.reason
+    assert run.finished_at is not None
+
+
+def test_the_reaper_gives_up_a_run_without_a_heartbeat_in_words(valkey: Valkey) -> None:
+    now = timezone.now()
+    run = make_run(status=Status.RUNNING, worker="box:7", heartbeat_at=now - 21 * SECONDS)
+    alive = make_run(
+        server=run.server, status=Status.RUNNING, worker="box:8", heartbeat_at=now - 19 * SECONDS
+    )
+    assert services.runs_reap(now=now) == 1
+    run.refresh_from_db()
+    alive.refresh_from_db()
+    assert (run.status, alive.status) == (Status.UNKNOWN, Status.RUNNING)
+    assert "box:7 stopped" in run.reason
+    assert "look there before you run it again" in run.reason
+    assert services.runs_reap(now=now) == 0
