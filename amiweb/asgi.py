@@ -19,7 +19,8 @@ http_application = get_asgi_application()  # loads the apps, so it comes before 
 
 from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
 
-if settings.AMIWEB_PRODUCTION and not staticfiles_storage.hashed_files:  # else every page would be an error
+# Without its manifest every page would be an error.
+if settings.AMIWEB_PRODUCTION and not getattr(staticfiles_storage, "hashed_files", None):
     raise ImproperlyConfigured(
         f"amiweb does not start: no static files in {settings.STATIC_ROOT} (AMIWEB_STATIC_ROOT). "
         "Run “manage.py collectstatic” first."

@@ -341,7 +341,7 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
     if database.get("ENGINE") == "django.db.backends.sqlite3":
         if production:
             env.problem(name, "SQLite serves the trial only; production needs PostgreSQL")
-        return sqlite(database["NAME"])
+        return sqlite(str(database["NAME"]))
     if database.get("ENGINE") != "django.db.backends.postgresql":
         env.problem(name, "only PostgreSQL (and SQLite in the trial) is supported")
     return database

@@ -8,7 +8,7 @@ kept.
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -27,8 +27,9 @@ from ami_integration.servers.models import Server
 @admin.register(Server)
 class ServerAdmin(admin.ModelAdmin):
     form = ServerForm
-    list_display = ("shown_name", "shown_state", "version", "last_seen", "last_error")
-    list_filter = ("enabled", "transport", "health__state")
+    list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
+    list_display_links = ("shown_name",)
+    list_filter = ("health__state", "enabled")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
     actions = ("test_connection",)
@@ -83,7 +84,7 @@ class ServerAdmin(admin.ModelAdmin):
 
         @admin.display(description="go to")
         def links(server: Server) -> SafeString:
-            return format_html_join(" · ", '<a href="{}">{}</a>', _links(server, request))
+            return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', _links(server, request))  # noqa: S308
 
         return [*super().get_list_display(request), links]
 
@@ -94,6 +95,11 @@ class ServerAdmin(admin.ModelAdmin):
             name="ami_integration_server_test",
         )
         return [own, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Servers"} | (extra_context or {}))
 
     def change_view(
         self,
@@ -110,7 +116,8 @@ class ServerAdmin(admin.ModelAdmin):
         """The button of one server."""
         server = self.get_object(request, str(server_id))
         if server is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(server_id))
+            messages.warning(request, "That server is gone; there is nothing to test.")
+            return HttpResponseRedirect(reverse("admin:ami_integration_server_changelist"))
         if not self.has_change_permission(request, server):
             raise PermissionDenied
         if request.method != "POST":

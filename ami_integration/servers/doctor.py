@@ -124,7 +124,18 @@ def examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
         _ask_version(test, client)
     finally:
         client.close()
+        for step in test.steps:
+            step.seen, step.mend = printable(step.seen), printable(step.mend)
     return test
+
+
+def printable(text: str) -> str:
+    """`text` from a PBX, fit for a page and for a database.
+
+    Bytes that are not UTF-8 arrive as surrogates, which no page can be encoded with, and PostgreSQL stores no
+    NUL.
+    """
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _ask_version(test: ConnectionTest, client: AMIClient) -> None:
@@ -176,9 +187,9 @@ def _mend(error: Exception, server: Server, client: AMIClient, timeouts: Timeout
         return "This machine's name server does not answer. Mend that, or give the PBX's IP address."
     if isinstance(error, ConnectRefused):
         return (
-            f"In manager.conf under [general] check {_listening_lines(server)}: bindaddr = 127.0.0.1 lets "
-            "in only programs on the PBX itself. Then run “manager reload” and “manager show settings” in "
-            "Asterisk's CLI. A firewall may refuse too."
+            f"In manager.conf under [general] check {_listening_lines(server)}; with 127.0.0.1 as its bind "
+            "address, Asterisk lets in only programs on the PBX itself. Then run “manager reload” and "
+            "“manager show settings” in Asterisk's CLI. A firewall may refuse too."
         )
     if isinstance(error, TLSFailed):
         return _mend_tls(error, server)
@@ -257,8 +268,8 @@ def _mend_tls(error: TLSFailed, server: Server) -> str:
 
 def _listening_lines(server: Server) -> str:
     if server.transport == Server.Transport.TLS:
-        return "tlsenable = yes and tlsbindaddr="
-    return "enabled = yes, port= and bindaddr="
+        return "the lines tlsenable= (yes) and tlsbindaddr="
+    return "the lines enabled= (yes), port= and bindaddr="
 
 
 def _own_address(server: Server) -> str:

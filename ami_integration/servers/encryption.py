@@ -14,7 +14,7 @@ logs see `<secret>`.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -104,7 +104,13 @@ class _SecretAttribute(DeferredAttribute):
         instance.__dict__[self.field.attname] = Secret.from_plain(value) if isinstance(value, str) else value
 
 
-class EncryptedTextField(models.TextField):
+if TYPE_CHECKING:
+    _SecretColumn = models.TextField[Secret | str, Secret]  # what may be assigned, and what is read
+else:
+    _SecretColumn = models.TextField
+
+
+class EncryptedTextField(_SecretColumn):
     """A text column whose attribute is a `Secret` (or None). Assigning a `str` encrypts it.
 
     A loaded secret goes back to the database as the token that came from there, readable or not. It has no
@@ -129,9 +135,9 @@ class EncryptedTextField(models.TextField):
             return None
         return (value if isinstance(value, Secret) else Secret.from_plain(str(value))).token
 
-    def value_to_string(self, obj: models.Model) -> str | None:
-        secret: Secret | None = self.value_from_object(obj)
-        return None if secret is None else secret.token
+    def value_to_string(self, obj: models.Model) -> str:
+        secret: Secret = getattr(obj, self.attname)  # None never comes here: a serializer writes it as it is
+        return secret.token
 
     def formfield(self, **kwargs: Any) -> None:
         """A secret is never offered by an automatic form."""

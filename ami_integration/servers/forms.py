@@ -38,8 +38,8 @@ class ServerForm(forms.ModelForm):
         if self._stored is not None and "secret" in self.fields:
             self.fields["secret"].help_text = (
                 "Stored, and never shown. Leave it empty to keep it."
-                if (self._stored.readable)
-                else self.unreadable
+                if self._stored.readable
+                else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
             )
 
     @property

@@ -15,6 +15,8 @@ from django.db import models
 from ami_integration.ami import TCP, TLS
 from ami_integration.servers.encryption import EncryptedTextField
 
+VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
+
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
 )
@@ -136,8 +138,8 @@ class ServerHealth(models.Model):
 
     server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="health", primary_key=True)
     state = models.CharField(max_length=20, choices=State.choices, default=State.UNKNOWN)
-    asterisk_version = models.CharField(max_length=100, blank=True)
-    ami_version = models.CharField(max_length=20, blank=True)
+    asterisk_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
+    ami_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True, help_text="Kept after the server is back, with its time.")
     last_error_at = models.DateTimeField(null=True, blank=True)

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.ami import Timeouts
-from ami_integration.servers.doctor import ConnectionTest, Step, examine
-from ami_integration.servers.models import Server, ServerHealth
+from ami_integration.servers.doctor import ConnectionTest, Step, examine, printable
+from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
 
 # An administrator is waiting at a page: an action's 30 s would be too long, and no step of a healthy PBX
 # needs them.
@@ -39,7 +39,7 @@ def server_health_set(
     if state == ServerHealth.State.ONLINE:
         values["last_seen_at"] = now
     if error:
-        values |= {"last_error": error, "last_error_at": now}
+        values |= {"last_error": printable(error), "last_error_at": now}
     _health_update(server_id, values, asterisk_version=asterisk_version, ami_version=ami_version, now=now)
 
 
@@ -51,10 +51,11 @@ def _health_update(
     ami_version: str | None,
     now: datetime,
 ) -> None:
+    # A PBX may say anything; a column is only so wide.
     if asterisk_version is not None:
-        values["asterisk_version"] = asterisk_version
+        values["asterisk_version"] = printable(asterisk_version)[:VERSION_LENGTH]
     if ami_version is not None:
-        values["ami_version"] = ami_version
+        values["ami_version"] = printable(ami_version)[:VERSION_LENGTH]
     with transaction.atomic():
         # The lock keeps the server from being deleted between the look and the insert, and lets those pass
         # who only refer to it.

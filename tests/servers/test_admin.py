@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from ami_integration.servers import services
 from ami_integration.servers.models import Server
-from tests.ami.scripted import Peer, scripted
+from tests.ami.scripted import BANNER, Peer, scripted
 from tests.servers.factories import SECRET, healthy, make_server
 
 LIST = "/admin/ami_integration/server/"
@@ -211,6 +211,19 @@ def test_what_a_strange_server_says_is_shown_and_not_run(admin_client: Client) -
         page = admin_client.post(doctor_page(make_server(transport))).content.decode()
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page
+
+
+def test_a_refusal_in_another_encoding_is_shown(admin_client: Client) -> None:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 1")
+        action_id = (peer.hear().action_id or "").encode()
+        peer.say(b"Response: Error\r\nActionID: " + action_id + b"\r\nMessage: Acc\xe8s refus\xe9\r\n\r\n")
+
+    with scripted(script) as transport:
+        answer = admin_client.post(doctor_page(make_server(transport)))
+    assert answer.status_code == 200
+    assert r"Acc\udce8s refus\udce9" in answer.content.decode()
 
 
 def test_a_test_is_a_post_with_its_token(admin_client: Client) -> None:

@@ -120,7 +120,7 @@ def test_a_closed_port_names_the_lines_of_manager_conf() -> None:
     with listening() as (_, transport):
         pass
     test = diagnose(transport)
-    assert_ends_at(test, "TCP", seen="refused", mend="enabled = yes, port= and bindaddr=")
+    assert_ends_at(test, "TCP", seen="refused", mend="the lines enabled= (yes), port= and bindaddr=")
 
 
 def test_a_machine_that_does_not_answer_ends_within_the_time_limit() -> None:

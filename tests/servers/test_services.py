@@ -106,3 +106,19 @@ def test_what_is_not_done_in_time_is_reported_as_such() -> None:
 @pytest.mark.django_db
 def test_no_server_is_no_test() -> None:
     assert services.connections_test(servers=list(Server.objects.all())) == []
+
+
+@pytest.mark.django_db
+def test_whatever_a_pbx_calls_itself_can_be_stored_and_shown() -> None:
+    server = make_server()
+    services.server_health_set(
+        server_id=server.pk,
+        state="offline",
+        error="refus\udce9\0",
+        asterisk_version="22\udcff" * 500,
+        ami_version="1" * 500,
+    )
+    health = ServerHealth.objects.get()
+    assert health.last_error == r"refus\udce9\x00"
+    assert health.asterisk_version.startswith(r"22\udcff")
+    assert len(health.ami_version) == 100
