@@ -28,15 +28,50 @@ TIMEOUT = 20.0
 QUIET = 0.4
 
 
-class Recorder:
-    """One AMI session on a bare socket: `received` and `sent` are all its bytes."""
+class Wire:
+    """A bare connection to AMI, not logged in: `received` and `sent` are all its bytes."""
 
-    def __init__(self, asterisk: Asterisk, role: str = "admin", events: str = "on") -> None:
+    def __init__(self, asterisk: Asterisk) -> None:
         self.received = b""
         self.sent = b""
-        self._actions = 0
-        self._socket = socket.create_connection((asterisk.host, asterisk.port), timeout=TIMEOUT)
+        self.socket = socket.create_connection((asterisk.host, asterisk.port), timeout=TIMEOUT)
         self.wait("\r\n")
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+        self.socket.sendall(data)
+
+    def wait(self, pattern: str, count: int = 1) -> re.Match[bytes]:
+        """Read until `pattern` was received `count` times in the session; returns the last of the matches."""
+        deadline = time.monotonic() + TIMEOUT
+        while len(found := list(re.finditer(pattern.encode(), self.received))) < count:
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            data = self.socket.recv(65536)
+            if not data:
+                raise ConnectionError(f"the session ended before {pattern!r} came")
+            self.received += data
+        return found[count - 1]
+
+    def drain(self, quiet: float = QUIET) -> bool:
+        """Read until Asterisk has been silent for that many seconds, or has closed (then True)."""
+        self.socket.settimeout(quiet)
+        try:
+            while data := self.socket.recv(65536):
+                self.received += data
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Recorder(Wire):
+    """One AMI session, logged in."""
+
+    def __init__(self, asterisk: Asterisk, role: str = "admin", events: str = "on") -> None:
+        super().__init__(asterisk)
+        self._actions = 0
         username, secret = asterisk.users[role]
         self.action("Challenge", AuthType="MD5")
         challenge = self.wait(r"Challenge: (\d+)\r\n")[1]
@@ -46,49 +81,21 @@ class Recorder:
         self.wait("Message: Authentication accepted\r\n")
 
     def action(self, name: str, **headers: str) -> str:
-        """Send an action and return its ActionID; a header's underscore stands for a hyphen."""
+        """Send an action and return its ActionID."""
         self._actions += 1
         action_id = f"amiweb-{self._actions}"
         pairs = [("Action", name), ("ActionID", action_id), *headers.items()]
         self.send("".join(f"{key}: {value}\r\n" for key, value in pairs).encode() + b"\r\n")
         return action_id
 
-    def send(self, data: bytes) -> None:
-        self.sent += data
-        self._socket.sendall(data)
-
-    def wait(self, pattern: str, count: int = 1) -> re.Match[bytes]:
-        """Read until `pattern` was received `count` times in the session; returns the last of the matches."""
-        deadline = time.monotonic() + TIMEOUT
-        while len(found := list(re.finditer(pattern.encode(), self.received))) < count:
-            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-            data = self._socket.recv(65536)
-            if not data:
-                raise ConnectionError(f"the session ended before {pattern!r} came")
-            self.received += data
-        return found[count - 1]
-
-    def response(self, name: str, **headers: str) -> None:
-        """Send an action and wait for its response (or the first line of its list)."""
+    def response(self, name: str, **headers: str) -> bytes:
+        """Send an action, wait for its response (or the first message of its list), and return that."""
         action_id = self.action(name, **headers)
-        self.wait(rf"ActionID: {action_id}(?s:.*?)\r\n\r\n")
+        return self.wait(rf"Response: [^\r\n]*\r\nActionID: {action_id}(?s:.*?)\r\n\r\n")[0]
 
     def everyone_hung_up(self) -> None:
         """Wait until as many channels were hung up as were made."""
         self.wait("Event: Hangup\r\n", len(re.findall(rb"Event: Newchannel\r\n", self.received)))
-
-    def drain(self) -> None:
-        """Read until Asterisk is silent, or has closed."""
-        self._socket.settimeout(QUIET)
-        try:
-            while data := self._socket.recv(65536):
-                self.received += data
-        except TimeoutError:
-            pass
-
-    def close(self) -> None:
-        self.drain()
-        self._socket.close()
 
 
 def originate(session: Recorder, channel: str, exten: str, **more: str) -> None:
@@ -394,6 +401,7 @@ def record(asterisk: Asterisk, name: str) -> tuple[bytes, bytes]:
     SCENARIOS[name](session)
     if name == "shutdown":
         asterisk.stop()
+    session.drain()
     session.close()
     secrets = [secret.encode() for _, secret in asterisk.users.values()]
     if any(secret in session.received + session.sent for secret in secrets):
