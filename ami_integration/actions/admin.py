@@ -202,8 +202,8 @@ class ActionRunAdmin(admin.ModelAdmin):
         """The page of a run, which keeps itself up to date."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        runs = ActionRun.objects.select_related("server", "retry_of").filter(pk=object_id)
-        run = runs.first() if object_id.isdecimal() else None
+        runs = ActionRun.objects.select_related("server", "retry_of")
+        run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
         if run is None:
             messages.warning(request, f"There is no run {object_id}; it may have been deleted.")
             return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_changelist"))

@@ -1,0 +1,171 @@
+"""Schedules in the admin: the form, its preview, the list."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from ami_integration.actions.masking import MASK
+from ami_integration.schedules.admin import moment_text
+from ami_integration.schedules.models import PlannedRun, Schedule
+from tests.actions.factories import make_run, make_user
+from tests.schedules.factories import make_planner, make_schedule
+from tests.servers.factories import make_server
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:ami_integration_schedule_changelist")
+ADD = reverse("admin:ami_integration_schedule_add")
+PREVIEW = reverse("admin:ami_integration_schedule_preview")
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def form(**values: Any) -> dict[str, Any]:
+    return {
+        "name": "Nightly",
+        "action": "QueueReset",
+        "headers": "Queue: sales",
+        "enabled": "on",
+        "kind": "crontab",
+        "crontab": "30 2 * * *",
+        "interval_seconds": "",
+        "timezone": "Europe/Berlin",
+    } | values
+
+
+def change(schedule: Schedule) -> str:
+    return reverse("admin:ami_integration_schedule_change", args=(schedule.pk,))
+
+
+def test_a_schedule_is_made_in_the_admin() -> None:
+    ada = make_planner()
+    client = signed_in(ada)
+    response = client.post(ADD, form(server=make_server().pk))
+    assert response.status_code == 302, response.context["errors"]
+    schedule = Schedule.objects.get()
+    assert (schedule.owner, schedule.headers_in_clear()) == (ada, [("Queue", "sales")])
+    assert schedule.next_at is not None
+    assert schedule.next_at > timezone.now()
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"crontab": "61 * * * *"}, "crontab", "The minute"),
+        ({"crontab": ""}, "crontab", "five fields"),
+        ({"crontab": "0 0 31 2 *"}, "crontab", "No day of the calendar"),
+        ({"timezone": "Europe/Bonn"}, "timezone", "no time zone"),
+        ({"kind": "interval"}, "interval_seconds", "Give the interval"),
+        ({"headers": "nonsense"}, "headers", "not a header"),
+        ({"action": "A\rB"}, "action", "line end"),
+        ({"headers": "Secret: " + MASK}, "headers", "stand for a hidden value"),
+    ],
+)
+def test_a_mistake_is_told_beside_its_field(values: dict[str, str], field: str, words: str) -> None:
+    client = signed_in(make_planner())
+    response = client.post(ADD, form(server=make_server().pk, **values))
+    assert response.status_code == 200
+    errors = response.context["adminform"].form.errors
+    assert list(errors) == [field]
+    assert words in errors[field][0]
+    assert not Schedule.objects.exists()
+
+
+def test_who_may_not_run_actions_makes_no_schedule() -> None:
+    eve = make_user("eve", "view_schedule", "add_schedule")
+    response = signed_in(eve).post(ADD, form(server=make_server().pk))
+    assert "you may not run actions yourself" in response.content.decode()
+    assert not Schedule.objects.exists()
+
+
+def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:
+    schedule = make_schedule(headers=[("Interface", "a"), ("Secret", "one"), ("Secret", "two")])
+    Schedule.objects.update(headers_masked=[["Interface", "a"], ["Secret", MASK], ["Secret", MASK]])
+    client = signed_in(schedule.owner)  # type: ignore[arg-type]
+    page = client.get(change(schedule)).content.decode()
+    assert MASK in page
+    assert "two" not in page
+    text = f"Interface: b\nSecret: {MASK}\nSecret: new"
+    response = client.post(change(schedule), form(server=schedule.server.pk, headers=text))
+    assert response.status_code == 302
+    schedule.refresh_from_db()
+    assert schedule.headers_in_clear() == [("Interface", "b"), ("Secret", "one"), ("Secret", "new")]
+
+
+def test_who_may_only_look_sees_no_secret() -> None:
+    schedule = make_schedule(headers=[("Secret", "hunter2")], headers_masked=[["Secret", MASK]])
+    page = signed_in(make_user("eve", "view_schedule")).get(change(schedule))
+    assert page.status_code == 200
+    assert MASK in page.content.decode()
+    assert "hunter2" not in page.content.decode()
+
+
+def test_the_preview_shows_ten_runs_across_a_change_of_the_clocks_as_the_tick_will_run_them() -> None:
+    client = signed_in(make_planner())
+    answer = client.post(PREVIEW, form()).json()
+    assert answer["errors"] == {}
+    assert answer["words"] == "At 02:30 every day"
+    assert len(answer["times"]) == 10
+    assert all(set(time) == {"zone", "utc"} for time in answer["times"])
+
+
+def test_the_preview_tells_a_mistake_with_its_field() -> None:
+    answer = signed_in(make_planner()).post(PREVIEW, form(crontab="* * * *")).json()
+    assert list(answer["errors"]) == ["crontab"]
+
+
+@pytest.mark.parametrize("user", [lambda: make_user("eve"), lambda: make_user("eve", "view_actionrun")])
+def test_a_stranger_gets_no_preview(user: Any) -> None:
+    assert signed_in(user()).post(PREVIEW, form()).status_code == 403
+
+
+def test_a_moment_shows_its_distance_to_utc() -> None:
+    winter = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    assert moment_text(winter - timedelta(hours=1), "Europe/Berlin") == "Sun 2026-10-25 02:30:00 CEST (+0200)"
+    assert moment_text(winter, "Europe/Berlin") == "Sun 2026-10-25 02:30:00 CET (+0100)"
+    assert moment_text(winter, "UTC") == "Sun 2026-10-25 01:30:00 UTC"
+
+
+def test_the_list_shows_what_comes_next_and_what_came_last() -> None:
+    schedule = make_schedule(next_at=datetime(2027, 1, 31, 12, tzinfo=UTC))
+    planned = timezone.now()
+    run = make_run(server=schedule.server, status="failed")
+    PlannedRun.objects.create(schedule=schedule, planned_at=planned - timedelta(days=1), outcome="misfired")
+    PlannedRun.objects.create(schedule=schedule, planned_at=planned, outcome="submitted", run=run)
+    page = signed_in(make_planner("bob")).get(LIST).content.decode()
+    assert "Sun 2027-01-31 12:00:00 UTC" in page
+    assert 'data-state="failed"' in page
+    assert 'data-state="misfired"' not in page
+
+
+def test_the_list_costs_the_same_with_many_schedules(django_assert_max_num_queries: Any) -> None:
+    server, owner = make_server(), make_planner()
+    for number in range(30):
+        make_schedule(name=f"Number {number}", server=server, owner=owner)
+    client = signed_in(owner)
+    with django_assert_max_num_queries(10):
+        client.get(LIST)
+
+
+def test_an_empty_list_says_what_to_do() -> None:
+    assert "Add a schedule" in signed_in(make_planner()).get(LIST).content.decode()
+
+
+def test_the_page_of_a_schedule_tells_why_a_planned_time_did_not_run() -> None:
+    schedule = make_schedule()
+    PlannedRun.objects.create(
+        schedule=schedule, planned_at=timezone.now(), outcome="refused", reason="Berlin is disabled."
+    )
+    page = signed_in(schedule.owner).get(change(schedule)).content.decode()  # type: ignore[arg-type]
+    assert "Berlin is disabled." in page
+    assert "rights of <strong>ada</strong>" in page
