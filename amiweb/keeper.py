@@ -1,7 +1,6 @@
 """Keeps one process of the trial alive, and makes sure that it never outlives the trial.
 
-    python amiweb/keeper.py --name worker --supervisor PID --folder DIR --log FILE [--wait-for SOCKET]
-    [--last] -- COMMAND …
+    python amiweb/keeper.py --name worker --supervisor PID --folder DIR --log FILE [OPTIONS] -- COMMAND …
 
 honcho, the trial's supervisor, stops everything when one process ends, and killed with -9 it leaves all of
 them running. So each of its processes is one of these keepers, and the real process is the keeper's child:
@@ -16,8 +15,8 @@ them running. So each of its processes is one of these keepers, and the real pro
   child's process, by number and start time, because numbers are used again.
 
 The child's output goes whole into a log of bounded size. Only what a person should see passes to the
-terminal: warnings and worse, and tracebacks. Standard library only, and run by its path, so that a keeper
-costs no more than a small Python.
+terminal: warnings and worse, tracebacks, and the last words of a child that died. Standard library only, and
+run by its path, so that a keeper costs no more than a small Python.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ PAUSES = (0.5, 1, 2, 5, 10, 30)  # seconds before each next start of a child tha
 HEALTHY = 60.0  # seconds after which a child's death counts as its first again
 LOG_BYTES = 5_000_000  # of one log file; the one before is kept as FILE.1
 LAST_WAIT = 7.0  # seconds that a --last keeper waits for its siblings
+
+SUPERVISOR_STATE = "supervisor.json"  # beside the keepers' state files, and not a keeper's
 
 _LEVEL = re.compile(r"\b(WARNING|ERROR|CRITICAL|FATAL)\b")
 _PR_SET_PDEATHSIG = 1
@@ -135,8 +137,9 @@ class Keeper:
         supervisor: int,
         folder: Path,
         log: Path,
-        wait_for: str | None,
+        wait_for: list[str],
         last: bool,
+        mute: bool,
     ) -> None:
         self.name = name
         self.command = command
@@ -145,6 +148,8 @@ class Keeper:
         self.log = Log(log)
         self.wait_for = wait_for
         self.last = last
+        self.mute = mute
+        self.last_words: deque[str] = deque(maxlen=3)
         self.filter = Filter()
         self.child: subprocess.Popen[bytes] | None = None
         self.buffer = b""
@@ -161,7 +166,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to be woken
         self._write_state()
         deaths = 0
-        self._wait_for_socket()
+        self._wait_for_others()
         while not self._over():
             began = time.monotonic()
             self._start()
@@ -170,6 +175,8 @@ class Keeper:
             if self._over():
                 break
             self._drain()
+            for words in self.last_words:
+                self._print(words)
             deaths = 1 if time.monotonic() - began > HEALTHY else deaths + 1
             pause = PAUSES[min(deaths, len(PAUSES)) - 1]
             self._say(
@@ -194,6 +201,7 @@ class Keeper:
 
     def _start(self) -> None:
         self.buffer = b""
+        self.last_words.clear()
         try:
             self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -273,7 +281,10 @@ class Keeper:
     def _line(self, line: bytes) -> None:
         self.log.write(line + b"\n")
         text = line.decode("utf-8", "replace").rstrip("\r")
-        if self.filter.shows(text):
+        if self.mute or not self.filter.shows(text):
+            self.last_words.append(text)
+        else:
+            self.last_words.clear()
             self._print(text)
 
     def _say(self, text: str) -> None:
@@ -292,9 +303,10 @@ class Keeper:
         while not self._over() and (left := deadline - time.monotonic()) > 0:
             self._turn(min(left, 1.0))
 
-    def _wait_for_socket(self) -> None:
-        while self.wait_for and not self._over() and not accepts(self.wait_for):
-            self._wait(0.1)
+    def _wait_for_others(self) -> None:
+        for address in self.wait_for:
+            while not self._over() and not accepts(address):
+                self._wait(0.1)
 
     def _wait_for_siblings(self) -> None:
         """Valkey stops last, so that nobody complains of its absence while stopping."""
@@ -303,7 +315,8 @@ class Keeper:
             self._turn(0.1)
 
     def _siblings(self) -> list[Path]:
-        return [path for path in self.state.parent.glob("*.json") if path != self.state and alive(path)]
+        others = set(self.state.parent.glob("*.json")) - {self.state, self.state.with_name(SUPERVISOR_STATE)}
+        return [path for path in others if alive(path)]
 
     # The state file
 
@@ -324,12 +337,20 @@ def alive(state: Path) -> list[int]:
     return [pid for pid, started in known if started is not None and start_time(pid) == started]
 
 
-def accepts(path: str) -> bool:
-    """Whether somebody answers on a unix socket."""
+def accepts(address: str) -> bool:
+    """Whether somebody answers there.
+
+    Args:
+        address: the path of a unix socket, or host:port.
+    """
+    host, colon, port = address.rpartition(":")
     try:
+        if colon and port.isdigit():
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return True
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(1)
-            client.connect(path)
+            client.connect(address)
             return True
     except OSError:
         return False
@@ -349,8 +370,9 @@ def main() -> None:
     parser.add_argument("--supervisor", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--wait-for")
-    parser.add_argument("--last", action="store_true")
+    parser.add_argument("--wait-for", action="append", default=[], help="address that must answer first")
+    parser.add_argument("--last", action="store_true", help="stop only when the others have stopped")
+    parser.add_argument("--mute", action="store_true", help="show its output only when it dies")
     parser.add_argument("command", nargs="+")
     Keeper(**vars(parser.parse_args())).run()
 

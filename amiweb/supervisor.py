@@ -18,7 +18,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -65,22 +65,19 @@ class Supervisor(manager.Manager):
         self.on_start: Callable[[], None] | None = None
 
     def keep(
-        self, name: str, command: list[str], *, wait_for: Path | None = None, last: bool = False
+        self, name: str, command: list[str], *, wait_for: Sequence[str] = (), options: Sequence[str] = ()
     ) -> None:
         """Add a process.
 
         Args:
             name: shown before each of its lines.
             command: its command line.
-            wait_for: unix socket that must answer before it starts.
-            last: stop it after the others.
+            wait_for: addresses that must answer before it starts.
+            options: further ones of the keeper's.
         """
         keeper = [sys.executable, str(KEEPER), "--name", name, "--supervisor", str(os.getpid())]
         keeper += ["--folder", str(self.folder), "--log", str(self.logs / f"{name}.log")]
-        if wait_for is not None:
-            keeper += ["--wait-for", str(wait_for)]
-        if last:
-            keeper += ["--last"]
+        keeper += [*options, *(word for address in wait_for for word in ("--wait-for", address))]
         self.add_process(name, "exec " + shlex.join([*keeper, "--", *command]))
 
     def say(self, text: str) -> None:

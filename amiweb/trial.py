@@ -74,9 +74,17 @@ def run() -> int:
         log_to_file(var)
         welcome = prepare(var)
         supervise(var, url, welcome)
-        (var / "run" / "supervisor.json").unlink(missing_ok=True)
-    print("amiweb has stopped.", flush=True)
+        (var / "run" / keeper.SUPERVISOR_STATE).unlink(missing_ok=True)
+    tell("amiweb has stopped.")
     return 0
+
+
+def tell(text: str) -> None:
+    """Print for the person at the terminal, if the terminal is still there."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        pass
 
 
 # The var folder, and who runs in it
@@ -115,7 +123,7 @@ def lock(var: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         try:
-            state = json.loads((var / "run" / "supervisor.json").read_text())
+            state = json.loads((var / "run" / keeper.SUPERVISOR_STATE).read_text())
             known = f"process {state['processes'][0][0]}, at {state['url']}"
         except (OSError, ValueError, LookupError):
             known = "just starting"
@@ -128,14 +136,14 @@ def write_state(var: Path, url: str) -> None:
     """Say who supervises here, for a second start's message."""
     pid = os.getpid()
     state = {"name": "supervisor", "processes": [[pid, keeper.start_time(pid)]], "url": url}
-    (var / "run" / "supervisor.json").write_text(json.dumps(state))
+    (var / "run" / keeper.SUPERVISOR_STATE).write_text(json.dumps(state))
 
 
 def end_leftovers(var: Path) -> None:
     """End what an earlier trial in this folder left running; only processes that its state files name."""
     for state in sorted((var / "run").glob("*.json")):
         for pid in keeper.alive(state):
-            print(f"amiweb: ending a left-over of an earlier run: {state.stem} (process {pid})", flush=True)
+            tell(f"amiweb: ending a left-over of an earlier run: {state.stem} (process {pid})")
             end(pid)
         state.unlink(missing_ok=True)
 
@@ -256,7 +264,7 @@ def prepare(var: Path) -> str:
     from django.db import connections
     from django.db.utils import DatabaseError
 
-    print("amiweb: preparing the database", flush=True)
+    tell("amiweb: preparing the database")
     try:
         call_command("migrate", verbosity=0, interactive=False)
         login = make_administrator()
@@ -286,8 +294,8 @@ def make_administrator() -> str:
     users.create_superuser(username=name, password=password)
     if settings.AMIWEB_ADMIN_PASSWORD:
         return f"Log in as {name} with the password from AMIWEB_ADMIN_PASSWORD."
-    print(f"\n    The first administrator:  {name}\n    with the password:        {password}\n", flush=True)
-    print("    It is shown this once. Keep it, or change it after the login.\n", flush=True)
+    tell(f"\n    The first administrator:  {name}\n    with the password:        {password}\n")
+    tell("    It is shown this once. Keep it, or change it after the login.\n")
     return f"Log in as {name} with the password shown above."
 
 
@@ -336,24 +344,27 @@ def supervise(var: Path, url: str, login: str) -> None:
 
     os.environ["PYTHONUNBUFFERED"] = "1"  # what a process says arrives when it says it
     supervisor = Supervisor(folder=var / "run", logs=var / "log")
-    valkey_socket: Path | None = None
+    broker: list[str] = []
     if settings.AMIWEB_EMBEDDED_VALKEY:
-        valkey_socket = settings.AMIWEB_VALKEY_SOCKET
-        assert valkey_socket is not None
-        command = valkey.command(socket=valkey_socket, folder=var / "valkey")
-        supervisor.keep("valkey", command, last=True)
-    all_commands = commands(
-        port=settings.AMIWEB_PORT, simulator_ports=settings.AMIWEB_SIMULATOR_PORTS, bind=settings.AMIWEB_BIND
+        broker = [str(settings.AMIWEB_VALKEY_SOCKET)]
+        command = valkey.command(socket=settings.AMIWEB_VALKEY_SOCKET, folder=var / "valkey")
+        supervisor.keep("valkey", command, options=("--last", "--mute"))
+    ports = settings.AMIWEB_SIMULATOR_PORTS
+    command_of = commands(port=settings.AMIWEB_PORT, simulator_ports=ports, bind=settings.AMIWEB_BIND)
+    supervisor.keep("simulator", command_of["simulator"])
+    # The listener may start before the simulator, but then its first words to a newcomer are of a failure.
+    supervisor.keep(
+        "listener", command_of["listener"], wait_for=[*broker, *(f"127.0.0.1:{port}" for port in ports)]
     )
-    for name in ("simulator", "listener", "worker", "beat", "web"):
-        supervisor.keep(name, all_commands[name], wait_for=None if name == "simulator" else valkey_socket)
+    for name in ("worker", "beat", "web"):
+        supervisor.keep(name, command_of[name], wait_for=broker)
 
     def tell_when_ready() -> None:
         words = wait_for_web(settings.AMIWEB_BIND, settings.AMIWEB_PORT)
         supervisor.say(words or ready_words(url, login, var))
 
     supervisor.on_start = tell_when_ready
-    print("amiweb: starting", flush=True)
+    tell("amiweb: starting")
     supervisor.loop()
 
 
