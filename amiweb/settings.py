@@ -170,6 +170,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": _config.log_level},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
-        "django.server": {"handlers": [], "propagate": True},
+        # uvicorn has set these up before it loads the application; they follow the same form from here on.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": True},
     },
 }

@@ -26,7 +26,14 @@ export function connect(path, { onOpen, onMessage, onState } = {}) {
   let delay = FIRST_DELAY;
   let finished = false;
 
-  const tell = (state) => onState?.(state);
+  let told = "";
+
+  const tell = (state) => {
+    if (state !== told) {
+      told = state;
+      onState?.(state);
+    }
+  };
 
   const send = (data) => {
     if (socket?.readyState !== WebSocket.OPEN) {
