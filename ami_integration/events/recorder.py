@@ -145,9 +145,8 @@ class Recorder:
             self._pending = True
             self._ready = True
         try:
-            found = self._reader.read(pending=self._pending, count=ENTRIES_A_STEP, block=block)
+            found = self._read(block)
             if not found:
-                self._pending = False
                 return 0
             entries = self._decode(found)
             entries = self._with_holes(entries)
@@ -175,6 +174,14 @@ class Recorder:
             self._pruned = time.monotonic()
 
     # Reading
+
+    def _read(self, block: float) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        if self._pending:
+            found = self._reader.read(pending=True, count=ENTRIES_A_STEP, block=0)
+            if found:
+                return found
+            self._pending = False
+        return self._reader.read(pending=False, count=ENTRIES_A_STEP, block=block)
 
     def _decode(self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:
         entries: list[Entry] = []

@@ -19,7 +19,7 @@ def url(valkey: Valkey) -> Iterator[str]:
     """The address of a running, empty Valkey."""
     valkey.start()
     valkey.flush()
-    assert settings.AMIWEB_REDIS_URL == valkey.url
+    assert valkey.url == settings.AMIWEB_REDIS_URL
     yield valkey.url
     valkey.start()  # a test may have stopped it
 

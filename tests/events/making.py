@@ -26,4 +26,6 @@ def batch(server_id: int, *data: bytes, after: int = 0) -> EventBatch:
 
 def numbered(server_id: int, numbers: range, *, after: int = 0) -> EventBatch:
     """A batch of events that carry these numbers in a header."""
-    return batch(server_id, *(raw("UserEvent", UserEvent="Count", Number=str(n)) for n in numbers), after=after)
+    return batch(
+        server_id, *(raw("UserEvent", UserEvent="Count", Number=str(n)) for n in numbers), after=after
+    )

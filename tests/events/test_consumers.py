@@ -1,0 +1,385 @@
+"""The live page's WebSocket, over the real channel layer, store and stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connection
+
+from ami_integration.events import consumers
+from ami_integration.events.consumers import RING, LiveConsumer
+from ami_integration.events.models import Event, Gap
+from ami_integration.events.recorder import Recorder
+from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
+from ami_integration.servers.models import Server
+from tests.events.making import batch, ids, numbered, raw
+from tests.events.page import Page, cookie, watcher
+from tests.servers.factories import make_server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Sender = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.5)
+
+
+@pytest.fixture(autouse=True)
+async def clean_layer(url: str) -> AsyncIterator[None]:
+    yield
+    await get_channel_layer().flush()
+
+
+@pytest.fixture
+def server() -> Server:
+    return make_server()
+
+
+@pytest.fixture
+def person() -> User:
+    return watcher()
+
+
+@pytest.fixture
+async def page(person: User) -> AsyncIterator[Page]:
+    page = Page(person)
+    assert await page.connect()
+    yield page
+    if page.closed is None:
+        await page.disconnect()
+
+
+@pytest.fixture
+def send(writer: StreamWriter, recorder: Recorder) -> Sender:
+    """Write batches and let the recorder store and publish them."""
+
+    def record(batches: tuple[EventBatch | GapNote, ...]) -> None:
+        try:
+            writer.append(batches)
+            recorder.step()
+        finally:
+            connection.close()
+
+    async def send(*batches: EventBatch | GapNote) -> None:
+        await asyncio.to_thread(record, batches)
+
+    return send
+
+
+# Who may watch
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        lambda: None,
+        lambda: watcher(is_staff=False),
+        lambda: watcher(is_active=False),
+        lambda: User.objects.create_user("staff without the permission", is_staff=True),
+    ],
+    ids=["anonymous", "not staff", "inactive", "without permission"],
+)
+async def test_a_stranger_is_refused(stranger: Callable[[], User | None]) -> None:
+    assert not await Page(await sync_to_async(stranger)()).connect()
+
+
+async def test_a_superuser_may_watch() -> None:
+    page = Page(await sync_to_async(User.objects.create_superuser)("root"))
+    assert await page.connect()
+    await page.disconnect()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1.evil.example", "null"])
+async def test_a_foreign_origin_is_refused(person: User, origin: str) -> None:
+    assert not await Page(person, origin=origin).connect()
+
+
+async def test_a_withdrawn_right_closes_the_socket(page: Page, person: User, server: Server) -> None:
+    await page.subscribe()
+    await sync_to_async(person.user_permissions.clear)()
+    await page.until(lambda: page.closed is not None, what="the socket is closed")
+    assert page.closed == 4403
+    assert "may not watch" in page.error
+
+
+async def test_logging_out_closes_the_socket(page: Page, server: Server) -> None:
+    await page.subscribe()
+    await sync_to_async(Session.objects.all().delete)()
+    await page.until(lambda: page.closed is not None, what="the socket is closed")
+    assert page.closed == 4403
+
+
+async def test_a_right_that_is_gone_at_subscribing_shows_nothing(
+    page: Page, person: User, server: Server, send: Sender
+) -> None:
+    await send(batch(server.pk))
+    await sync_to_async(person.user_permissions.clear)()
+    await page.say(json.dumps({"type": "subscribe", "seq": 1}))
+    await page.until(lambda: page.closed is not None, what="the socket is closed")
+    assert page.rows == {}
+
+
+# What a page may say
+
+
+@pytest.mark.parametrize("text", ["{", "[]" * 200_000, "[" * 100_000, "x" * 300_000])
+async def test_nonsense_closes_the_socket(page: Page, text: str) -> None:
+    await page.say(text)
+    await page.until(lambda: page.closed is not None or page.error, what="the socket is closed")
+    assert page.error
+
+
+@pytest.mark.parametrize(
+    "message", [[], {}, {"type": "delete"}, {"type": "subscribe"}, {"type": "subscribe", "seq": 1, "text": 5}]
+)
+async def test_a_message_that_cannot_be_is_answered_with_an_error(page: Page, message: Any) -> None:
+    await page.say(json.dumps(message))
+    await page.until(lambda: page.error, what="an error comes")
+    assert page.closed is None
+
+
+# What it shows
+
+
+async def test_events_appear_without_asking_again(page: Page, server: Server, send: Sender) -> None:
+    await page.subscribe()
+    assert page.rows == {}
+    sent = batch(server.pk, raw("Newchannel", Channel="PJSIP/100-1"), raw("Hangup"))
+    await send(sent)
+    await page.until(lambda: len(page.rows) == 2, what="both events are shown")
+    item = page.rows[str(sent.events[0].id)]
+    assert item["name"] == "Newchannel"
+    assert item["server"] == str(server.pk)
+    assert item["headers"] == [["Event", "Newchannel"], ["Channel", "PJSIP/100-1"]]
+    assert item["at"] == sent.events[0].at // 1000
+
+
+async def test_a_new_page_begins_with_the_latest_of_the_store(
+    page: Page, server: Server, send: Sender
+) -> None:
+    await send(numbered(server.pk, range(300)))
+    await page.subscribe()
+    await page.until(lambda: len(page.rows) == 200, what="the latest 200 are shown")
+    assert page.numbers == list(range(100, 300))
+
+
+async def test_the_server_filters_by_name_and_text(page: Page, server: Server, send: Sender) -> None:
+    old = batch(server.pk, raw("Newchannel", Channel="PJSIP/100-1"), raw("Hangup", Channel="PJSIP/100-1"))
+    await send(old)
+    await page.subscribe(names=["new*"], text="pjsip/1*")
+    new = batch(
+        server.pk,
+        raw("NewExten", Channel="PJSIP/200-1"),
+        raw("Hangup", Channel="PJSIP/100-1"),
+        raw("NewState", Channel="PJSIP/100-1"),
+        after=old.last_id,
+    )
+    await send(new)
+    await page.until(lambda: len(page.rows) == 2, what="what matches is shown")
+    assert page.names == ["Newchannel", "NewState"]
+
+
+async def test_one_server_can_be_chosen_and_another_instead(page: Page, server: Server, send: Sender) -> None:
+    other = await sync_to_async(make_server)(name="Oslo")
+    await page.subscribe(server=str(server.pk))
+    first, second = batch(server.pk, raw("Here")), batch(other.pk, raw("There"))
+    await send(first, second)
+    await page.until(lambda: page.rows, what="an event is shown")
+    await page.read(0.5)
+    assert page.names == ["Here"]
+    page.rows.clear()
+    await page.subscribe(server=str(other.pk), since={})
+    await send(batch(server.pk, raw("Here"), after=first.last_id))
+    await send(batch(other.pk, raw("There"), after=second.last_id))
+    await page.until(lambda: len(page.rows) == 2, what="the other server's events are shown")
+    assert page.names == ["There", "There"]
+
+
+async def test_a_server_that_does_not_exist_is_told(page: Page, server: Server) -> None:
+    await page.subscribe(server="999")
+    await page.until(lambda: page.error, what="the page is told")
+    assert page.error == "This server does not exist any more. Choose another."
+
+
+async def test_a_gap_is_shown_as_it_begins_and_as_it_ends(page: Page, server: Server, send: Sender) -> None:
+    await page.subscribe(names=["Nothing"])
+    first = batch(server.pk)
+    note = GapNote(ids.next(), server.pk, Gap.Reason.DISCONNECTED, "gone", first.events[0].at, first.last_id)
+    await send(first, note)
+    await page.until(lambda: page.rows, what="the gap is shown")
+    [gap] = page.rows.values()
+    assert (gap["kind"], gap["ended"], gap["reason"]) == ("gap", None, "Connection lost")
+    end = GapNote(
+        ids.next(), server.pk, note.reason, "gone", note.started_at, note.after_id, note.started_at + 5_000_000,
+        ids.next(),
+    )  # fmt: skip
+    await send(end)
+    await page.until(lambda: next(iter(page.rows.values()))["ended"], what="the gap has ended")
+    [gap] = page.rows.values()
+    assert gap["ended"] - gap["at"] == 5000
+
+
+async def test_servers_that_are_added_and_renamed_appear(page: Page, server: Server, send: Sender) -> None:
+    await page.subscribe()
+    new = await sync_to_async(make_server)(name="Added", simulated=True)
+    await page.until(lambda: len(page.servers) == 2, what="the new server is listed")
+    added = next(one for one in page.servers if one["name"] == "Added")
+    assert added == {
+        "id": str(new.pk), "name": "Added", "simulated": True, "enabled": True,
+        "state": "unknown", "label": "Unknown", "error": "",
+    }  # fmt: skip
+    await send(batch(new.pk, raw("FromTheNewOne"), after=ids.next()))
+    await page.until(lambda: page.rows, what="the new server's event is shown")
+    await sync_to_async(Server.objects.filter(pk=new.pk).update)(name="Renamed")
+    await page.until(lambda: any(one["name"] == "Renamed" for one in page.servers), what="the new name")
+
+
+async def test_events_from_before_a_page_heard_of_their_server_are_shown(
+    page: Page, server: Server, send: Sender
+) -> None:
+    await page.subscribe()
+    new = await sync_to_async(make_server)(name="Added")
+    await send(batch(new.pk, raw("First"), after=ids.next()))
+    await page.until(lambda: page.names == ["First"], what="the first event is shown")
+
+
+# Nothing missing, nothing twice
+
+
+async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
+    person: User, server: Server, send: Sender
+) -> None:
+    other = await sync_to_async(make_server)(name="Oslo")
+    page = Page(person)
+    sent = 0
+    last = {server.pk: 0, other.pk: 0}
+
+    async def more(count: int) -> None:
+        nonlocal sent
+        for _ in range(count):
+            server_id = (server.pk, other.pk)[sent // 5 % 2]
+            made = numbered(server_id, range(sent, sent + 5), after=last[server_id])
+            last[server_id] = made.last_id
+            sent += 5
+            await send(made)
+
+    for _ in range(4):
+        assert await page.connect()
+        # Events flow while the page subscribes, while it watches, while it goes, and while it is away.
+        await asyncio.gather(more(4), page.subscribe())
+        await more(3)
+        await page.until(lambda: len(page.rows) > sent - 20, what="the page follows")
+        await asyncio.gather(more(2), page.disconnect())
+        await more(4)
+    assert await page.connect()
+    await page.subscribe()
+    await page.until(lambda: len(page.rows) >= sent, what="everything is shown")
+    assert page.numbers == list(range(sent))
+    assert page.shed == 0
+    await page.disconnect()
+
+
+async def test_a_filtered_page_knows_from_where_on_to_ask_again(
+    page: Page, server: Server, send: Sender
+) -> None:
+    await page.subscribe(text="nothing matches this")
+    sent = batch(server.pk)
+    await send(sent)
+    await page.until(lambda: page.cursor.get(str(server.pk)) == str(sent.last_id), what="the cursor moves")
+
+
+async def test_a_publication_that_was_lost_is_found_by_the_next_one(
+    page: Page, server: Server, send: Sender, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 60)
+    await page.subscribe()
+    first = numbered(server.pk, range(5))
+    await send(first)
+    await page.until(lambda: len(page.rows) == 5, what="the first batch is shown")
+    lost = numbered(server.pk, range(5, 10), after=first.last_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "_publish", lambda *_: None)
+        await send(lost)
+    await send(numbered(server.pk, range(10, 15), after=lost.last_id))
+    await page.until(lambda: len(page.rows) == 15, what="the lost batch is found")
+    assert page.numbers == list(range(15))
+    assert page.twice == 0
+
+
+async def test_a_publication_that_was_lost_is_found_even_if_nothing_follows(
+    page: Page, server: Server, send: Sender, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await page.subscribe()
+    monkeypatch.setattr(recorder, "_publish", lambda *_: None)
+    await send(numbered(server.pk, range(5)))
+    await page.until(lambda: len(page.rows) == 5, what="the lost batch is found")
+    await page.read(1.5)
+    assert page.twice == 0
+
+
+async def test_a_page_that_was_away_for_long_is_told_that_there_is_more(
+    page: Page, server: Server, send: Sender
+) -> None:
+    first = batch(server.pk)
+    await send(first)
+    page.cursor = {str(server.pk): str(first.last_id)}
+    await send(numbered(server.pk, range(600), after=first.last_id))
+    await page.subscribe()
+    assert page.cut
+    await page.until(lambda: len(page.rows) == 500, what="the latest are shown")
+    assert page.numbers == list(range(100, 600))
+
+
+async def test_a_flood_is_shed_and_counted(page: Page, server: Server, send: Sender) -> None:
+    await page.subscribe()
+    await send(numbered(server.pk, range(1000)))
+    await page.until(lambda: len(page.rows) + page.shed >= 1000, what="all events are shown or counted")
+    assert len(page.rows) + page.shed == 1000
+    assert len(page.rows) >= RING
+    assert page.numbers == list(range(1000 - len(page.rows), 1000))  # the newest are shown
+    assert await sync_to_async(Event.objects.count)() == 1000  # and all are in the store
+
+
+async def test_a_page_that_takes_nothing_costs_bounded_memory_and_nobody_else_waits(
+    person: User, page: Page, server: Server, send: Sender
+) -> None:
+    stuck = asyncio.Event()
+    taken: list[dict[str, Any]] = []
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    consumer = LiveConsumer()
+
+    async def slow_send(message: dict[str, Any]) -> None:
+        taken.append(message)
+        if "items" in message.get("text", ""):
+            await stuck.wait()
+
+    from amiweb.asgi import application  # its middleware gives the scope its session
+
+    assert application
+    session_key = (await sync_to_async(cookie)(person)).decode().partition("=")[2]
+    scope = {"type": "websocket", "session": type("Session", (), {"session_key": session_key})()}
+    task = asyncio.create_task(consumer(scope, inbox.get, slow_send))
+    await inbox.put({"type": "websocket.connect"})
+    await inbox.put({"type": "websocket.receive", "text": json.dumps({"type": "subscribe", "seq": 1})})
+    await page.subscribe()
+    last = 0
+    for n in range(10):
+        made = numbered(server.pk, range(n * 200, n * 200 + 200), after=last)
+        last = made.last_id
+        await send(made)
+    await page.until(lambda: len(page.rows) + page.shed >= 2000, what="the other page follows")
+    assert len(consumer._ring) <= RING
+    assert consumer._shed >= 2000 - 2 * RING
+    assert sum("items" in message.get("text", "") for message in taken) == 1
+    await inbox.put({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait_for(task, 10)

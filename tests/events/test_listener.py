@@ -1,0 +1,425 @@
+"""The listener against simulated PBXs, with the real stream, store and leases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from cryptography.fernet import Fernet
+from django.db import OperationalError, connection
+
+from ami_integration.events import listener as listener_module
+from ami_integration.events.listener import Listener
+from ami_integration.events.models import Event, Gap
+from ami_integration.events.recorder import Recorder
+from ami_integration.servers.models import Server, ServerHealth
+from ami_integration.simulator.office import Office, OfficeSettings
+from ami_integration.simulator.server import Account, Limits, SimulatedPBX
+from ami_integration.simulator.wire import Event as Said
+from ami_integration.simulator.wire import EventClass
+from tests.processes import Valkey
+from tests.servers.factories import make_server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECRET = "s3cret"
+PROMISE = 5.0  # seconds: "within seconds", "within 5 s"
+
+State = ServerHealth.State
+
+
+class PBX(SimulatedPBX):
+    """A simulated PBX whose office is silent; it says what the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Office(start=time.time(), settings=OfficeSettings(calls_per_second=0)),
+            [Account("amiweb", SECRET)],
+            limits=Limits(login_failed_pause=0.05),
+        )
+        self.number = 0
+
+    def say(self, count: int = 1) -> None:
+        """So many events, numbered on over the life of the PBX."""
+        for _ in range(count):
+            self.publish(Said("Counted", EventClass.USER, (("Number", str(self.number)),)))
+            self.number += 1
+
+
+@pytest.fixture
+async def pbx() -> AsyncIterator[PBX]:
+    pbx = PBX()
+    await pbx.start()
+    yield pbx
+    await pbx.stop()
+
+
+Make = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+def make() -> Make:
+    """Store a server that points to a simulated PBX."""
+
+    async def make(pbx: PBX, **values: Any) -> Server:
+        values = {"host": "127.0.0.1", "port": pbx.port, "secret": SECRET, "simulated": True} | values
+        return await sync_to_async(make_server)(**values)
+
+    return make
+
+
+class Running:
+    """A listener at work, and a recorder that takes its steps when the test looks."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.recorder = Recorder(url=url)
+        self.listeners: list[tuple[Listener, asyncio.Task[None]]] = []
+
+    def start(self, **options: Any) -> Listener:
+        listener = Listener(url=self.url, maxlen=1000, **options)
+        self.listeners.append((listener, asyncio.create_task(listener.run())))
+        return listener
+
+    async def stop(self) -> None:
+        for listener, task in self.listeners:
+            listener.stop()
+            await asyncio.wait_for(task, 3 * PROMISE)
+        self.listeners.clear()
+
+    async def kill(self) -> None:
+        """End without a last word, as kill -9 does: nothing is flushed, no lease is released."""
+        for listener, task in self.listeners:
+            listener._end = self._nothing  # type: ignore[method-assign]
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            for _, session in listener._sessions.values():
+                session.cancel()
+            await asyncio.wait([session for _, session in listener._sessions.values()])
+        self.listeners.clear()
+
+    @staticmethod
+    async def _nothing(*_: Any) -> None:
+        pass
+
+    async def look(self, found: Callable[[], Any]) -> Any:
+        """Record what the stream has, then ask the database."""
+        return await asyncio.to_thread(self._look, found)
+
+    def _look(self, found: Callable[[], Any]) -> Any:
+        try:
+            while self.recorder.step():
+                pass
+            return found()
+        finally:
+            connection.close()
+
+    async def until(self, found: Callable[[], Any], *, what: str, seconds: float = 3 * PROMISE) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (value := await self.look(found)):
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+            await asyncio.sleep(0.05)
+        return value
+
+
+@pytest.fixture
+async def running(url: str) -> AsyncIterator[Running]:
+    running = Running(url)
+    yield running
+    await running.stop()
+    await asyncio.to_thread(running.recorder.close)
+
+
+def numbers(server: Server) -> list[int]:
+    events = Event.objects.filter(server=server, name="Counted").order_by("id")
+    return [int(dict(event.headers)["Number"]) for event in events]
+
+
+def state(server: Server) -> str:
+    health = ServerHealth.objects.filter(server=server).first()
+    return health.state if health else ""
+
+
+async def online(running: Running, server: Server) -> None:
+    await running.until(lambda: state(server) == State.ONLINE, what=f"{server.name} is online")
+
+
+async def test_events_are_stored_in_order_with_the_time_of_their_reading(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx)
+    running.start()
+    await online(running, server)
+    before = time.time()
+    pbx.say(1200)
+    await running.until(lambda: len(numbers(server)) == 1200, what="all events are stored")
+    assert await running.look(lambda: numbers(server)) == list(range(1200))
+    event = await running.look(lambda: Event.objects.filter(name="Counted").earliest("id"))
+    assert before - 1 < event.at.timestamp() < time.time() + 1
+    assert not await running.look(Gap.objects.exists)
+
+
+async def test_health_tells_version_and_that_the_server_was_seen(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx)
+    running.start()
+    await running.until(
+        lambda: ServerHealth.objects.filter(server=server).exclude(asterisk_version="").exists(),
+        what="the version is known",
+    )
+    health = await running.look(lambda: ServerHealth.objects.get(server=server))
+    assert health.state == State.ONLINE
+    assert health.ami_version == pbx.ami_version
+    assert health.last_seen_at is not None
+
+
+async def test_a_pbx_that_stops_and_starts_leaves_a_gap_and_events_flow_again(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx)
+    running.start()
+    await online(running, server)
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 10, what="the first events are stored")
+    await pbx.stop()
+    gap = await running.until(Gap.objects.open().first, what="the gap has begun")
+    await running.until(lambda: state(server) == State.OFFLINE, what="the server is offline")
+    assert gap.reason == Gap.Reason.DISCONNECTED
+    assert gap.after_id == (await running.look(lambda: Event.objects.latest("id"))).pk
+    await pbx.start()
+    await running.until(
+        lambda: Gap.objects.get().ended_at, what="the gap has ended", seconds=60
+    )  # the client's backoff grows
+    await online(running, server)
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 20, what="events flow again")
+    gap = await running.look(Gap.objects.get)
+    first_after = await running.look(lambda: Event.objects.filter(id__gt=gap.after_id).earliest("id"))
+    assert gap.after_id < gap.before_id <= first_after.pk
+    assert gap.ended_at > gap.started_at
+
+
+async def test_servers_added_changed_disabled_and_deleted_are_followed_without_a_restart(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    other = PBX()
+    await other.start()
+    try:
+        running.start()
+        server = await make(pbx)
+        await online(running, server)  # added
+        assert len(pbx.sessions) == 1
+
+        await running.look(lambda: Server.objects.filter(pk=server.pk).update(port=other.port))
+        await running.until(lambda: other.sessions and not pbx.sessions, what="the other port is used")
+
+        await running.look(lambda: Server.objects.filter(pk=server.pk).update(enabled=False))
+        await running.until(lambda: not other.sessions, what="the session is closed")
+        await running.until(lambda: state(server) == State.DISABLED, what="the state says so")
+        gap = await running.until(lambda: Gap.objects.latest("id"), what="a gap has begun")
+        assert gap.reason == Gap.Reason.DISABLED
+
+        await running.look(lambda: Server.objects.filter(pk=server.pk).update(enabled=True))
+        await running.until(lambda: other.sessions, what="the session is back")
+        await running.until(lambda: not Gap.objects.open().exists(), what="the gaps have ended")
+        reasons = await running.look(lambda: list(Gap.objects.values_list("reason", flat=True)))
+        assert sorted(reasons) == [Gap.Reason.DISABLED, Gap.Reason.RECONFIGURED]
+
+        await running.look(lambda: Server.objects.get(pk=server.pk).delete())
+        await running.until(lambda: not other.sessions, what="nobody listens to what was deleted")
+        assert not await running.look(Gap.objects.open().exists)
+    finally:
+        await other.stop()
+
+
+async def test_a_new_name_does_not_cost_the_session(running: Running, pbx: PBX, make: Make) -> None:
+    server = await make(pbx)
+    listener = running.start()
+    await online(running, server)
+    [before] = pbx.sessions
+    await running.look(lambda: Server.objects.filter(pk=server.pk).update(name="Renamed"))
+    await running.until(
+        lambda: listener._sessions[server.pk][0].target.name == "Renamed", what="the listener knows"
+    )
+    assert pbx.sessions == {before}
+
+
+async def test_a_wrong_secret_is_told_and_not_tried_again_soon_and_the_right_one_is_used_at_once(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx, secret="wrong")
+    running.start()
+    await running.until(lambda: state(server) == State.LOGIN_FAILED, what="the state says so")
+    health = await running.look(lambda: ServerHealth.objects.get(server=server))
+    assert "Authentication failed" in health.last_error
+    assert "wrong" not in health.last_error
+    first = health.last_error_at
+    await asyncio.sleep(listener_module.LOOK_SECONDS + 0.5)  # looks of the listener, and no new attempt
+    health = await running.look(lambda: ServerHealth.objects.get(server=server))
+    assert health.last_error_at == first
+
+    def mend() -> None:
+        mended = Server.objects.get(pk=server.pk)
+        mended.secret = SECRET
+        mended.save()
+
+    await running.look(mend)
+    await online(running, server)
+
+
+async def test_an_unreadable_secret_is_a_state_of_its_own(
+    running: Running, pbx: PBX, make: Make, settings: Any
+) -> None:
+    server = await make(pbx)
+    settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
+    running.start()
+    await running.until(lambda: state(server) == State.SECRET_UNREADABLE, what="the state says so")
+    health = await running.look(lambda: ServerHealth.objects.get(server=server))
+    assert "AMIWEB_ENCRYPTION_KEYS" in health.last_error
+    assert not pbx.sessions
+
+
+async def test_a_server_in_trouble_holds_up_no_other(running: Running, pbx: PBX, make: Make) -> None:
+    await make(pbx, name="nowhere", host="192.0.2.1", port=9)
+    await make(pbx, name="wrong", secret="wrong")
+    server = await make(pbx, name="good")
+    running.start()
+    await online(running, server)
+    pbx.say(5)
+    await running.until(lambda: len(numbers(server)) == 5, what="its events are stored")
+
+
+async def test_the_sessions_go_on_while_the_database_is_away(
+    running: Running, pbx: PBX, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    server = await make(pbx)
+    running.start()
+    await online(running, server)
+
+    def away() -> None:
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(listener_module, "load_targets", away)
+        await running.until(lambda: "the database is away" in caplog.text, what="the outage is logged")
+        pbx.say(5)
+        await running.until(lambda: len(numbers(server)) == 5, what="events come")
+    await running.until(lambda: "over after" in caplog.text, what="the recovery is logged")
+    assert not await running.look(Gap.objects.exists)
+
+
+async def test_the_sessions_go_on_while_valkey_is_away_and_nothing_is_lost(
+    running: Running, pbx: PBX, make: Make, valkey: Valkey
+) -> None:
+    server = await make(pbx)
+    running.start(lease_seconds=1.0)
+    await online(running, server)
+    [before] = pbx.sessions
+    pbx.say(5)
+    await running.until(lambda: len(numbers(server)) == 5, what="the first events are stored")
+    valkey.kill()
+    pbx.say(5)
+    await asyncio.sleep(1.5)  # longer than the lease lasts
+    valkey.start()  # in this thread: the kernel would end it with the thread that started it
+    pbx.say(5)
+
+    def stored() -> bool:
+        return len(numbers(server)) == 15
+
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Exception):  # the recorder's own retrying is tested with it
+            if await running.look(stored):
+                break
+        await asyncio.sleep(0.1)
+    assert await running.look(lambda: numbers(server)) == list(range(15))
+    assert pbx.sessions == {before}
+    assert not await running.look(Gap.objects.exists)
+
+
+async def test_a_graceful_stop_loses_nothing_and_opens_a_gap_that_the_next_start_closes(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx)
+    running.start()
+    await online(running, server)
+    pbx.say(50)
+    await running.until(lambda: numbers(server), what="events arrive")
+    pbx.say(50)
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await running.stop()
+    assert time.monotonic() - began < 3 * PROMISE
+    stored = await running.look(lambda: numbers(server))
+    assert stored == list(range(len(stored)))
+    gap = await running.look(Gap.objects.get)
+    assert (gap.reason, gap.ended_at) == (Gap.Reason.LISTENER_STOPPED, None)
+    assert gap.after_id == (await running.look(lambda: Event.objects.latest("id"))).pk
+    assert await running.look(lambda: state(server)) == State.UNKNOWN
+    assert not pbx.sessions
+
+    running.start()
+    await online(running, server)
+    await running.until(lambda: Gap.objects.get().ended_at, what="the gap has ended")
+
+
+async def test_after_a_kill_the_gap_begins_at_the_last_event_and_ids_go_on(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    server = await make(pbx)
+    running.start(lease_seconds=1.0)
+    await online(running, server)
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 10, what="the events are stored")
+    last = await running.look(lambda: Event.objects.latest("id").pk)
+    await running.kill()
+    pbx.say(5)  # nobody hears these
+    running.start(lease_seconds=1.0, clock=lambda: time.time() - 5)  # and this machine's clock is behind
+    await running.until(
+        lambda: Gap.objects.filter(ended_at__isnull=False).exists(), what="a session is back", seconds=30
+    )
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 20, what="events flow again")
+    assert await running.look(lambda: numbers(server)) == [*range(10), *range(15, 25)]
+    gap = await running.look(Gap.objects.get)
+    assert (gap.reason, gap.after_id) == (Gap.Reason.LISTENER_STOPPED, last)
+
+
+async def test_a_second_listener_stands_by_and_takes_over(running: Running, pbx: PBX, make: Make) -> None:
+    server = await make(pbx)
+    first = running.start()
+    await online(running, server)
+    second = running.start()
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 10, what="events are stored")
+    assert len(pbx.sessions) == 1
+    assert (first.owns, second.owns) == (True, False)
+    first.stop()
+    await running.until(lambda: second.owns and pbx.sessions, what="the second one listens")
+    await running.until(lambda: not Gap.objects.open().exists(), what="the gap has ended")
+    pbx.say(10)
+    await running.until(lambda: len(numbers(server)) == 20, what="its events are stored")
+
+
+async def test_a_listener_whose_lease_was_taken_stops_listening(
+    running: Running, pbx: PBX, make: Make, client: Any
+) -> None:
+    server = await make(pbx)
+    listener = running.start(lease_seconds=1.0)
+    await online(running, server)
+    client.set(listener._lease.key, "another one")
+    await running.until(lambda: not listener.owns and not pbx.sessions, what="the sessions are closed")
+    stored = await running.look(lambda: Event.objects.count())
+    pbx.say(5)
+    assert await running.look(lambda: Event.objects.count()) == stored
+    client.delete(listener._lease.key)
+    await running.until(lambda: listener.owns and pbx.sessions, what="it listens again")

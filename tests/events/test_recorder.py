@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import OperationalError, connection
+
+from ami_integration.events import recorder as recorder_module
+from ami_integration.events.ids import IdSource, first_id_at
+from ami_integration.events.models import Event, Gap
+from ami_integration.events.recorder import Recorder, event_from_message
+from ami_integration.events.stream import (
+    ASIDE,
+    COUNTERS,
+    GROUP,
+    STREAM,
+    EventBatch,
+    GapNote,
+    StampedEvent,
+    StreamWriter,
+)
+from tests.events.making import batch, ids, numbered, raw, stamped
+from tests.polling import wait_until
+from tests.processes import Valkey
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def pending(client: redis.Redis) -> int:
+    return client.xpending(STREAM, GROUP)["pending"]
+
+
+def gap_note(after: int, *, before: int | None = None, lost: int | None = None) -> GapNote:
+    now = int(time.time() * 1_000_000)
+    return GapNote(
+        ids.next(), 1, Gap.Reason.DISCONNECTED, "it closed", now, after, now if before else None, before, lost
+    )
+
+
+def test_events_are_stored_with_all_their_headers_in_order(writer: StreamWriter, recorder: Recorder) -> None:
+    data = raw(
+        "Newchannel", Channel="PJSIP/100-00000001", Uniqueid="17.1", Linkedid="17.0", ChanVariable="a=1"
+    )
+    sent = batch(1, data + b"\r\nChanVariable: b=2")
+    writer.append([sent])
+    assert recorder.step() == 1
+    event = Event.objects.get()
+    assert (event.pk, event.server_id, event.name) == (sent.last_id, 1, "Newchannel")
+    assert (event.channel, event.uniqueid, event.linkedid) == ("PJSIP/100-00000001", "17.1", "17.0")
+    assert event.headers[-2:] == [["ChanVariable", "a=1"], ["ChanVariable", "b=2"]]
+    assert abs(event.at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_same_entry_twice_is_stored_once(writer: StreamWriter, recorder: Recorder) -> None:
+    sent = batch(1, raw("A"), raw("B"))
+    writer.append([sent, sent])
+    recorder.step()
+    writer.append([sent])
+    recorder.step()
+    assert Event.objects.count() == 2
+
+
+def test_a_kill_between_store_and_acknowledgement_stores_nothing_twice(
+    url: str, writer: StreamWriter, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Recorder(url=url)
+    writer.append([numbered(1, range(10))])
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        raise redis.ConnectionError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(first._reader, "ack", killed)
+        with pytest.raises(redis.ConnectionError):
+            first.step()
+    first.close()
+    assert Event.objects.count() == 10
+    assert pending(client) == 1
+
+    second = Recorder(url=url)
+    assert second.step() == 1
+    second.close()
+    assert Event.objects.count() == 10
+    assert pending(client) == 0
+
+
+def test_a_batch_whose_insert_failed_comes_again(
+    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.append([numbered(1, range(10))])
+    recorder.step()
+    after = Event.objects.latest("id").pk
+    writer.append([numbered(1, range(10, 20), after=after)])
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "_insert", away)
+        with pytest.raises(OperationalError):
+            recorder.step()
+    assert Event.objects.count() == 10
+    assert recorder.step() == 1
+    assert Event.objects.count() == 20
+    assert pending(client) == 0
+    assert not Gap.objects.exists()
+
+
+def test_nul_is_dropped_and_bytes_that_are_not_utf8_stay_visible(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    writer.append([batch(1, b"Event: Hang\0up\r\nCallerIDName: caf\xe9 \0x")])
+    recorder.step()
+    event = Event.objects.get()
+    assert event.name == "Hangup"
+    assert event.headers == [["Event", "Hangup"], ["CallerIDName", "caf\\udce9 x"]]
+
+
+def test_a_long_name_is_cut_in_its_column_and_whole_in_the_headers() -> None:
+    event = event_from_message(server_id=1, stamped=stamped(raw("N" * 300, Channel="c" * 300)))
+    assert (len(event.name), len(event.channel)) == (100, 200)
+    assert event.headers == [["Event", "N" * 300], ["Channel", "c" * 300]]
+
+
+def test_a_value_with_a_bare_line_feed_stays_one_header() -> None:
+    event = event_from_message(server_id=1, stamped=stamped(b"Event: X\r\nVariable: two\nlines\r\nLast: z"))
+    assert event.headers == [["Event", "X"], ["Variable", "two\nlines"], ["Last", "z"]]
+
+
+def test_an_entry_that_cannot_be_read_is_put_aside_and_holds_nothing_up(
+    writer: StreamWriter, client: redis.Redis, recorder: Recorder
+) -> None:
+    client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    writer.append([batch(1)])
+    assert recorder.step() == 2
+    assert Event.objects.count() == 1
+    assert pending(client) == 0
+    [(_, fields)] = client.xrange(ASIDE)
+    assert fields[b"d"] == b"\xc1 poison"
+    assert fields[b"error"]
+    assert client.hget(COUNTERS, "put_aside") == b"1"
+
+
+def test_an_event_that_the_database_refuses_is_put_aside_alone(
+    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = recorder_module.event_from_message
+
+    def with_a_bad_one(*, server_id: int, stamped: StampedEvent) -> Event:
+        event = real(server_id=server_id, stamped=stamped)
+        if event.name == "Bad":
+            event.server_id = "no number"
+        return event
+
+    monkeypatch.setattr(recorder_module, "event_from_message", with_a_bad_one)
+    writer.append([batch(1, raw("Good"), raw("Bad"), raw("Good"))])
+    recorder.step()
+    assert Event.objects.count() == 2
+    [(_, fields)] = client.xrange(ASIDE)
+    assert b"Event: Bad" in fields[b"event"]
+    assert pending(client) == 0
+
+
+def test_a_gap_is_stored_when_it_begins_and_changed_when_it_ends(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    before = batch(1)
+    begun = gap_note(before.last_id)
+    writer.append([before, begun])
+    recorder.step()
+    gap = Gap.objects.get()
+    assert gap.ended_at is None
+    assert (gap.after_id, gap.reason, gap.detail) == (before.last_id, "disconnected", "it closed")
+
+    ended = gap_note(before.last_id, before=ids.next())
+    writer.append([ended, ended])
+    recorder.step()
+    gap = Gap.objects.get()
+    assert gap.pk == begun.id
+    assert gap.before_id == ended.before_id
+    assert gap.ended_at is not None
+
+
+def test_notes_of_a_gap_may_all_come_again(writer: StreamWriter, recorder: Recorder) -> None:
+    after = ids.next()
+    notes = [gap_note(after), gap_note(after), gap_note(after, before=ids.next())]
+    writer.append([*notes, *notes])
+    recorder.step()
+    gap = Gap.objects.get()
+    assert gap.before_id == notes[2].before_id
+
+
+def test_a_gap_that_has_ended_before_it_was_seen_is_one_row(writer: StreamWriter, recorder: Recorder) -> None:
+    writer.append([gap_note(5, before=9, lost=3)])
+    recorder.step()
+    gap = Gap.objects.get()
+    assert (gap.after_id, gap.before_id, gap.lost) == (5, 9, 3)
+
+
+def test_entries_that_were_cut_from_the_stream_leave_a_gap(
+    url: str, writer: StreamWriter, client: redis.Redis
+) -> None:
+    first = batch(1)
+    writer.append([first])
+    recorder = Recorder(url=url)
+    recorder.step()
+    recorder.close()
+
+    missing = batch(1, raw("Lost"), after=first.last_id)
+    writer.append([missing])
+    client.xtrim(STREAM, maxlen=0, approximate=False)
+    after = batch(1, after=missing.last_id)
+    writer.append([after])
+
+    successor = Recorder(url=url)
+    successor.step()
+    successor.step()
+    successor.close()
+    gap = Gap.objects.get()
+    assert (gap.reason, gap.after_id) == ("overload", first.last_id)
+    assert first.last_id < missing.last_id < gap.before_id <= after.events[0].id
+    assert Event.objects.count() == 2
+
+
+def test_pending_entries_that_were_cut_are_acknowledged_and_told(
+    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = batch(1)
+    writer.append([first])
+    recorder.step()
+    lost = batch(1, after=first.last_id)
+    writer.append([lost])
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "_insert", away)
+        with pytest.raises(OperationalError):
+            recorder.step()
+    client.xtrim(STREAM, maxlen=0, approximate=False)
+    writer.append([batch(1, after=lost.last_id)])
+    while recorder.step() or pending(client):
+        pass
+    recorder.step()
+    assert Event.objects.count() == 2
+    assert Gap.objects.get().after_id == first.last_id
+
+
+def test_pages_are_told_after_the_commit_one_message_for_a_server(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    layer = get_channel_layer()
+
+    async def heard(work: Any) -> list[dict[str, Any]]:
+        import asyncio
+
+        channel = await layer.new_channel()
+        await layer.group_add("events.1", channel)
+        await asyncio.to_thread(work)
+        messages = [await asyncio.wait_for(layer.receive(channel), 10)]
+        try:
+            messages.append(await asyncio.wait_for(layer.receive(channel), 0.2))
+        except TimeoutError:
+            pass
+        await layer.flush()
+        return messages
+
+    one, two, other = batch(1, raw("A")), batch(1, raw("B")), batch(2, raw("C"))
+    writer.append([one, other, EventBatch(1, one.last_id, two.events)])
+
+    def record() -> None:
+        try:
+            recorder.step()
+        finally:
+            recorder._runner.close()
+            connection.close()
+
+    [message] = async_to_sync(heard)(record)
+    assert message["type"] == "events.batch"
+    assert (message["server"], message["after"], message["last"]) == (1, 0, two.last_id)
+    assert [item["name"] for item in message["items"]] == ["A", "B"]
+    assert [item["id"] for item in message["items"]] == [str(one.last_id), str(two.last_id)]
+
+
+def test_one_recorder_is_active_and_another_takes_over(url: str) -> None:
+    one, other = Recorder(url=url), Recorder(url=url)
+    assert one.active()
+    assert not other.active()
+    assert one.active()
+    one.close()
+    assert other.active()
+    other.close()
+
+
+@pytest.fixture
+def running(url: str) -> Iterator[Recorder]:
+    """A recorder in a thread, as `listen` has it."""
+    recorder = Recorder(url=url)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            recorder.run(stop)
+        finally:
+            recorder.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield recorder
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_running_recorder_survives_a_killed_valkey_and_stores_the_rest(
+    valkey: Valkey, running: Recorder, writer: StreamWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = numbered(1, range(10))
+    writer.append([first])
+    wait_until(lambda: Event.objects.count() == 10, seconds=15, what="the first events are stored")
+    valkey.kill()
+    wait_until(lambda: "is away" in caplog.text, seconds=15, what="the outage is logged")
+    valkey.start()
+    writer._lease.claim()
+    wait_until(
+        lambda: writer.append([numbered(1, range(10, 20), after=first.last_id)]) is None,
+        seconds=5,
+        what="written",
+    )
+    wait_until(lambda: Event.objects.count() >= 20, seconds=30, what="the rest is stored")
+    wait_until(lambda: "over after" in caplog.text, seconds=5, what="the recovery is logged")
+    assert Event.objects.count() == 20
+    assert caplog.text.count("is away") == 2  # the beginning and the end, not each attempt
+
+
+def test_events_older_than_the_retention_go_in_small_batches(
+    url: str, settings: Any, writer: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.AMIWEB_EVENT_RETENTION_DAYS = 7
+    monkeypatch.setattr(recorder_module, "_PRUNE_ROWS", 10)
+    now = time.time()
+    old = IdSource(1, clock=lambda: now - 8 * 86400)
+    young = IdSource(1, clock=lambda: now - 6 * 86400)
+    writer.append(
+        [
+            EventBatch(1, 0, [stamped(event_id=old.next()) for _ in range(25)]),
+            EventBatch(1, 0, [stamped(event_id=young.next()) for _ in range(5)]),
+        ]
+    )
+    recorder = Recorder(url=url)
+    recorder.step()
+    counts = []
+    for _ in range(5):
+        recorder.prune()
+        counts.append(Event.objects.count())
+    recorder.close()
+    assert counts == [20, 10, 5, 5, 5]
+    assert Event.objects.earliest("id").pk >= first_id_at(datetime.now(UTC) - timedelta(days=7))
