@@ -23,8 +23,8 @@ class SecretField(forms.CharField):
 
 class ServerForm(forms.ModelForm):
     secret = SecretField(
-        required=False,
         validators=[no_line_break],
+        error_messages={"required": "Enter the secret. AMI knows no account without one."},
         help_text="The secret= line of that section. It is stored encrypted and never shown again.",
     )
 
@@ -36,6 +36,7 @@ class ServerForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self._stored: Secret | None = self.instance.secret if self.instance.pk else None
         if self._stored is not None and "secret" in self.fields:
+            self.fields["secret"].required = False
             self.fields["secret"].help_text = (
                 "Stored, and never shown. Leave it empty to keep it."
                 if self._stored.readable
@@ -55,13 +56,7 @@ class ServerForm(forms.ModelForm):
     def clean_secret(self) -> Secret | None:
         """The new secret, or the stored one, as it is."""
         plain = self.cleaned_data["secret"]
-        if plain:
-            return Secret.from_plain(plain)
-        if self._stored is None:
-            raise forms.ValidationError(
-                "Enter the secret. AMI knows no account without one.", code="required"
-            )
-        return self._stored
+        return Secret.from_plain(plain) if plain else self._stored
 
     def clean(self) -> dict[str, Any] | None:
         moved = [name for name in BOUND_TO_SECRET if name in self.changed_data]
