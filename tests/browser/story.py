@@ -93,7 +93,7 @@ class Administrator:
             self.visitor.picture(self.page, f"{picture}-form")
         self.page.get_by_role("button", name="Run", exact=True).click()
         self.page.wait_for_url(re.compile(r"/actionrun/\d+/change/"))
-        expect(self.page.locator("#run-status")).to_have_attribute("data-state", "SUCCEEDED")
+        expect(self.page.locator("#run-status")).to_have_attribute("data-state", "succeeded")
         if picture:
             self.visitor.picture(self.page, picture)
         return self.page
@@ -106,13 +106,13 @@ class Administrator:
         self.page.get_by_label("Name:", exact=True).fill(name)
         self.page.get_by_label("Server:", exact=True).select_option(label=server)
         self.page.get_by_label("Action:", exact=True).fill("Ping")
-        self.page.get_by_label("Kind:", exact=True).select_option(value="interval")
+        self.page.locator("#id_kind").select_option(value="interval")
         self.page.locator("#id_interval_seconds").fill("2")
         expect(self.page.locator("#preview-table tbody tr")).to_have_count(10)
         self.visitor.picture(self.page, "schedule-add")
         self.page.get_by_role("button", name="Save", exact=True).click()
         expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
-        log = f"{self.stage.url}/admin/ami_integration/actionrun/?origin__exact=schedule&status__exact=SUCCEEDED"
+        log = f"{self.stage.url}/admin/ami_integration/actionrun/?origin__exact=schedule&status__exact=succeeded"
         row = self.page.locator("#result_list tbody tr", has_text=name)
         self.page.goto(log)
         for _ in range(40):
@@ -144,9 +144,12 @@ class Administrator:
             f"Channel: {self.stage.channel}\nApplication: Wait\nData: 1\nCallerID: Ada <1234>",
             picture="run-originate",
         )
-        rows = live.locator("#live-rows tr")
+        rows = live.locator("#live-rows > li")
         for name in ("Newchannel", "Hangup"):
             expect(rows.filter(has_text=name).first).to_be_visible()
-        assert live.evaluate("window.stillHere") is True
         self.visitor.picture(live, "live")
+        live.get_by_label("Event names").fill("Hangup")
+        expect(rows.filter(has_text="Newchannel")).to_have_count(0)
+        expect(rows.filter(has_text="Hangup").first).to_be_visible()
+        assert live.evaluate("window.stillHere") is True
         live.close()
