@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from tests.pbx import provision
 from tests.pbx.certificates import make_certificates
@@ -56,7 +56,16 @@ class Asterisk:
 
     host = "127.0.0.1"
 
-    def __init__(self, suite: str = "sid") -> None:
+    def __init__(self, suite: str = "sid", *, telephones: Telephones | None = None) -> None:
+        """Prepare an Asterisk.
+
+        Args:
+            suite: a provisioned one, see tests/pbx/provision.py.
+            telephones: where its 2,000 PJSIP endpoints are reached; without it they are unreachable.
+
+        Raises:
+            AsteriskError: the suite is not provisioned.
+        """
         finished = provision.read_finished(suite)
         if finished is None:
             raise AsteriskError(f"{suite} is not provisioned (make pbx)")
@@ -65,6 +74,7 @@ class Asterisk:
         self.chroot = finished.chroot
         self.users = {role: (role, secrets.token_hex(12)) for role in ROLES}
         self.port, self.tls_port, self.sip_port, self._iax_port, self._chan_sip_port = free_ports(5)
+        self._telephones = telephones
         self._keeper: subprocess.Popen[str] | None = None
         self.pid: int | None = None
         self._held = contextlib.ExitStack()
@@ -93,7 +103,7 @@ class Asterisk:
             for name, value in values.items():
                 text = text.replace(f"@{name}@", value)
             if template.name == "pjsip.conf":
-                text += "".join(f"[{n}](phone)\naors = {n}\n[{n}](phone_aor)\n" for n in PHONES)
+                text += self._endpoints()
             (self.folder / "etc" / template.name).write_text(text)
         certificates = make_certificates()
         self.ca_file = self.folder / "etc" / "ca.pem"
@@ -102,6 +112,14 @@ class Asterisk:
         uid, gid = asterisk_user(self.chroot)
         for path in [self.folder, *self.folder.rglob("*")]:
             os.chown(path, uid, gid)
+
+    def _endpoints(self) -> str:
+        lines = []
+        for phone in PHONES:
+            lines += [f"[{phone}](phone)", f"aors = {phone}", f"[{phone}](phone_aor)"]
+            if self._telephones is not None:
+                lines.append(f"contact = sip:{phone}@127.0.0.1:{self._telephones.sip_port}")
+        return "\n".join(lines) + "\n"
 
     @property
     def _inside(self) -> str:
@@ -183,7 +201,7 @@ class Asterisk:
         finally:
             self._held.close()
 
-    def __enter__(self) -> Asterisk:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -260,6 +278,18 @@ class Asterisk:
                 return True
         except OSError:
             return False
+
+
+class Telephones(Asterisk):
+    """An Asterisk that plays all the telephones of another one, so that real SIP calls can be made.
+
+    Called, it does what the context `phones` says for the number. To make one call, originate
+    `PJSIP/exchange/sip:<number>@127.0.0.1:<sip_port of the other>` here, with the caller's number as
+    CallerID.
+    """
+
+    def _endpoints(self) -> str:
+        return "[exchange](telephones)\n[exchange](telephones_identify)\nendpoint = exchange\n"
 
 
 def stream(pipe: IO[str] | None) -> IO[str]:

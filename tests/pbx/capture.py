@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.pbx import provision
-from tests.pbx.asterisk import Asterisk
+from tests.pbx.asterisk import Asterisk, Telephones
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 TIMEOUT = 20.0
@@ -71,6 +71,8 @@ class Recorder(Wire):
 
     def __init__(self, asterisk: Asterisk, role: str = "admin", events: str = "on") -> None:
         super().__init__(asterisk)
+        self.asterisk = asterisk
+        self.telephones: Telephones | None = None
         self._actions = 0
         username, secret = asterisk.users[role]
         self.action("Challenge", AuthType="MD5")
@@ -108,6 +110,19 @@ def originate(session: Recorder, channel: str, exten: str, **more: str) -> None:
 def channel_of(session: Recorder, exten: str) -> str:
     """The first Local channel (its ;1 end) that was made for an extension of the telephones."""
     return session.wait(rf"Channel: (Local/{exten}@phones-\w+;1)\r\n")[1].decode()
+
+
+def telephone_calls(session: Recorder, caller: str, number: str) -> str:
+    """A PJSIP telephone dials a number; returns its channel in the recorded Asterisk."""
+    telephones, exchange = session.telephones, session.asterisk
+    assert telephones is not None
+    there = Recorder(telephones, events="off")
+    there.response(
+        "Originate", Channel=f"PJSIP/exchange/sip:{number}@127.0.0.1:{exchange.sip_port}", Async="true",
+        CallerID=f"Ada <{caller}>", Application="Wait", Data="3600",
+    )  # fmt: skip
+    there.close()
+    return session.wait(rf"Channel: (PJSIP/{caller}-\w+)\r\n")[1].decode()
 
 
 def login(session: Recorder) -> None:
@@ -380,6 +395,66 @@ def shutdown(session: Recorder) -> None:
     session.response("Ping")
 
 
+def pjsip_call_answered(session: Recorder) -> None:
+    """Telephone 1001 dials 2002, who answers; 1001 hangs up. Both are SIP telephones."""
+    caller = telephone_calls(session, "1001", "2002")
+    session.wait("Event: BridgeEnter\r\n", 2)
+    session.action("CoreShowChannels")
+    session.wait("Event: CoreShowChannelsComplete\r\n")
+    session.action("Hangup", Channel=caller, Cause="16")
+    session.everyone_hung_up()
+
+
+def pjsip_call_busy(session: Recorder) -> None:
+    telephone_calls(session, "1001", "2902")
+    session.wait("Event: DialEnd\r\n")
+    session.everyone_hung_up()
+
+
+def pjsip_call_unanswered(session: Recorder) -> None:
+    telephone_calls(session, "1001", "2802")
+    session.wait("Event: DialEnd\r\n")
+    session.everyone_hung_up()
+
+
+def pjsip_call_hold(session: Recorder) -> None:
+    """2702 answers, presses hold, and comes back after a second."""
+    caller = telephone_calls(session, "1001", "2702")
+    session.wait("Event: Hold\r\n")
+    session.wait("Event: Unhold\r\n")
+    session.action("Hangup", Channel=caller, Cause="16")
+    session.everyone_hung_up()
+
+
+def pjsip_originate(session: Recorder) -> None:
+    """Click to call: 1001's telephone rings first, then 2002's."""
+    session.action(
+        "Originate", Channel="PJSIP/1001", Context="desk", Exten="2002", Priority="1",
+        CallerID="Ada <1001>", Async="true",
+    )  # fmt: skip
+    session.wait("Event: BridgeEnter\r\n", 2)
+    caller = session.wait(r"Channel: (PJSIP/1001-\w+)\r\n")[1].decode()
+    session.action("Hangup", Channel=caller, Cause="16")
+    session.everyone_hung_up()
+
+
+def pjsip_queue_call(session: Recorder) -> None:
+    """1001 dials the queue, whose member 2001 answers; 1001 hangs up."""
+    session.response("QueueAdd", Queue="desk", Interface="PJSIP/2001", MemberName="Anna")
+    caller = telephone_calls(session, "1001", "6000")
+    session.wait("Event: AgentConnect\r\n")
+    session.wait("Event: BridgeEnter\r\n", 2)
+    session.action("Hangup", Channel=caller, Cause="16")
+    session.wait("Event: AgentComplete\r\n")
+    session.everyone_hung_up()
+    session.response("QueueRemove", Queue="desk", Interface="PJSIP/2001")
+
+
+def pjsip_endpoint(session: Recorder) -> None:
+    session.action("PJSIPShowEndpoint", Endpoint="1001")
+    session.wait("Event: EndpointDetailComplete\r\n")
+
+
 Scenario = Callable[[Recorder], None]
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
@@ -389,15 +464,17 @@ SCENARIOS: dict[str, Scenario] = {
         queue_members, call_answered, call_busy, call_unanswered, originate_busy, originate_unanswered,
         originate_no_such_channel, originate_synchronous, queue_call, queue_unanswered, queue_abandoned,
         conference, user_event, hold, transfer_blind, park, variables, database, errors_of_pjsip,
-        permission_denied, shutdown,
+        permission_denied, pjsip_call_answered, pjsip_call_busy, pjsip_call_unanswered, pjsip_call_hold,
+        pjsip_originate, pjsip_queue_call, pjsip_endpoint, shutdown,
     )
 }  # fmt: skip
 ROLES = {"permission_denied": "readonly"}
 
 
-def record(asterisk: Asterisk, name: str) -> tuple[bytes, bytes]:
+def record(asterisk: Asterisk, telephones: Telephones, name: str) -> tuple[bytes, bytes]:
     """Play one scenario in a session of its own; returns (received, sent)."""
     session = Recorder(asterisk, ROLES.get(name, "admin"))
+    session.telephones = telephones
     SCENARIOS[name](session)
     if name == "shutdown":
         asterisk.stop()
@@ -418,10 +495,10 @@ def main(arguments: list[str] | None = None) -> int:
     for suite in provision.SUITES.values():
         folder = CAPTURES / suite.asterisk
         folder.mkdir(parents=True, exist_ok=True)
-        with Asterisk(suite.name) as asterisk:
+        with Telephones(suite.name) as telephones, Asterisk(suite.name, telephones=telephones) as asterisk:
             (folder / "version").write_text(f"{asterisk.version}\n")
             for name in names:
-                received, sent = record(asterisk, name)
+                received, sent = record(asterisk, telephones, name)
                 (folder / f"{name}.ami").write_bytes(received)
                 (folder / f"{name}.sent.ami").write_bytes(sent)
                 print(f"{asterisk.version} {name}: {len(received)} bytes", flush=True)
