@@ -99,7 +99,7 @@ class TLS(TCP):
         """
         try:
             context = ssl.create_default_context(cafile=self.ca_file or None, cadata=self.ca_pem or None)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:  # TypeError: not ASCII
             raise TLSFailed(f"The CA certificate can't be used: {error}.") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context

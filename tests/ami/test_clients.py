@@ -478,9 +478,14 @@ def test_tls_to_a_port_that_stays_silent_ends_within_the_limit(make_client: Make
         assert caught.value.phase == "tls"
 
 
-def test_a_ca_file_that_is_not_there_is_named(make_client: MakeClient) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"ca_file": "/nowhere/ca.pem"}, {"ca_pem": "no certificate"}, {"ca_pem": "nö"}],
+    ids=["no such file", "no certificate", "not ASCII"],
+)
+def test_a_ca_that_can_not_be_used_is_named(make_client: MakeClient, options: dict[str, str]) -> None:
     with scripted(lambda peer: None) as pbx, pytest.raises(TLSFailed, match="CA certificate"):
-        make_client(TLS("127.0.0.1", pbx.port, ca_file="/nowhere/ca.pem")).connect()
+        make_client(TLS("127.0.0.1", pbx.port, **options)).connect()  # type: ignore[arg-type]
 
 
 def test_an_error_survives_pickling_with_its_facts() -> None:
