@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
@@ -27,17 +28,7 @@ class ActionRunAdmin(admin.ModelAdmin):
     """Nobody writes in the log by hand: a run is added by running something, and never changed."""
 
     change_list_template = "ami_integration/actions/change_list.html"
-    list_display = (
-        "id",
-        "action",
-        "server_name",
-        "state",
-        "from_where",
-        "username",
-        "created_at",
-        "took",
-        "in_short",
-    )
+    list_display = ("id", "state", "action", "server_name", "by_whom", "submitted", "took", "in_short")
     list_filter = (
         "status",
         "server",
@@ -48,6 +39,7 @@ class ActionRunAdmin(admin.ModelAdmin):
     )
     search_fields = ("action", "server_name", "username", "origin_detail", "action_id")
     search_help_text = "Action, server, person, schedule or ActionID"
+    actions = None  # an "Action:" menu beside a list of actions would only confuse
     list_per_page = 50
     show_full_result_count = False
 
@@ -81,20 +73,29 @@ class ActionRunAdmin(admin.ModelAdmin):
             '<span class="aw-state" data-state="{}">{}</span>', run.status, run.get_status_display()
         )
 
-    @admin.display(description="origin", ordering="origin")
-    def from_where(self, run: ActionRun) -> str:
-        origin = run.get_origin_display()
-        return f"{origin}: {run.origin_detail}" if run.origin_detail else origin
+    @admin.display(description="by", ordering="username")
+    def by_whom(self, run: ActionRun) -> str:
+        origin = (
+            f"{run.get_origin_display()}: {run.origin_detail}"
+            if run.origin_detail
+            else run.get_origin_display()
+        )
+        return f"{run.username} ({origin})" if run.username else origin
+
+    @admin.display(description="submitted", ordering="created_at")
+    def submitted(self, run: ActionRun) -> str:
+        moment = timezone.localtime(run.created_at)
+        return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}")
 
     @admin.display(description="took")
     def took(self, run: ActionRun) -> str:
         if run.started_at is None or run.finished_at is None:
             return "–"
-        return f"{(run.finished_at - run.started_at).total_seconds():.2f} s"
+        return f"{(run.finished_at - run.started_at).total_seconds():.2f}\N{NO-BREAK SPACE}s"
 
     @admin.display(description="in short")
     def in_short(self, run: ActionRun) -> str:
-        return Truncator(run.reason).chars(90)
+        return format_html('<div class="run-short">{}</div>', Truncator(run.reason).chars(80))
 
     # -- running something
 

@@ -182,9 +182,8 @@ def _judge(reply: Reply) -> Outcome:
         if "permission denied" in message.lower()
         else ""
     )
-    return Outcome(
-        ActionRun.Status.FAILED, f"The PBX refused: {message or 'it gave no reason.'}{hint}", results
-    )
+    words = message.rstrip(". ") or "it gave no reason"
+    return Outcome(ActionRun.Status.FAILED, f"The PBX refused: {words}.{hint}", results)
 
 
 def _results(reply: Reply) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 
 MASK = "********"
 
+_WORD = r"secret|passw|md5_?cred|auth_?pass|pincode|credential"
 # Bounded, so that a long line without a blank costs no more than its length.
-_SENSITIVE = r"[\w./-]{0,64}(?:secret|passw|md5_?cred|auth_?pass|pincode|credential)[\w./-]{0,64}"
+_SENSITIVE = rf"[\w./-]{{0,64}}(?:{_WORD})[\w./-]{{0,64}}"
+_HAS_WORD = re.compile(_WORD, re.IGNORECASE)
 _SENSITIVE_NAME = re.compile(rf"{_SENSITIVE}|pin", re.IGNORECASE)
 _ASSIGNMENT = re.compile(rf"(\s*(?:{_SENSITIVE})\s*=>?\s*)(.+)", re.IGNORECASE | re.DOTALL)
 # The value of `[Secret:] <value>`, as `manager show command Login` prints it, is none.
@@ -46,7 +48,10 @@ def headers_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
 
 def output_mask(text: str) -> str:
     """The output of a CLI command with what follows `password :`, `secret=` and their like masked."""
-    return _OUTPUT.sub(rf"\g<1>{MASK}", text)
+    # Most lines hold no such word, and are not worth the dearer look.
+    return "\n".join(
+        _OUTPUT.sub(rf"\g<1>{MASK}", line) if _HAS_WORD.search(line) else line for line in text.split("\n")
+    )
 
 
 def secret_values(headers: Iterable[tuple[str, str]]) -> set[str]:

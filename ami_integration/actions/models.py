@@ -155,7 +155,7 @@ class ActionRun(models.Model):
     class Meta:
         ordering = ("-id",)
         verbose_name = "run"
-        verbose_name_plural = "action log"
+        verbose_name_plural = "runs"
         indexes = (
             models.Index(fields=("status", "created_at"), name="run_status_created"),
             models.Index(fields=("created_at",), name="run_created"),

@@ -45,7 +45,7 @@ class Schedule(models.Model):
     action = models.CharField(max_length=255, help_text="The AMI action, for example QueueReset.")
     payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
     headers_masked = models.JSONField(default=list, editable=False)
-    kind = models.CharField("when", max_length=10, choices=Kind.choices, default=Kind.CRONTAB)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CRONTAB)
     crontab = models.CharField(
         max_length=200,
         blank=True,

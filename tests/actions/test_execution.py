@@ -303,7 +303,7 @@ def test_a_synchronous_originate_ends_with_its_response() -> None:
 
     with pbx(script, action="Originate", headers=[("Channel", "Local/1"), ("Async", "false")]) as run:
         execute(run)
-    assert (run.status, run.reason) == (Status.FAILED, "The PBX refused: Originate failed")
+    assert (run.status, run.reason) == (Status.FAILED, "The PBX refused: Originate failed.")
 
 
 @pytest.mark.parametrize(

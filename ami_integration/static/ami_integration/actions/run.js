@@ -69,12 +69,12 @@ function preformatted(text, label) {
   return element("pre", { class: "run-pre", tabindex: "0", "aria-label": label }, text);
 }
 
-function table(columns, rows, label) {
+function table(columns, rows, label, kind = "") {
   const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col" }, name)));
   const body = element("tbody");
   const scroll = element(
     "div",
-    { class: "run-scroll", tabindex: "0", role: "region", "aria-label": label },
+    { class: `run-scroll ${kind}`, tabindex: "0", role: "region", "aria-label": label },
     element("table", { class: "aw-table" }, element("thead", {}, head), body),
   );
   let drawn = 0;
@@ -100,7 +100,7 @@ function itemsTable(items) {
     for (const [name, value] of item) cells.set(name, cells.has(name) ? `${cells.get(name)}, ${value}` : value);
     return columns.map((name) => cells.get(name) ?? "");
   });
-  return table(columns, rows, "Items of the list");
+  return table(columns, rows, "Items of the list", "run-items");
 }
 
 function drawResult() {
