@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -219,10 +220,7 @@ async def test_a_gap_is_shown_as_it_begins_and_as_it_ends(page: Page, server: Se
     await page.until(lambda: page.rows, what="the gap is shown")
     [gap] = page.rows.values()
     assert (gap["kind"], gap["ended"], gap["reason"]) == ("gap", None, "Connection lost")
-    end = GapNote(
-        ids.next(), server.pk, note.reason, "gone", note.started_at, note.after_id, note.started_at + 5_000_000,
-        ids.next(),
-    )  # fmt: skip
+    end = replace(note, ended_at=note.started_at + 5_000_000, before_id=ids.next())
     await send(end)
     await page.until(lambda: next(iter(page.rows.values()))["ended"], what="the gap has ended")
     [gap] = page.rows.values()

@@ -8,6 +8,8 @@ const MOST_ROWS = 500;
 const MOST_IDS = 20000; // more than come within the seconds that are asked for again after a reconnect
 const MOST_NAMES = 300;
 const TYPING_PAUSE = 300; // milliseconds
+const FIRST_PROBE = 2000; // milliseconds without a connection until the page asks why
+const NEXT_PROBE = 10000;
 const TROUBLE = new Set(["offline", "login_failed", "secret_unreadable"]);
 const STATES = { connecting: "Connecting", open: "Live", closed: "Closed" };
 
@@ -279,21 +281,21 @@ function emptyWords() {
 
 // The connection
 
-let attempts = 0;
+let probe = 0;
 
-async function onState(value) {
+function onState(value) {
   state.dataset.state = value;
   state.textContent = STATES[value];
+  clearTimeout(probe);
   if (value === "open") {
-    attempts = 0;
     showError("");
-    return;
+  } else if (value === "connecting") {
+    probe = setTimeout(askWhy, FIRST_PROBE);
   }
-  attempts += value === "connecting" ? 1 : 0;
-  if (attempts < 2) {
-    return;
-  }
-  // A refused handshake looks like a network that is away. The page itself tells them apart.
+}
+
+// A refused handshake looks like a network that is away. The page itself tells them apart.
+async function askWhy() {
   try {
     const answer = await fetch(window.location.pathname, { method: "HEAD", redirect: "manual", cache: "no-store" });
     if (answer.type === "opaqueredirect" || answer.status === 403) {
@@ -303,16 +305,24 @@ async function onState(value) {
           ? "You may not watch events any more. Ask an administrator for the permission to view events."
           : "You are logged out. Reload the page to log in again.",
       );
+      return;
     }
   } catch {
     // amiweb itself can't be reached; the socket goes on trying
   }
+  if (state.dataset.state === "connecting") {
+    probe = setTimeout(askWhy, NEXT_PROBE);
+  }
 }
 
 let typing = 0;
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
   clearTimeout(typing);
-  typing = setTimeout(filterChanged, TYPING_PAUSE);
+  if (event.target === form.elements.server) {
+    filterChanged();
+  } else {
+    typing = setTimeout(filterChanged, TYPING_PAUSE);
+  }
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,0 +1,218 @@
+"""The live page in a real browser, with the real web process and events as a real Asterisk sent them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import global_settings
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+
+from ami_integration.ami import NEED_DATA, Event, Protocol
+from ami_integration.events.models import Gap
+from ami_integration.events.recorder import Recorder
+from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
+from ami_integration.servers.models import Server
+from ami_integration.servers.services import server_health_set
+from tests.browser.chromium import Visitor, expect
+from tests.events.making import batch, ids, numbered, raw
+from tests.processes import Stack
+from tests.servers.factories import make_server
+
+CAPTURE = Path(__file__).parent.parent / "captures" / "22" / "call_answered.ami"
+
+Send = Callable[..., None]
+
+
+@pytest.fixture
+def server(stack: Stack) -> Server:
+    server = make_server(name="Berlin")
+    server_health_set(server_id=server.pk, state="online")
+    return server
+
+
+@pytest.fixture
+def send(stack: Stack, url: str, writer: StreamWriter) -> Iterator[Send]:
+    recorder = Recorder(url=url)
+
+    def send(*batches: EventBatch | GapNote) -> None:
+        writer.append(batches)
+        recorder.step()
+
+    yield send
+    recorder.close()
+
+
+@pytest.fixture
+def live(stack: Stack, visitor: Visitor, settings: Any) -> Any:
+    """The live page of a person who has just logged in."""
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # the web process knows no others
+    User.objects.create_superuser("ada", password="lovelace")
+    stack.start("web")
+    page = visitor.tab()
+    page.goto(f"{stack.url}/admin/login/?next=/admin/live/")
+    page.get_by_label("Username:").fill("ada")
+    page.get_by_label("Password:").fill("lovelace")
+    page.get_by_role("button", name="Log in").click()
+    is_open(page)
+    return page
+
+
+def is_open(page: Any) -> None:
+    expect(page.locator("#live-state")).to_have_attribute("data-state", "open")
+
+
+def rows(page: Any) -> Any:
+    return page.locator("#live-rows > li")
+
+
+def captured() -> list[bytes]:
+    protocol = Protocol("client")
+    protocol.receive_data(CAPTURE.read_bytes())
+    found = []
+    while (message := protocol.next_message()) is not NEED_DATA:
+        if isinstance(message, Event):
+            found.append(message.raw)
+    return found
+
+
+def test_calls_of_a_real_asterisk_are_shown_as_they_come(
+    server: Server, live: Any, send: Send, visitor: Visitor
+) -> None:
+    expect(live.locator("#live-empty")).to_contain_text("Events appear here as soon as a PBX sends them")
+    visitor.picture(live, "live-empty")
+    simulated = make_server(name="Demo office", simulated=True)
+    server_health_set(server_id=simulated.pk, state="login_failed", error="Authentication failed.")
+    expect(live.get_by_label("Server")).to_contain_text("Demo office (simulated)")
+    now = int(time.time() * 1_000_000)
+    sent = batch(server.pk, *captured())
+    gap = GapNote(
+        ids.next(), server.pk, Gap.Reason.DISCONNECTED, "pbx closed the connection.", now - 12_000_000,
+        sent.last_id, now, ids.next(),
+    )  # fmt: skip
+    send(sent, gap)
+    send(batch(simulated.pk, *captured()[-12:]))
+    send(batch(server.pk, *captured()[:8], after=gap.last_id))
+    expect(rows(live)).to_have_count(len(captured()) + 21)
+    expect(live.locator(".aw-gap")).to_contain_text("Connection lost no events for 12 s")
+    rows(live).filter(has_text="Newchannel").first.get_by_role("button").click()
+    expect(live.locator(".aw-event-headers")).to_contain_text("ChannelStateDesc")
+    visitor.picture(live, "live-calls")
+    live.locator(".aw-gap").scroll_into_view_if_needed()
+    visitor.picture(live, "live-gap")
+    times = live.locator("#live-rows time").evaluate_all("all => all.map(one => one.dateTime)")
+    assert len(times) == len(captured()) + 21
+
+
+def test_the_newest_row_is_on_top_and_rows_are_bounded(server: Server, live: Any, send: Send) -> None:
+    last = 0
+    for start in range(0, 600, 100):
+        made = numbered(server.pk, range(start, start + 100), after=last)
+        last = made.last_id
+        send(made)
+        expect(rows(live).first).to_have_attribute("data-id", str(last))
+    expect(rows(live)).to_have_count(500)
+    expect(live.locator("#live-count")).to_have_text("the newest 500 rows")
+
+
+def test_what_strangers_write_stays_text(server: Server, live: Any, send: Send) -> None:
+    evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    send(batch(server.pk, raw("Newchannel", CallerIDName=evil, **{"<b>Name</b>": evil}), raw(evil)))
+    expect(rows(live)).to_have_count(2)
+    rows(live).nth(1).get_by_role("button").click()
+    expect(live.locator(".aw-event-headers")).to_contain_text("<b>Name</b>")
+    assert live.locator("#live-rows img, #live-rows script, #live-rows b").count() == 0
+    assert "owned" not in live.title()
+
+
+def test_the_filter_is_in_the_address_and_survives_a_reload(server: Server, live: Any, send: Send) -> None:
+    sent = batch(
+        server.pk, raw("Newchannel", Channel="PJSIP/100-1"), raw("Hangup", Channel="PJSIP/100-1"),
+        raw("Hangup", Channel="PJSIP/200-1"),
+    )  # fmt: skip
+    send(sent)
+    expect(rows(live)).to_have_count(3)
+    live.get_by_label("Event names").fill("hang*")
+    live.get_by_label("Text in any header").fill("pjsip/1*")
+    expect(rows(live)).to_have_count(1)
+    live.get_by_label("Server").select_option(label="Berlin")
+    expect(rows(live)).to_have_count(1)
+    live.wait_for_url(re.compile(rf"server={server.pk}&names=hang"))
+    live.reload()
+    is_open(live)
+    expect(rows(live)).to_have_count(1)
+    expect(live.get_by_label("Event names")).to_have_value("hang*")
+    expect(live.get_by_label("Server")).to_have_value(str(server.pk))
+    live.get_by_label("Text in any header").fill("no such thing")
+    expect(live.locator("#live-empty")).to_contain_text("Nothing has matched the filter yet")
+    live.get_by_role("button", name="Remove the filter").click()
+    expect(rows(live)).to_have_count(3)
+
+
+def test_pause_counts_what_waits_and_clear_empties_the_list(server: Server, live: Any, send: Send) -> None:
+    first = numbered(server.pk, range(3))
+    send(first)
+    expect(rows(live)).to_have_count(3)
+    live.get_by_role("button", name="Pause").click()
+    send(numbered(server.pk, range(3, 10), after=first.last_id))
+    expect(live.get_by_role("button", name="Resume (7 waiting)")).to_be_visible()
+    expect(rows(live)).to_have_count(3)
+    live.get_by_role("button", name="Resume").click()
+    expect(rows(live)).to_have_count(10)
+    live.get_by_role("button", name="Clear list").click()
+    expect(rows(live)).to_have_count(0)
+    expect(live.locator("#live-empty")).to_be_visible()
+
+
+def test_a_row_opens_by_keyboard(server: Server, live: Any, send: Send) -> None:
+    send(batch(server.pk, raw("Newchannel", Channel="PJSIP/100-1")))
+    expect(rows(live)).to_have_count(1)
+    live.get_by_role("button", name="Clear list").focus()
+    live.keyboard.press("Tab")
+    live.keyboard.press("Enter")
+    expect(live.locator(".aw-event-headers")).to_contain_text("PJSIP/100-1")
+    live.keyboard.press("Enter")
+    expect(live.locator(".aw-event-headers")).to_have_count(0)
+
+
+def test_a_page_catches_up_after_the_web_process_was_killed(
+    stack: Stack, server: Server, live: Any, send: Send, visitor: Visitor
+) -> None:
+    visitor.allow(r"WebSocket connection to .* failed|ERR_CONNECTION_REFUSED")
+    last = 0
+    for n in range(30):
+        made = numbered(server.pk, range(n * 5, n * 5 + 5), after=last)
+        last = made.last_id
+        send(made)
+        if n == 10:
+            expect(rows(live)).to_have_count(55)
+            stack.kill("web")
+        if n == 20:
+            stack.start("web")
+    expect(rows(live)).to_have_count(150)
+    is_open(live)
+    shown = live.locator("#live-rows > li").evaluate_all("all => all.map(one => one.dataset.id)")
+    assert len(set(shown)) == 150
+    assert shown == sorted(shown, key=int, reverse=True)
+
+
+def test_logging_out_elsewhere_ends_the_page_with_a_word(server: Server, live: Any) -> None:
+    Session.objects.all().delete()
+    expect(live.get_by_role("alert")).to_contain_text("You are logged out")
+    expect(live.locator("#live-state")).to_have_attribute("data-state", "closed")
+
+
+def test_an_empty_amiweb_says_how_to_begin(stack: Stack, live: Any) -> None:
+    expect(live.locator("#live-empty")).to_contain_text("There is no server yet.")
+    expect(live.get_by_role("link", name="Add a server")).to_have_attribute(
+        "href", "/admin/ami_integration/server/add/"
+    )
+    disabled = make_server(enabled=False)
+    expect(live.locator("#live-empty")).to_contain_text("Nobody listens to a disabled server.")
+    Server.objects.filter(pk=disabled.pk).update(enabled=True)
+    expect(live.locator("#live-empty")).to_contain_text("Nobody is listening at the moment.")
