@@ -110,7 +110,7 @@ class ActionRun(models.Model):
         SCHEDULE = "schedule", "Schedule"
         COMMAND = "command", "Command line"
 
-    #: What is certain not to have been carried out, so that running it again can't do it twice.
+    #: Over, and known to have come to nothing: a person may run it again without doing it twice.
     RETRYABLE = (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 
     server = models.ForeignKey(Server, on_delete=models.SET_NULL, null=True, related_name="runs")

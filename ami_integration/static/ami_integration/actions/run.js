@@ -109,7 +109,7 @@ function drawResult() {
   if (output) cards.push(card("Output", preformatted(output, "Output of the command")));
   if (items.length) cards.push(card(`Items (${items.length})`, ...itemsTable(items)));
   if (response.length) {
-    cards.push(card("Response", ...table(["Header", "Value"], response, "Headers of the response")));
+    cards.push(card("Response", ...table(["Header", "Value"], response, "Headers of the response", "run-headers")));
     const raw = [lines(response), ...items.map(lines)].join("\n\n") + (output ? `\n\n${output}` : "");
     const text = preformatted(raw, "Everything that came back, as text");
     const copy = element("button", { type: "button", class: "button" }, "Copy");
