@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tests.pbx import provision
@@ -116,12 +117,11 @@ def telephone_calls(session: Recorder, caller: str, number: str) -> str:
     """A PJSIP telephone dials a number; returns its channel in the recorded Asterisk."""
     telephones, exchange = session.telephones, session.asterisk
     assert telephones is not None
-    there = Recorder(telephones, events="off")
-    there.response(
-        "Originate", Channel=f"PJSIP/exchange/sip:{number}@127.0.0.1:{exchange.sip_port}", Async="true",
-        CallerID=f"Ada <{caller}>", Application="Wait", Data="3600",
-    )  # fmt: skip
-    there.close()
+    with closing(Recorder(telephones, events="off")) as there:
+        there.response(
+            "Originate", Channel=f"PJSIP/exchange/sip:{number}@127.0.0.1:{exchange.sip_port}", Async="true",
+            CallerID=f"Ada <{caller}>", Application="Wait", Data="3600",
+        )  # fmt: skip
     return session.wait(rf"Channel: (PJSIP/{caller}-\w+)\r\n")[1].decode()
 
 
@@ -473,13 +473,12 @@ ROLES = {"permission_denied": "readonly"}
 
 def record(asterisk: Asterisk, telephones: Telephones, name: str) -> tuple[bytes, bytes]:
     """Play one scenario in a session of its own; returns (received, sent)."""
-    session = Recorder(asterisk, ROLES.get(name, "admin"))
-    session.telephones = telephones
-    SCENARIOS[name](session)
-    if name == "shutdown":
-        asterisk.stop()
-    session.drain()
-    session.close()
+    with closing(Recorder(asterisk, ROLES.get(name, "admin"))) as session:
+        session.telephones = telephones
+        SCENARIOS[name](session)
+        if name == "shutdown":
+            asterisk.stop()
+        session.drain()
     secrets = [secret.encode() for _, secret in asterisk.users.values()]
     if any(secret in session.received + session.sent for secret in secrets):
         raise RuntimeError(f"{name} holds a secret")
