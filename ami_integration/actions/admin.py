@@ -18,7 +18,7 @@ from ami_integration.actions.forms import RunForm
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.permissions import user_may_run, user_may_view
 from ami_integration.actions.snapshots import run_snapshot
-from ami_integration.ami.messages import new_action_id
+from ami_integration.ami import new_action_id
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
-from ami_integration.ami.messages import new_action_id
+from ami_integration.ami import new_action_id
 from ami_integration.servers.models import Server
 
 Pairs = list[tuple[str, str]]

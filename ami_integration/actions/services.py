@@ -23,8 +23,7 @@ from ami_integration.actions.heartbeat import heartbeat, worker_name
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.permissions import user_may_run
-from ami_integration.ami import Action, InvalidAction
-from ami_integration.ami.messages import new_action_id
+from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.servers.models import Server
 
 logger = logging.getLogger(__name__)

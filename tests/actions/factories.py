@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.ami.messages import new_action_id
+from ami_integration.ami import new_action_id
 from tests.servers.factories import make_server
 
 RUN_PERMISSIONS = ("view_actionrun", "add_actionrun")
