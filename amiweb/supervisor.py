@@ -32,13 +32,20 @@ from amiweb.keeper import die_with_parent
 
 KEEPER = Path(__file__).with_name("keeper.py")
 VOICE = "amiweb"  # lines of this name are the trial's own words, printed without a prefix
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 manager.KILL_WAIT = 8  # seconds from the first process's end to SIGKILL for all: keepers take 5
 
 
 class _Process(Process):
     def run(self, events: object = None, ignore_signals: bool = False) -> None:
         die_with_parent()
+        # Signals of the terminal come to this fork too, from its first moment on: they were blocked before
+        # it. SIGTERM is caught, not ignored, because what is ignored here would be ignored by the keeper as
+        # well.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         super().run(events, ignore_signals)
 
 
@@ -92,9 +99,11 @@ class Supervisor(manager.Manager):
             super().terminate()
 
     def _start(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         super()._start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         if self.on_start is not None:  # after the forks, which threads would disturb
             threading.Thread(target=self.on_start, daemon=True).start()
 

@@ -165,6 +165,8 @@ def end(pid: int) -> None:
 
 # Ports
 
+_reserved: dict[int, socket.socket] = {}
+
 
 def choose_ports() -> None:
     """Decide on the ports and put them into the environment, for the settings and all processes.
@@ -216,7 +218,26 @@ def port_trouble(bind: str, port: int) -> str:
             return f"can't be used ({error.strerror})"
         except OverflowError:
             return "is not a port"
-    return ""
+    return "" if reserve(port) else "is in use by another amiweb"
+
+
+def reserve(port: int) -> bool:
+    """Claim a port among the trials of this machine, from now until this process ends.
+
+    Between the choice of a port and the moment when a process listens there lie seconds, in which a second
+    checkout would choose the same. An abstract unix socket is a claim that leaves nothing behind; only Linux
+    has them.
+    """
+    if sys.platform != "linux" or port in _reserved:
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0amiweb-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _reserved[port] = claim
+    return True
 
 
 # Django

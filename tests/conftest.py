@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,9 +13,12 @@ from tests import postgres, requirements
 if TYPE_CHECKING:
     from tests.postgres import Cluster
 
-pytest_plugins = ["tests.processes", "tests.pbx.fixtures", "tests.browser.fixtures"]
-if importlib.util.find_spec("tests.simulator.fixtures"):
-    pytest_plugins.append("tests.simulator.fixtures")
+pytest_plugins = [
+    "tests.processes",
+    "tests.pbx.fixtures",
+    "tests.browser.fixtures",
+    "tests.simulator.fixtures",
+]
 
 # Fixture → marker of the tests that use it, for `-m "not pbx"` and the like.
 MARKERS = {

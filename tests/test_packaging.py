@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "docs" / "examples" / "list_commands.py"
 
 
-def run(*command: object, **environment: str) -> str:
+def run(*command: object, cwd: Path = ROOT, **environment: str) -> str:
     done = subprocess.run(
         [str(word) for word in command],
-        cwd=ROOT,
+        cwd=cwd,
         env={"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment},
         capture_output=True,
         text=True,
@@ -135,9 +135,7 @@ from django.template.loader import get_template
 print(get_template("admin/base_site.html").origin.name)
 print(finders.find("ami_integration/amiweb.css"))
 """
-    var = tmp_path / "var"
-    printed = run(
-        sys.executable, "-c", script, AMIWEB_VAR_DIR=str(var), DJANGO_SETTINGS_MODULE="amiweb.settings"
-    )
+    settings = {"AMIWEB_VAR_DIR": str(tmp_path / "var"), "DJANGO_SETTINGS_MODULE": "amiweb.settings"}
+    printed = run(sys.executable, "-c", script, cwd=tmp_path, **settings)  # Celery imports from where it is
     for line in printed.splitlines():
         assert line.startswith(str(site_packages)), line

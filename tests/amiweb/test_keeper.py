@@ -157,10 +157,13 @@ def test_the_last_one_waits_for_its_siblings(keep: Callable[..., Kept]) -> None:
     wait_until(
         lambda: other.log.exists() and "here" in other.log.read_text(), seconds=10, what="it is stubborn"
     )
+    stubborn = other.child()
     for kept in (last, other):
         kept.keeper.process.send_signal(signal.SIGTERM)
-    while other.keeper.alive():
-        assert not gone(child)
+    too_early = False
+    while not gone(stubborn):
+        assert not too_early, "it went while the other was there"
+        too_early = gone(child)
     wait_until(lambda: gone(child), seconds=5, what="the last one is gone too")
 
 

@@ -1,0 +1,380 @@
+"""`make run` as a newcomer types it: one command, real processes, SQLite, embedded Valkey, simulated PBXs.
+
+Each test has a var folder of its own; the environment is the one that the tests run in. What the terminal
+sends to a whole process group (Ctrl-C, the terminal's end) goes to the whole group here too.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from amiweb import keeper
+from tests.polling import wait_until
+from tests.processes import ROOT, free_port
+
+pytestmark = pytest.mark.processes
+
+START = 60.0  # seconds; a second start takes a few, a loaded machine three times as long
+STOP = 10.0  # seconds: the promise itself, since what hangs past it would be killed only by luck
+
+
+class Trial:
+    """`make run` in a terminal of its own."""
+
+    def __init__(self, var: Path, **environment: str) -> None:
+        self.var = var
+        ours = ("AMIWEB_", "DJANGO_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        inherited |= {"AMIWEB_VAR_DIR": str(var), "AMIWEB_VENV": sys.prefix, "PYTHON": sys.executable}
+        self.terminal, theirs = pty.openpty()
+        os.set_blocking(self.terminal, False)
+        self.process = subprocess.Popen(
+            ["make", "--no-print-directory", "run"],
+            cwd=ROOT,
+            env=inherited | environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=keeper.die_with_parent,
+        )  # fmt: skip
+        os.close(theirs)
+        self._output = b""
+
+    def output(self) -> str:
+        try:
+            while chunk := os.read(self.terminal, 65536):
+                self._output += chunk
+        except OSError:
+            pass  # nothing more now, or the terminal is closed
+        return re.sub(r"\x1b\[[0-9;]*m", "", self._output.decode(errors="replace").replace("\r", ""))
+
+    def until(self, words: str, seconds: float = START) -> str:
+        """Wait until these words are on the terminal; give all that is on it."""
+
+        def read() -> str:
+            text = self.output()
+            if words not in text and self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {text}")
+            return text if words in text else ""
+
+        return wait_until(read, seconds=seconds, what=lambda: f"{words!r} on the terminal:\n{self.output()}")
+
+    def until_ready(self) -> str:
+        """Wait until it says where it runs; give that address."""
+        found = re.search(r"amiweb runs at +(http://\S+/)", self.until("Stop: Ctrl-C"))
+        assert found is not None
+        return found[1]
+
+    def processes(self) -> set[int]:
+        """make, the supervisor, its helpers, the keepers and their children."""
+        children: dict[int, list[int]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+        found, new = set(), {self.process.pid}
+        while new:
+            found |= new
+            new = {child for parent in new for child in children.get(parent, [])} - found
+        return found
+
+    def child(self, name: str) -> int:
+        """The process number of the real process of that name, behind its keeper."""
+        state = self.var / "run" / f"{name}.json"
+
+        def known() -> int:
+            processes = json.loads(state.read_text())["processes"] if state.exists() else []
+            return int(processes[1][0]) if len(processes) == 2 else 0
+
+        return wait_until(known, seconds=START, what=f"{name} runs")
+
+    def supervisor(self) -> int:
+        state = json.loads((self.var / "run" / keeper.SUPERVISOR_STATE).read_text())
+        return int(state["processes"][0][0])
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the terminal sends SIGINT to its foreground process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def ended(self, seconds: float) -> int:
+        """Wait for the end; the terminal is read meanwhile, or its buffer would fill."""
+        wait_until(
+            lambda: (self.output(), self.process.poll() is not None)[1], seconds=seconds, what=self.output
+        )
+        return self.process.returncode
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(f"file:{self.var / 'amiweb.sqlite3'}?mode=ro", uri=True)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            mine = self.processes()
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.ended(15)
+            except AssertionError:
+                for pid in mine:
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                self.process.wait()
+        if self.terminal >= 0:
+            os.close(self.terminal)
+            self.terminal = -1
+
+
+def all_gone(pids: set[int]) -> bool:
+    return all(keeper.start_time(pid) is None for pid in pids)
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
+    started: list[Trial] = []
+
+    def start(var: Path = tmp_path / "var", **environment: str) -> Trial:
+        started.append(Trial(var, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def test_newcomer_gets_a_password_once_two_live_pbxs_and_a_clean_end(trial: Callable[..., Trial]) -> None:
+    first = trial()
+    address = first.until_ready()
+    printed = first.output()
+    password = re.search(r"administrator:  admin\n +with the password: +(\S{12,})\n", printed)
+    assert password is not None, printed
+    assert log_in(address, "admin", password[1])
+
+    servers = first.rows("SELECT name, host, port, simulated FROM ami_integration_server")
+    assert len(servers) == 2
+    assert all(host == "127.0.0.1" and port != 5038 and simulated for _, host, port, simulated in servers)
+    online = "SELECT count(*) FROM ami_integration_serverhealth WHERE state = 'online'"
+    wait_until(
+        lambda: first.rows(online) == [(2,)],
+        seconds=30,
+        what=lambda: f"both PBXs are online: {first.output()}",
+    )
+    events = "SELECT count(DISTINCT server_id) FROM ami_integration_event"
+    wait_until(
+        lambda: first.rows(events) == [(2,)], seconds=30, what=lambda: f"events of both: {first.output()}"
+    )
+    assert [line for line in first.output().splitlines() if " | " in line] == [], "nothing to warn of"
+
+    mine = first.processes()
+    assert len(mine) > 12
+    first.interrupt()
+    first.ended(STOP)
+    assert all_gone(mine)
+    assert "amiweb has stopped." in first.output()
+    assert not list((first.var / "run").glob("*.json"))
+
+    began = time.monotonic()
+    second = trial()
+    assert second.until_ready() == address
+    assert time.monotonic() - began < 30
+    assert "with the password" not in second.output()
+    assert "Log in as admin" in second.output()
+    assert second.rows("SELECT count(*) FROM ami_integration_server") == [(2,)]
+    assert log_in(address, "admin", password[1])
+
+
+def log_in(address: str, username: str, password: str) -> bool:
+    """Log in to the admin as a browser does; true if it let us in."""
+    cookies = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+    page = browser.open(f"{address}admin/login/?next=/admin/").read().decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    assert token is not None
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": token[1], "next": "/admin/"}
+    with browser.open(f"{address}admin/login/", urllib.parse.urlencode(form).encode()) as answer:
+        return bool(answer.url.endswith("/admin/"))
+
+
+def test_administrator_from_the_environment_is_made_without_printing_the_password(
+    trial: Callable[..., Trial],
+) -> None:
+    run = trial(AMIWEB_ADMIN_USERNAME="root", AMIWEB_ADMIN_PASSWORD="a-fine-password")
+    address = run.until_ready()
+    assert "a-fine-password" not in run.output()
+    assert log_in(address, "root", "a-fine-password")
+
+
+def test_killed_worker_is_back_within_seconds(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    run.until_ready()
+    worker = run.child("worker")
+    os.kill(worker, signal.SIGKILL)
+    run.until("WARNING worker ended by itself (SIGKILL)")
+    wait_until(lambda: run.child("worker") != worker, seconds=15, what="a new worker")
+
+
+def test_killed_supervisor_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    run.until_ready()
+    mine = run.processes()
+    os.kill(run.supervisor(), signal.SIGKILL)
+    run.ended(15)
+    wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
+
+
+def test_closed_terminal_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    run.until_ready()
+    mine = run.processes()
+    os.close(run.terminal)
+    run.terminal = -1
+    os.killpg(run.process.pid, signal.SIGHUP)  # to the terminal's foreground group
+    run.process.wait(STOP)
+    wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
+    assert not list((run.var / "run").glob("*.json"))
+
+
+def test_ctrl_c_while_it_starts_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    run.until("amiweb: starting")
+    mine = run.processes()
+    run.interrupt()
+    run.ended(STOP)
+    wait_until(lambda: all_gone(mine), seconds=5, what="all processes are gone")
+    assert "Traceback" not in run.output()
+
+
+def test_two_checkouts_run_side_by_side(trial: Callable[..., Trial], tmp_path: Path) -> None:
+    one, other = trial(), trial(tmp_path / "other")
+    addresses = {one.until_ready(), other.until_ready()}
+    assert len(addresses) == 2
+    ports = "SELECT port FROM ami_integration_server"
+    assert len({*one.rows(ports), *other.rows(ports)}) == 4
+
+
+def test_second_start_in_the_same_folder_is_one_clear_line(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    address = run.until_ready()
+    again = trial()
+    assert again.ended(START) != 0
+    line = the_one_line(again)
+    assert "runs already" in line
+    assert address in line
+    assert f"process {run.supervisor()}" in line
+
+
+def the_one_line(run: Trial) -> str:
+    """What amiweb said instead of starting; make adds a line of its own."""
+    lines = [line for line in run.output().splitlines() if line and not line.startswith("make: ")]
+    assert len(lines) == 1, run.output()
+    assert lines[0].startswith("amiweb: ")
+    return lines[0]
+
+
+def test_configured_port_in_use_is_one_clear_line(trial: Callable[..., Trial]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = trial(AMIWEB_PORT=str(port))
+        assert run.ended(START) != 0
+        line = the_one_line(run)
+        assert f"port {port} of 127.0.0.1 is in use" in line
+        assert "AMIWEB_PORT" in line
+
+
+def test_configured_simulator_port_in_use_is_one_clear_line(trial: Callable[..., Trial]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = trial(AMIWEB_SIMULATOR_PORTS=f"{free_port()},{port}")
+        assert run.ended(START) != 0
+        assert "AMIWEB_SIMULATOR_PORTS" in the_one_line(run)
+
+
+def test_folder_that_cannot_be_made_is_one_clear_line(trial: Callable[..., Trial], tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    run = trial(tmp_path / "a-file" / "var")
+    assert run.ended(START) != 0
+    line = the_one_line(run)
+    assert f"can't write to the folder {tmp_path / 'a-file' / 'var'}" in line
+    assert "AMIWEB_VAR_DIR" in line
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to be another user"
+)
+def test_folder_of_another_user_is_one_clear_line(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    var = tmp_path / "var"
+    var.mkdir(mode=0o755)
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", NOBODYS_START],
+        cwd=ROOT, env={"PATH": os.environ["PATH"], "AMIWEB_VAR_DIR": str(var)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "can't open" in done.stderr or "PermissionError" in done.stderr:
+        pytest.skip("another user can't read this checkout")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"amiweb: can't write to the folder {var} (Permission denied)")
+
+
+NOBODYS_START = "import sys; from amiweb import trial; sys.exit(trial.main())"
+
+
+def test_production_settings_are_refused_in_one_clear_line(trial: Callable[..., Trial]) -> None:
+    run = trial(
+        AMIWEB_ENV="production",
+        AMIWEB_SECRET_KEY="0123456789" * 6,
+        AMIWEB_ENCRYPTION_KEYS="k1:" + "A" * 43 + "=",
+        AMIWEB_DATABASE_URL="postgres://nobody@127.0.0.1/nothing",
+        AMIWEB_REDIS_URL="redis://127.0.0.1:1/0",
+        AMIWEB_ALLOWED_HOSTS="amiweb.example.com",
+    )
+    assert run.ended(START) != 0
+    assert "AMIWEB_ENV=production" in the_one_line(run)
+
+
+def test_leftover_of_an_earlier_run_is_named_and_ended_and_a_strangers_process_is_not(
+    trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    leftover, stranger = subprocess.Popen(sleep), subprocess.Popen(sleep)
+    try:
+        folder = tmp_path / "var" / "run"
+        folder.mkdir(parents=True, mode=0o700)
+        folder.parent.chmod(0o700)
+        known = [[leftover.pid, keeper.start_time(leftover.pid)], [stranger.pid, "1"]]
+        (folder / "worker.json").write_text(json.dumps({"name": "worker", "processes": known}))
+        run = trial()
+        run.until(f"ending a left-over of an earlier run: worker (process {leftover.pid})")
+        wait_until(lambda: leftover.poll() is not None, seconds=15, what="the left-over is gone")
+        run.until_ready()
+        assert stranger.poll() is None
+        assert str(stranger.pid) not in run.output()
+    finally:
+        for process in (leftover, stranger):
+            process.kill()
+            process.wait()
