@@ -182,7 +182,8 @@ class Visitor:
             page.set_viewport_size(size)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
-                page.screenshot(path=str(self._browser.artifacts / f"{name}-{width}-{scheme}.png"))
+                path = self._browser.artifacts / f"{name}-{width}-{scheme}.png"
+                page.screenshot(path=str(path), animations="disabled")
                 for finding in self._examine(page):
                     self._complain(f"{name} ({width}, {scheme}): {finding}")
             over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
