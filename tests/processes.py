@@ -129,18 +129,21 @@ class Stack:
         """Where the web process answers, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, name: str, *, env: dict[str, str] | None = None, wait: bool = True) -> Process:
+    def start(
+        self, name: str, *arguments: str, env: dict[str, str] | None = None, wait: bool = True
+    ) -> Process:
         """Start a process and wait until it is at work.
 
         Args:
             name: one of `amiweb.processes.commands`.
+            arguments: more of its command line's.
             env: variables on top of the stack's.
             wait: false for one that is not expected to come up.
         """
         from amiweb.processes import commands
 
         assert name not in self.processes or not self.processes[name].alive(), f"{name} runs already"
-        command = commands(port=self.port, simulator_ports=self.simulator_ports)[name]
+        command = commands(port=self.port, simulator_ports=self.simulator_ports)[name] + list(arguments)
         process = Process(command, log=self.folder / f"{name}.log", env=os.environ | self.env | (env or {}))
         self.processes[name] = process
         if wait:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from amiweb.processes import commands
+
 ROOT = Path(__file__).resolve().parent.parent
 AMI = ROOT / "ami_integration" / "ami"
 OPTIONAL = {"asyncssh"}  # the SSH transport's, imported inside it
@@ -52,9 +54,10 @@ def test_no_module_is_named_utils() -> None:
 
 def test_every_management_command_has_a_test() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    for command in (ROOT / "ami_integration" / "management" / "commands").glob("[a-z]*.py"):
-        quoted = [f'"{command.stem}"', f"'{command.stem}'", f"commands.{command.stem}"]
-        assert any(words in tests for words in quoted), f"no test names the command {command.stem}"
+    process_of = {line[2]: name for name, line in commands(port=1, simulator_ports=[2]).items()}
+    for path in (ROOT / "ami_integration" / "management" / "commands").glob("[a-z]*.py"):
+        quoted = [f'"{path.stem}"', f"commands.{path.stem}", f'start("{process_of.get(path.stem)}"']
+        assert any(words in tests for words in quoted), f"no test runs the command {path.stem}"
 
 
 def test_every_package_has_an_init_file_or_the_wheel_would_lack_it() -> None:

@@ -43,7 +43,8 @@ def test_amiweb_bears_a_steady_load_without_loss_growth_or_restart(stack: Stack)
             secret=SECRET,
             simulated=True,
         )
-    for name in PROCESSES:
+    stack.start("simulator", "--calls-per-second", "5")
+    for name in PROCESSES[1:]:
         stack.start(name)
     wait_until(
         lambda: Event.objects.values("server").distinct().count() == 2,
