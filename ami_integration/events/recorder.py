@@ -48,6 +48,7 @@ LEASE_SECONDS = 10.0
 
 _PRUNE_INTERVAL = 60.0
 _PRUNE_ROWS = 2_000
+_FINISH_SECONDS = 1.5
 _RETRY_FIRST, _RETRY_CAP = 0.2, 5.0
 #: What says that a row is bad, not that the database is away.
 _REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
@@ -106,6 +107,16 @@ class Recorder:
             else:
                 failures = 0
                 self._away.ended()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Store what has come meanwhile, the listener's last words among it, for a moment at most."""
+        deadline = time.monotonic() + _FINISH_SECONDS
+        try:
+            while time.monotonic() < deadline and self.active() and self.step():
+                pass
+        except (redis.RedisError, Error) as error:
+            logger.warning("what is on the stream waits for the next recorder: %s", error)
 
     def close(self) -> None:
         """Let the next recorder in at once."""

@@ -25,17 +25,17 @@ def url(valkey: Valkey) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
+def redis_client(url: str) -> Iterator[redis.Redis]:
     with valkey_client(url) as client:
         yield client
 
 
 @pytest.fixture
-def writer(client: redis.Redis) -> StreamWriter:
+def writer(redis_client: redis.Redis) -> StreamWriter:
     """A writer whose listener owns the fleet."""
-    lease = Lease(client, "listener")
+    lease = Lease(redis_client, "listener")
     assert lease.claim()
-    return StreamWriter(client, lease, maxlen=1000)
+    return StreamWriter(redis_client, lease, maxlen=1000)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from ami_integration.events.leases import Lease, NoSlotFree, Slot
 from tests.polling import wait_until
 
 
-def test_only_one_owns_a_lease(client: redis.Redis) -> None:
-    one, other = Lease(client, "x"), Lease(client, "x")
+def test_only_one_owns_a_lease(redis_client: redis.Redis) -> None:
+    one, other = Lease(redis_client, "x"), Lease(redis_client, "x")
     assert one.claim()
     assert not other.claim()
     assert one.renew()
@@ -20,8 +20,8 @@ def test_only_one_owns_a_lease(client: redis.Redis) -> None:
     assert not one.renew()
 
 
-def test_a_lease_that_is_not_renewed_passes_on_with_a_greater_epoch(client: redis.Redis) -> None:
-    one, other = Lease(client, "x", ttl=0.2), Lease(client, "x")
+def test_a_lease_that_is_not_renewed_passes_on_with_a_greater_epoch(redis_client: redis.Redis) -> None:
+    one, other = Lease(redis_client, "x", ttl=0.2), Lease(redis_client, "x")
     assert one.claim()
     epoch = one.epoch
     wait_until(other.claim, seconds=3, what="the lease ends")
@@ -30,50 +30,50 @@ def test_a_lease_that_is_not_renewed_passes_on_with_a_greater_epoch(client: redi
     assert one.epoch == 0
 
 
-def test_claiming_again_what_is_owned_keeps_the_epoch(client: redis.Redis) -> None:
-    lease = Lease(client, "x")
+def test_claiming_again_what_is_owned_keeps_the_epoch(redis_client: redis.Redis) -> None:
+    lease = Lease(redis_client, "x")
     assert lease.claim()
     epoch = lease.epoch
     assert lease.claim()
     assert lease.epoch == epoch
 
 
-def test_a_lease_that_nobody_took_meanwhile_goes_on(client: redis.Redis) -> None:
-    lease = Lease(client, "x")
+def test_a_lease_that_nobody_took_meanwhile_goes_on(redis_client: redis.Redis) -> None:
+    lease = Lease(redis_client, "x")
     assert lease.claim()
-    client.delete(lease.key)
+    redis_client.delete(lease.key)
     assert lease.renew()
-    client.flushall()  # Valkey came back with nothing
+    redis_client.flushall()  # Valkey came back with nothing
     assert lease.renew()
-    assert not Lease(client, "x").claim()
+    assert not Lease(redis_client, "x").claim()
 
 
-def test_releasing_what_another_one_owns_changes_nothing(client: redis.Redis) -> None:
-    one, other = Lease(client, "x"), Lease(client, "x")
+def test_releasing_what_another_one_owns_changes_nothing(redis_client: redis.Redis) -> None:
+    one, other = Lease(redis_client, "x"), Lease(redis_client, "x")
     assert one.claim()
     other.release()
     assert one.renew()
 
 
-def test_listeners_get_different_slots(client: redis.Redis) -> None:
-    slots = {Slot.claim(client).number for _ in range(SLOTS)}
+def test_listeners_get_different_slots(redis_client: redis.Redis) -> None:
+    slots = {Slot.claim(redis_client).number for _ in range(SLOTS)}
     assert slots == set(range(SLOTS))
     with pytest.raises(NoSlotFree, match="All 512 listener slots are taken"):
-        Slot.claim(client)
+        Slot.claim(redis_client)
 
 
-def test_a_slot_is_not_given_again_for_a_time_in_which_it_was_used(client: redis.Redis) -> None:
+def test_a_slot_is_not_given_again_for_a_time_in_which_it_was_used(redis_client: redis.Redis) -> None:
     for number in range(SLOTS):
-        client.set(f"amiweb:lease:slot:{number}:until", int((time.time() + 60) * 1000))
+        redis_client.set(f"amiweb:lease:slot:{number}:until", int((time.time() + 60) * 1000))
     with pytest.raises(NoSlotFree):
-        Slot.claim(client)
-    slot = Slot.claim(client, clock=lambda: time.time() + 61)
+        Slot.claim(redis_client)
+    slot = Slot.claim(redis_client, clock=lambda: time.time() + 61)
     assert slot.renew(used_until=0)
 
 
-def test_a_slot_that_another_one_took_is_lost(client: redis.Redis) -> None:
-    slot = Slot.claim(client)
-    client.set(f"amiweb:lease:slot:{slot.number}", "another")
+def test_a_slot_that_another_one_took_is_lost(redis_client: redis.Redis) -> None:
+    slot = Slot.claim(redis_client)
+    redis_client.set(f"amiweb:lease:slot:{slot.number}", "another")
     assert not slot.renew(used_until=0)
     slot.release()
-    assert client.get(f"amiweb:lease:slot:{slot.number}") == b"another"
+    assert redis_client.get(f"amiweb:lease:slot:{slot.number}") == b"another"

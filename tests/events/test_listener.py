@@ -19,10 +19,8 @@ from ami_integration.events.listener import Listener
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
 from ami_integration.servers.models import Server, ServerHealth
-from ami_integration.simulator.office import Office, OfficeSettings
-from ami_integration.simulator.server import Account, Limits, SimulatedPBX
-from ami_integration.simulator.wire import Event as Said
-from ami_integration.simulator.wire import EventClass
+from ami_integration.simulator import Account, EventClass, Limits, Office, OfficeSettings, SimulatedPBX
+from ami_integration.simulator import Event as Said
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
@@ -411,15 +409,15 @@ async def test_a_second_listener_stands_by_and_takes_over(running: Running, pbx:
 
 
 async def test_a_listener_whose_lease_was_taken_stops_listening(
-    running: Running, pbx: PBX, make: Make, client: Any
+    running: Running, pbx: PBX, make: Make, redis_client: Any
 ) -> None:
     server = await make(pbx)
     listener = running.start(lease_seconds=1.0)
     await online(running, server)
-    client.set(listener._lease.key, "another one")
+    redis_client.set(listener._lease.key, "another one")
     await running.until(lambda: not listener.owns and not pbx.sessions, what="the sessions are closed")
     stored = await running.look(lambda: Event.objects.count())
     pbx.say(5)
     assert await running.look(lambda: Event.objects.count()) == stored
-    client.delete(listener._lease.key)
+    redis_client.delete(listener._lease.key)
     await running.until(lambda: listener.owns and pbx.sessions, what="it listens again")

@@ -32,8 +32,8 @@ class Setting:
 
 
 @pytest.fixture
-def setting(client: redis.Redis) -> Iterator[Setting]:
-    setting = Setting(client)
+def setting(redis_client: redis.Redis) -> Iterator[Setting]:
+    setting = Setting(redis_client)
     yield setting
     if setting.outbox._thread.ident is not None:
         setting.outbox.stop(seconds=0)

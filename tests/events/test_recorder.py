@@ -33,8 +33,8 @@ from tests.processes import Valkey
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def pending(client: redis.Redis) -> int:
-    return client.xpending(STREAM, GROUP)["pending"]
+def pending(redis_client: redis.Redis) -> int:
+    return redis_client.xpending(STREAM, GROUP)["pending"]
 
 
 def gap_note(after: int, *, before: int | None = None, lost: int | None = None) -> GapNote:
@@ -68,7 +68,7 @@ def test_the_same_entry_twice_is_stored_once(writer: StreamWriter, recorder: Rec
 
 
 def test_a_kill_between_store_and_acknowledgement_stores_nothing_twice(
-    url: str, writer: StreamWriter, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    url: str, writer: StreamWriter, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Recorder(url=url)
     writer.append([numbered(1, range(10))])
@@ -82,17 +82,17 @@ def test_a_kill_between_store_and_acknowledgement_stores_nothing_twice(
             first.step()
     first.close()
     assert Event.objects.count() == 10
-    assert pending(client) == 1
+    assert pending(redis_client) == 1
 
     second = Recorder(url=url)
     assert second.step() == 1
     second.close()
     assert Event.objects.count() == 10
-    assert pending(client) == 0
+    assert pending(redis_client) == 0
 
 
 def test_a_batch_whose_insert_failed_comes_again(
-    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.append([numbered(1, range(10))])
     recorder.step()
@@ -109,7 +109,7 @@ def test_a_batch_whose_insert_failed_comes_again(
     assert Event.objects.count() == 10
     assert recorder.step() == 1
     assert Event.objects.count() == 20
-    assert pending(client) == 0
+    assert pending(redis_client) == 0
     assert not Gap.objects.exists()
 
 
@@ -135,21 +135,21 @@ def test_a_value_with_a_bare_line_feed_stays_one_header() -> None:
 
 
 def test_an_entry_that_cannot_be_read_is_put_aside_and_holds_nothing_up(
-    writer: StreamWriter, client: redis.Redis, recorder: Recorder
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder
 ) -> None:
-    client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    redis_client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
     writer.append([batch(1)])
     assert recorder.step() == 2
     assert Event.objects.count() == 1
-    assert pending(client) == 0
-    [(_, fields)] = client.xrange(ASIDE)
+    assert pending(redis_client) == 0
+    [(_, fields)] = redis_client.xrange(ASIDE)
     assert fields[b"d"] == b"\xc1 poison"
     assert fields[b"error"]
-    assert client.hget(COUNTERS, "put_aside") == b"1"
+    assert redis_client.hget(COUNTERS, "put_aside") == b"1"
 
 
 def test_an_event_that_the_database_refuses_is_put_aside_alone(
-    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = recorder_module.event_from_message
 
@@ -163,9 +163,9 @@ def test_an_event_that_the_database_refuses_is_put_aside_alone(
     writer.append([batch(1, raw("Good"), raw("Bad"), raw("Good"))])
     recorder.step()
     assert Event.objects.count() == 2
-    [(_, fields)] = client.xrange(ASIDE)
+    [(_, fields)] = redis_client.xrange(ASIDE)
     assert b"Event: Bad" in fields[b"event"]
-    assert pending(client) == 0
+    assert pending(redis_client) == 0
 
 
 def test_a_gap_is_stored_when_it_begins_and_changed_when_it_ends(
@@ -205,7 +205,7 @@ def test_a_gap_that_has_ended_before_it_was_seen_is_one_row(writer: StreamWriter
 
 
 def test_entries_that_were_cut_from_the_stream_leave_a_gap(
-    url: str, writer: StreamWriter, client: redis.Redis
+    url: str, writer: StreamWriter, redis_client: redis.Redis
 ) -> None:
     first = batch(1)
     writer.append([first])
@@ -215,7 +215,7 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
 
     missing = batch(1, raw("Lost"), after=first.last_id)
     writer.append([missing])
-    client.xtrim(STREAM, maxlen=0, approximate=False)
+    redis_client.xtrim(STREAM, maxlen=0, approximate=False)
     after = batch(1, after=missing.last_id)
     writer.append([after])
 
@@ -230,7 +230,7 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
 
 
 def test_pending_entries_that_were_cut_are_acknowledged_and_told(
-    writer: StreamWriter, client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = batch(1)
     writer.append([first])
@@ -245,9 +245,9 @@ def test_pending_entries_that_were_cut_are_acknowledged_and_told(
         patch.setattr(recorder, "_insert", away)
         with pytest.raises(OperationalError):
             recorder.step()
-    client.xtrim(STREAM, maxlen=0, approximate=False)
+    redis_client.xtrim(STREAM, maxlen=0, approximate=False)
     writer.append([batch(1, after=lost.last_id)])
-    while recorder.step() or pending(client):
+    while recorder.step() or pending(redis_client):
         pass
     recorder.step()
     assert Event.objects.count() == 2

@@ -70,9 +70,9 @@ def test_an_entry_that_is_not_ours_is_told_from_one_that_is(fields: dict[bytes, 
 
 
 def test_entries_are_read_in_the_order_in_which_they_were_written(
-    writer: StreamWriter, client: redis.Redis
+    writer: StreamWriter, redis_client: redis.Redis
 ) -> None:
-    reader = StreamReader(client)
+    reader = StreamReader(redis_client)
     reader.ensure_group()
     sent = [batch(1, raw("A")), batch(2, raw("B")), batch(1, raw("C"))]
     writer.append(sent)
@@ -81,16 +81,16 @@ def test_entries_are_read_in_the_order_in_which_they_were_written(
     assert writer.last_ids() == {1: sent[2].last_id, 2: sent[1].last_id}
 
 
-def test_a_group_reads_what_came_before_it(writer: StreamWriter, client: redis.Redis) -> None:
+def test_a_group_reads_what_came_before_it(writer: StreamWriter, redis_client: redis.Redis) -> None:
     writer.append([batch(1)])
-    reader = StreamReader(client)
+    reader = StreamReader(redis_client)
     reader.ensure_group()
     reader.ensure_group()  # a second time is no error
     assert len(reader.read(pending=False, count=10, block=0)) == 1
 
 
-def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, client: redis.Redis) -> None:
-    reader = StreamReader(client)
+def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, redis_client: redis.Redis) -> None:
+    reader = StreamReader(redis_client)
     reader.ensure_group()
     writer.append([batch(1), batch(1)])
     found = reader.read(pending=False, count=10, block=0)
@@ -100,36 +100,36 @@ def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, client: r
     assert reader.recorded_ids() == {1: 5}
 
 
-def test_a_listener_that_lost_its_lease_writes_nothing(client: redis.Redis) -> None:
-    old, new = Lease(client, "listener"), Lease(client, "listener")
+def test_a_listener_that_lost_its_lease_writes_nothing(redis_client: redis.Redis) -> None:
+    old, new = Lease(redis_client, "listener"), Lease(redis_client, "listener")
     assert old.claim()
-    client.delete(old.key)
+    redis_client.delete(old.key)
     assert new.claim()
     with pytest.raises(LeaseLost):
-        StreamWriter(client, old, maxlen=10).append([batch(1)])
+        StreamWriter(redis_client, old, maxlen=10).append([batch(1)])
     new.release()
     with pytest.raises(LeaseLost):  # the lease is free, but the epoch has moved on
-        StreamWriter(client, old, maxlen=10).append([batch(1)])
-    assert client.xlen(STREAM) == 0
+        StreamWriter(redis_client, old, maxlen=10).append([batch(1)])
+    assert redis_client.xlen(STREAM) == 0
 
 
-def test_a_lease_that_only_expired_does_not_stop_its_listener(client: redis.Redis) -> None:
-    lease = Lease(client, "listener")
+def test_a_lease_that_only_expired_does_not_stop_its_listener(redis_client: redis.Redis) -> None:
+    lease = Lease(redis_client, "listener")
     assert lease.claim()
-    client.delete(lease.key)
-    StreamWriter(client, lease, maxlen=10).append([batch(1)])
-    assert client.xlen(STREAM) == 1
+    redis_client.delete(lease.key)
+    StreamWriter(redis_client, lease, maxlen=10).append([batch(1)])
+    assert redis_client.xlen(STREAM) == 1
 
 
-def test_the_stream_is_bounded(client: redis.Redis) -> None:
-    lease = Lease(client, "listener")
+def test_the_stream_is_bounded(redis_client: redis.Redis) -> None:
+    lease = Lease(redis_client, "listener")
     assert lease.claim()
-    StreamWriter(client, lease, maxlen=100).append(batch(1) for _ in range(1000))
-    assert client.xlen(STREAM) <= 200  # Valkey cuts whole nodes of its tree
+    StreamWriter(redis_client, lease, maxlen=100).append(batch(1) for _ in range(1000))
+    assert redis_client.xlen(STREAM) <= 200  # Valkey cuts whole nodes of its tree
 
 
-def test_what_is_put_aside_is_kept_and_counted(client: redis.Redis) -> None:
-    StreamReader(client).put_aside({b"d": b"x"}, "no good \udcff")
-    [(_, fields)] = client.xrange("amiweb:events:aside")
+def test_what_is_put_aside_is_kept_and_counted(redis_client: redis.Redis) -> None:
+    StreamReader(redis_client).put_aside({b"d": b"x"}, "no good \udcff")
+    [(_, fields)] = redis_client.xrange("amiweb:events:aside")
     assert fields == {b"d": b"x", b"error": b"no good \\udcff"}
-    assert client.hgetall(COUNTERS) == {b"put_aside": b"1"}
+    assert redis_client.hgetall(COUNTERS) == {b"put_aside": b"1"}
