@@ -28,6 +28,7 @@ import pytest
 from amiweb import keeper
 from tests.polling import wait_until
 from tests.processes import ROOT, free_port
+from tests.simulator.fixtures import Simulator
 
 pytestmark = pytest.mark.processes
 
@@ -265,6 +266,46 @@ def test_ctrl_c_while_it_starts_leaves_no_process_behind(trial: Callable[..., Tr
     run.ended(STOP)
     wait_until(lambda: all_gone(mine), seconds=5, what="all processes are gone")
     assert "Traceback" not in run.output()
+
+
+def test_ctrl_c_during_a_run_ends_within_the_promise_and_leaves_no_process_behind(
+    trial: Callable[..., Trial], simulator: Simulator
+) -> None:
+    simulator.hang("Ping")
+    run = trial()
+    run.until_ready()
+    manage(
+        run,
+        f"""
+from ami_integration.actions.services import run_submit
+from ami_integration.servers.models import Server
+server = Server.objects.create(
+    name="It hangs", host={simulator.host!r}, port={simulator.port},
+    username={simulator.username!r}, secret={simulator.secret!r},
+)
+run_submit(user=None, server=server, action="Ping", headers=[], origin="command")
+""",
+    )
+    running = "SELECT count(*) FROM ami_integration_actionrun WHERE status = 'running'"
+    wait_until(lambda: run.rows(running) == [(1,)], seconds=20, what=lambda: f"it runs: {statuses(run)}")
+    mine = run.processes()
+    run.interrupt()
+    run.ended(STOP)
+    wait_until(lambda: all_gone(mine), seconds=1, what="all processes are gone")
+
+
+def statuses(run: Trial) -> list[tuple[object, ...]]:
+    return run.rows("SELECT status, reason FROM ami_integration_actionrun")
+
+
+def manage(run: Trial, program: str) -> None:
+    """Do something in the trial's own database, as a shell of Django's does."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-c", program],
+        cwd=ROOT, env={"PATH": os.environ["PATH"], "AMIWEB_VAR_DIR": str(run.var)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_checkouts_run_side_by_side(trial: Callable[..., Trial], tmp_path: Path) -> None:
