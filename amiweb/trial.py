@@ -367,6 +367,7 @@ def supervise(var: Path, url: str, login: str) -> None:
     supervisor = Supervisor(folder=var / "run", logs=var / "log")
     broker: list[str] = []
     if settings.AMIWEB_EMBEDDED_VALKEY:
+        assert settings.AMIWEB_VALKEY_SOCKET is not None
         broker = [str(settings.AMIWEB_VALKEY_SOCKET)]
         command = valkey.command(socket=settings.AMIWEB_VALKEY_SOCKET, folder=var / "valkey")
         supervisor.keep("valkey", command, options=("--last", "--mute"))
