@@ -116,10 +116,10 @@ def unavailable_reason(suite: str) -> str | None:
 
 
 @contextmanager
-def suite_lock(suite: str, *, shared: bool, waiting: str | None = None) -> Iterator[None]:
+def suite_lock(suite: str, *, shared: bool, waiting: str | None = None) -> Iterator[int]:
     """Hold a suite's lock: shared while an Asterisk runs in the chroot, exclusive while it is (re)built.
 
-    `waiting` is printed when somebody else holds it.
+    `waiting` is printed when somebody else holds it. Yields the lock's file descriptor.
     """
     pbx_folder().mkdir(parents=True, exist_ok=True)
     with open(pbx_folder() / f"{suite}.lock", "a") as file:
@@ -130,7 +130,7 @@ def suite_lock(suite: str, *, shared: bool, waiting: str | None = None) -> Itera
             if waiting:
                 say(suite, waiting)
             fcntl.flock(file, operation)
-        yield
+        yield file.fileno()
 
 
 def say(suite: str, text: str) -> None:
@@ -231,13 +231,17 @@ def apt_settings() -> str:
     )
 
 
-def run_logged(log: Path, *command: str | Path) -> None:
-    """Run a command, its output to `log`; on failure raise with the last telling line of that output."""
+def run_logged(log: Path, *command: str | Path, lock: int | None = None) -> None:
+    """Run a command, its output to `log`; on failure raise with the last telling line of that output.
+
+    The command holds the `lock` too: should we be killed, nobody may build where it is still at work.
+    """
     environment = {**os.environ, **apt_proxy(), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     with open(log, "ab") as output:
         code = subprocess.run(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
+            pass_fds=() if lock is None else (lock,), check=False,
         ).returncode  # fmt: skip
     if code:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -257,8 +261,8 @@ def remove_chroot(chroot: Path) -> None:
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(chroot)], check=True)
 
 
-def build(suite: Suite) -> Finished:
-    """Build a suite's chroot from nothing (the caller holds the exclusive lock)."""
+def build(suite: Suite, lock: int) -> Finished:
+    """Build a suite's chroot from nothing; `lock` is its exclusive lock, held by the caller."""
     chroot, log = chroot_of(suite.name), pbx_folder() / f"{suite.name}.log"
     remove_chroot(chroot)
     unavailable_marker(suite.name).unlink(missing_ok=True)
@@ -270,7 +274,7 @@ def build(suite: Suite) -> Finished:
     finally:
         shutil.rmtree(scratch)
     say(suite.name, "installing Debian's base system ...")
-    run_logged(log, "debootstrap", "--variant=minbase", suite.name, chroot, mirror)
+    run_logged(log, "debootstrap", "--variant=minbase", suite.name, chroot, mirror, lock=lock)
     (chroot / "etc/apt/apt.conf.d/90amiweb").write_text(apt_settings())
     # No fsync for every file of a thing that is rebuilt when broken; no handbooks (Asterisk's own
     # documentation, which `manager show command` prints, is elsewhere and stays).
@@ -283,8 +287,8 @@ def build(suite: Suite) -> Finished:
     policy.chmod(0o755)
     say(suite.name, "installing Asterisk ...")
     # debootstrap has left the package lists that it verified, so no update is needed before.
-    run_logged(log, "chroot", chroot, *APT_INSTALL)
-    run_logged(log, "chroot", chroot, "apt-get", "clean")
+    run_logged(log, "chroot", chroot, *APT_INSTALL, lock=lock)
+    run_logged(log, "chroot", chroot, "apt-get", "clean", lock=lock)
     version = asterisk_version(chroot)
     if version is None:
         raise ProvisionError(f"the Asterisk in {chroot} doesn't run (how it was installed: {log})")
@@ -310,11 +314,13 @@ def provision(suite: Suite, *, fresh: bool = False) -> Finished:
     if finished:
         say(suite.name, f"Asterisk {finished.version} is there ({finished.chroot})")
         return finished
-    with suite_lock(suite.name, shared=False, waiting="in use by another process; waiting for it ..."):
+    with suite_lock(
+        suite.name, shared=False, waiting="in use by another process; waiting for it ..."
+    ) as lock:
         finished = usable()  # the one that we waited for may have built it
         if not finished:
             started = time.monotonic()
-            finished = build(suite)
+            finished = build(suite, lock)
             seconds = time.monotonic() - started
             say(suite.name, f"Asterisk {finished.version} installed in {seconds:.0f} s ({finished.chroot})")
         return finished
@@ -368,8 +374,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     names = options.suites or list(SUITES)
     # Side by side: unpacking is bound by one core each.
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return 0 if all(list(pool.map(one, names))) else 1
+    try:
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            return 0 if all(list(pool.map(one, names))) else 1
+    except KeyboardInterrupt:
+        print("pbx: interrupted; what is half built will be built anew", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

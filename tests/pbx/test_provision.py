@@ -76,7 +76,7 @@ def test_a_finished_chroot_is_used_and_a_broken_one_rebuilt(
     marked(cache, "sid")
     built: list[str] = []
 
-    def build(suite: provision.Suite) -> provision.Finished:
+    def build(suite: provision.Suite, lock: int) -> provision.Finished:
         built.append(suite.name)
         return provision.Finished(suite.name, "22.10.2", "1:22.10.2", cache / suite.name)
 
@@ -98,7 +98,7 @@ def test_who_comes_second_waits_and_uses_what_the_first_has_built(
     programs("chroot", "echo Asterisk 22.10.1+dfsg")
     first_is_building, second_waits = threading.Event(), threading.Event()
 
-    def build(suite: provision.Suite) -> provision.Finished:
+    def build(suite: provision.Suite, lock: int) -> provision.Finished:
         assert not first_is_building.is_set(), "built twice"
         first_is_building.set()
         assert second_waits.wait(15)
@@ -185,7 +185,7 @@ def test_a_missing_16_is_recorded_and_no_failure_but_a_missing_22_is(
 ) -> None:
     cache.mkdir(parents=True)
 
-    def build(suite: provision.Suite) -> provision.Finished:
+    def build(suite: provision.Suite, lock: int) -> provision.Finished:
         raise provision.NotInstallable(f"no mirror has {suite.name}")
 
     monkeypatch.setattr(provision, "build", build)
