@@ -1,0 +1,35 @@
+"""
+A PBX that speaks AMI without telephony: for the trial, for training, for tests and for load.
+
+``SimulatedPBX`` is the server, ``open_office()`` makes the company that calls go on in. It is plain Python
+(asyncio) and knows neither Django nor the client; that it parses and writes AMI by itself is told in
+requests.py and wire.py. How far it is like a real Asterisk 22 is measured against captures of one
+(tests/simulator).
+"""
+
+from ami_integration.simulator.office import Office, OfficeSettings, Plan
+from ami_integration.simulator.people import open_office
+from ami_integration.simulator.server import Account, Limits, PortRefused, SimulatedPBX
+from ami_integration.simulator.version import AMI_VERSION, ASTERISK_VERSION
+from ami_integration.simulator.wire import Event, EventClass
+
+USERNAME = "amiweb"
+SECRET = "simulated"  # noqa: S105 - protects nothing: the simulator has no telephony and listens on loopback
+"""The account of the trial's simulated PBXs."""
+
+__all__ = [
+    "AMI_VERSION",
+    "ASTERISK_VERSION",
+    "SECRET",
+    "USERNAME",
+    "Account",
+    "Event",
+    "EventClass",
+    "Limits",
+    "Office",
+    "OfficeSettings",
+    "Plan",
+    "PortRefused",
+    "SimulatedPBX",
+    "open_office",
+]

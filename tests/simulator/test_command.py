@@ -1,0 +1,96 @@
+"""`manage.py simulate` as a process."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ami_integration.simulator import SECRET, USERNAME
+from tests.simulator.raw import RawAMI
+
+ROOT = Path(__file__).parents[2]
+SIMULATE = [sys.executable, "manage.py", "simulate"]
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@contextmanager
+def _simulate(*arguments: str, ready: int = 1) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [*SIMULATE, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for _ in range(ready):
+            line = process.stdout.readline()
+            assert line.startswith("simulated PBX on 127.0.0.1:"), (line, process.poll())
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _refused(*arguments: str) -> str:
+    done = subprocess.run(
+        [*SIMULATE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_it_runs_a_pbx_on_each_port_with_calls_and_ends_at_once_on_sigterm() -> None:
+    first, second = _free_ports(2)
+    arguments = ["--port", str(first), "--port", str(second), "--calls-per-second", "20", "--seed", "1"]
+    with _simulate(*arguments, ready=2) as process:
+        for port in (first, second):
+            with RawAMI("127.0.0.1", port) as ami:
+                ami.log_in(USERNAME, SECRET)
+                ami.read_until(b"Event: Newchannel")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 0
+
+
+def test_the_secret_comes_from_a_file(tmp_path: Path) -> None:
+    (port,) = _free_ports(1)
+    (tmp_path / "secret").write_text("hush\n")
+    with (
+        _simulate("--port", str(port), "--username", "me", "--secret-file", str(tmp_path / "secret")),
+        RawAMI("127.0.0.1", port) as ami,
+    ):
+        ami.log_in("me", "hush")
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port} is in use" in _refused("--port", str(port))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "5038"], "never listens on 5038"),
+        (["--port", "70000"], "give another --host or --port"),
+        (["--port", "0", "--secret-file", "/nonexistent/secret"], "can't be read"),
+        (["--port", "0", "--calls-per-second", "-1"], "can't be negative"),
+    ],
+)
+def test_what_can_not_be_is_one_clear_line(arguments: list[str], said: str) -> None:
+    assert said in _refused(*arguments)
