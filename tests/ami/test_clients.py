@@ -9,6 +9,7 @@ import ssl
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,9 +31,9 @@ from ami_integration.ami import (
     Timeouts,
     TLSFailed,
 )
-from tests.ami.certificates import make_certificate
 from tests.ami.conftest import MakeClient
 from tests.ami.scripted import BANNER, Peer, scripted
+from tests.certificates import make_certificates
 
 
 def idle(peer: Peer) -> None:
@@ -427,37 +428,50 @@ def test_ipv6_works(make_client: MakeClient) -> None:
         assert client.client.peer == "::1"
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def serve_tls(folder: Path, **options: Any) -> tuple[ssl.SSLContext, str]:
+    """A server's side of TLS, and the file of the CA that it comes from."""
+    made = make_certificates(**options)
+    (folder / "ca.pem").write_bytes(made.ca)
+    (folder / "server.pem").write_bytes(made.server)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+    context.load_cert_chain(folder / "server.pem")
+    return context, str(folder / "ca.pem")
 
 
 def test_tls_with_a_ca_file(make_client: MakeClient, tmp_path: Path) -> None:
-    made = make_certificate(tmp_path, names=["localhost"])
-    with scripted(idle, tls=server_context(made.certificate, made.key)) as pbx:
-        client = make_client(TLS("localhost", pbx.port, ca_file=str(made.ca)))
+    context, ca = serve_tls(tmp_path)
+    with scripted(idle, tls=context) as pbx:
+        client = make_client(TLS("localhost", pbx.port, ca_file=ca))
         client.connect()
-        client.close()
-    with scripted(idle, tls=server_context(made.certificate, made.key)) as pbx:
-        client = make_client(TLS("127.0.0.1", pbx.port, ca_pem=made.ca.read_text(), server_name="localhost"))
+        assert client.client.connected
+
+
+def test_tls_with_a_ca_as_text_and_another_name_than_the_host(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    context, ca = serve_tls(tmp_path, name="pbx.example")
+    with scripted(idle, tls=context) as pbx:
+        client = make_client(
+            TLS("localhost", pbx.port, ca_pem=Path(ca).read_text(), server_name="pbx.example")
+        )
         client.connect()
+        assert client.client.connected
 
 
 @pytest.mark.parametrize(
     ("options", "trusted", "reason"),
     [
-        ({"names": ["localhost"]}, False, "unknown_ca"),
-        ({"names": ["elsewhere.example"]}, True, "name"),
-        ({"names": ["localhost"], "expired": True}, True, "expired"),
+        ({}, False, "unknown_ca"),
+        ({"name": "elsewhere.example"}, True, "name"),
+        ({"expired": True}, True, "expired"),
     ],
 )
 def test_a_certificate_that_can_not_be_trusted_is_refused_by_its_reason(
     make_client: MakeClient, tmp_path: Path, options: dict[str, object], trusted: bool, reason: str
 ) -> None:
-    made = make_certificate(tmp_path, **options)  # type: ignore[arg-type]
-    with scripted(idle, tls=server_context(made.certificate, made.key)) as pbx:
-        transport = TLS("localhost", pbx.port, ca_file=str(made.ca) if trusted else None)
+    context, ca = serve_tls(tmp_path, **options)
+    with scripted(idle, tls=context) as pbx:
+        transport = TLS("localhost", pbx.port, ca_file=ca if trusted else None)
         with pytest.raises(TLSFailed) as caught:
             make_client(transport).connect()
         assert caught.value.reason == reason

@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tests.certificates import make_certificates
 from tests.pbx import provision
-from tests.pbx.certificates import make_certificates
 
 CONF = Path(__file__).parent / "conf"
 KEEPER = Path(__file__).parent / "keeper.py"

@@ -19,7 +19,7 @@ from ami_integration.ami import TCP, TLS, Timeouts
 from ami_integration.servers.doctor import ConnectionTest, examine
 from ami_integration.servers.models import Server
 from tests.ami.scripted import BANNER, Peer, scripted
-from tests.pbx.certificates import make_certificates
+from tests.certificates import make_certificates
 from tests.servers.factories import SECRET, healthy
 
 LIMITS = Timeouts(connect=1, tls=1, banner=0.5, login=1, action=1)

@@ -1,4 +1,4 @@
-"""A certificate authority and a server certificate for one test run's Asterisk.
+"""A certificate authority and a server certificate, for one test or one test run's Asterisk.
 
 Made anew for each run (0.1 s): nothing to expire, and no private key in the repository.
 """
@@ -23,17 +23,22 @@ class Certificates:
     server: bytes
 
 
-def make_certificates() -> Certificates:
-    """An authority, and a certificate of it for ``localhost`` and 127.0.0.1, both valid from yesterday for
-    a month.
+def make_certificates(*, name: str = "localhost", expired: bool = False) -> Certificates:
+    """An authority, and a certificate of it, both valid from a month ago for two months.
+
+    Args:
+        name: for which host; 127.0.0.1 is always one of its names.
+        expired: whether the server's certificate ended yesterday.
     """
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    end = start + datetime.timedelta(days=31)
+    now, month = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=30)
+    start, end = now - month, now + month
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amiweb test authority")])
-    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
-    def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def builder(
+        subject: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.datetime = end
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -58,9 +63,9 @@ def make_certificates() -> Certificates:
         .add_extension(usage, critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     server = (
-        builder(server_name, server_key)
+        builder(server_name, server_key, now - datetime.timedelta(days=1) if expired else end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
