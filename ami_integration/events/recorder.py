@@ -45,6 +45,8 @@ ENTRIES_A_STEP = 20
 #: Items in one message to a group; a channel layer is no place for megabytes.
 ITEMS_A_MESSAGE = 1_000
 LEASE_SECONDS = 10.0
+#: Recorded entries stay on the stream for so long.
+STREAM_KEEP_SECONDS = 600.0
 
 _PRUNE_INTERVAL = 60.0
 _PRUNE_ROWS = 2_000
@@ -176,12 +178,13 @@ class Recorder:
         return len(found)
 
     def prune(self) -> None:
-        """Remove a batch of what is older than the retention: once a minute, or at each call while there is
-        more.
+        """Remove what has had its time: a batch of the store's oldest events, and what was recorded a while ago
+        from the stream. Does so once a minute, or at each call while there is more.
         """
         if self._pruned and time.monotonic() - self._pruned < _PRUNE_INTERVAL:
             return
         if events_prune(now=datetime.fromtimestamp(self._clock(), UTC), limit=_PRUNE_ROWS) < _PRUNE_ROWS:
+            self._reader.trim(keep=STREAM_KEEP_SECONDS)
             self._pruned = time.monotonic()
 
     # Reading

@@ -255,6 +255,15 @@ class StreamReader:
         """Per server the last id that was recorded."""
         return _ids(self._client.hgetall(RECORDED))
 
+    def trim(self, *, keep: float) -> int:
+        """Remove what was recorded more than `keep` seconds ago; returns how many entries went (about)."""
+        seconds, microseconds = self._client.time()  # ids of entries are Valkey's time, not ours
+        oldest = int((seconds + microseconds / 1_000_000 - keep) * 1000)
+        groups = {group["name"]: group for group in self._client.xinfo_groups(STREAM)}
+        needed = self._client.xpending(STREAM, GROUP)["min"] or groups[GROUP.encode()]["last-delivered-id"]
+        oldest = min(oldest, int(needed.partition(b"-")[0]))
+        return int(self._client.xtrim(STREAM, minid=oldest, approximate=True))
+
     def put_aside(self, fields: Mapping[bytes, bytes], error: str) -> None:
         """Keep what can't be stored, with its error, and count it."""
         with self._client.pipeline(transaction=True) as pipeline:

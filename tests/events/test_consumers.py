@@ -284,6 +284,7 @@ async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
     await page.until(lambda: len(page.rows) >= sent, what="everything is shown")
     assert page.numbers == list(range(sent))
     assert page.shed == 0
+    assert page.twice  # the overlap was really asked for, and the page dropped it
     await page.disconnect()
 
 

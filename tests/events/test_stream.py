@@ -128,6 +128,25 @@ def test_the_stream_is_bounded(redis_client: redis.Redis) -> None:
     assert redis_client.xlen(STREAM) <= 200  # Valkey cuts whole nodes of its tree
 
 
+def test_trimming_removes_what_was_recorded_and_nothing_else(
+    writer: StreamWriter, redis_client: redis.Redis
+) -> None:
+    reader = StreamReader(redis_client)
+    reader.ensure_group()
+    writer.append(batch(1) for _ in range(300))
+    found = reader.read(pending=False, count=300, block=0)
+    reader.ack([entry_id for entry_id, _ in found[:250]], {})
+    writer.append(batch(1) for _ in range(300))
+    reader.trim(keep=600)
+    assert redis_client.xlen(STREAM) == 600
+    reader.trim(keep=0)
+    assert 350 <= redis_client.xlen(STREAM) < 600
+    assert [entry_id for entry_id, _ in reader.read(pending=True, count=300, block=0)] == [
+        entry_id for entry_id, _ in found[250:]
+    ]
+    assert len(reader.read(pending=False, count=500, block=0)) == 300
+
+
 def test_what_is_put_aside_is_kept_and_counted(redis_client: redis.Redis) -> None:
     StreamReader(redis_client).put_aside({b"d": b"x"}, "no good \udcff")
     [(_, fields)] = redis_client.xrange("amiweb:events:aside")
