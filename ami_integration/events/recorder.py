@@ -178,8 +178,8 @@ class Recorder:
         return len(found)
 
     def prune(self) -> None:
-        """Remove what has had its time: a batch of the store's oldest events, and what was recorded a while ago
-        from the stream. Does so once a minute, or at each call while there is more.
+        """Remove what has had its time: a batch of the store's oldest events, and what was recorded a while
+        ago from the stream. Does so once a minute, or at each call while there is more.
         """
         if self._pruned and time.monotonic() - self._pruned < _PRUNE_INTERVAL:
             return
