@@ -186,7 +186,9 @@ class Visitor:
                 page.screenshot(path=str(path), animations="disabled")
                 for finding in self._examine(page):
                     self._complain(f"{name} ({width}, {scheme}): {finding}")
-            over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            over = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
             if over > 0:
                 self._complain(f"{name}: {over} px wider than the {width} window ({page.url})")
         page.set_viewport_size(DESKTOP)
@@ -197,7 +199,9 @@ class Visitor:
         before = len(self._complaints)
         findings: list[str] = page.evaluate(AXE)
         with self._lock:
-            self._complaints[before:] = [one for one in self._complaints[before:] if "inline style" not in one]
+            self._complaints[before:] = [
+                one for one in self._complaints[before:] if "inline style" not in one
+            ]
         return findings
 
     def close(self) -> None:

@@ -35,14 +35,19 @@ class Stage:
 class Administrator:
     """One administrator of amiweb at the browser."""
 
-    def __init__(self, visitor: Visitor, stage: Stage) -> None:
+    def __init__(self, visitor: Visitor, stage: Stage, *, pictures: bool = True) -> None:
         self.visitor = visitor
         self.stage = stage
         self.page = visitor.tab()
+        self._pictures = pictures
+
+    def picture(self, name: str, page: Any = None) -> None:
+        if self._pictures:
+            self.visitor.picture(page or self.page, name)
 
     def log_in(self) -> None:
         self.page.goto(f"{self.stage.url}/")
-        self.visitor.picture(self.page, "login")
+        self.picture("login")
         self.page.get_by_label("Username:", exact=True).fill(self.stage.username)
         self.page.get_by_label("Password:", exact=True).fill(self.stage.password)
         self.page.get_by_role("button", name="Log in").click()
@@ -50,18 +55,18 @@ class Administrator:
 
     def add_server(self, name: str) -> None:
         self.page.goto(f"{self.stage.url}/admin/ami_integration/server/")
-        self.visitor.picture(self.page, "servers-before")
+        self.picture("servers-before")
         self.page.goto(f"{self.stage.url}/admin/ami_integration/server/add/")
         self.page.get_by_label("Name:", exact=True).fill(name)
         self.page.get_by_label("Host:", exact=True).fill(self.stage.host)
         self.page.get_by_label("Port:", exact=True).fill(str(self.stage.port))
         self.page.get_by_label("Username:", exact=True).fill(self.stage.account)
         self.page.get_by_label("Secret:", exact=True).fill(self.stage.secret)
-        self.visitor.picture(self.page, "server-add")
+        self.picture("server-add")
         self.page.get_by_role("button", name="Save and continue editing").click()
         expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
         assert self.stage.secret not in self.page.content()
-        self.visitor.picture(self.page, "server-change")
+        self.picture("server-change")
 
     def test_connection(self) -> None:
         self.page.get_by_role("button", name="Test connection").click()
@@ -69,7 +74,7 @@ class Administrator:
         expect(steps.first).to_be_visible()
         assert steps.evaluate_all("items => items.map(one => one.dataset.state)") == ["ok"] * steps.count()
         expect(self.page.locator(".aw-steps")).to_contain_text(self.stage.version)
-        self.visitor.picture(self.page, "connection-test")
+        self.picture("connection-test")
 
     def wait_until_online(self, name: str) -> None:
         self.page.goto(f"{self.stage.url}/admin/ami_integration/server/")
@@ -81,7 +86,7 @@ class Administrator:
             self.page.reload()
         expect(row.locator(".aw-state")).to_have_text("Online")
         expect(row).to_contain_text(self.stage.version)
-        self.visitor.picture(self.page, "servers")
+        self.picture("servers")
 
     def run(self, server: str, action: str, headers: str = "", *, picture: str = "") -> Any:
         """Run an action by its form, and wait on its page, without a reload, until it has succeeded."""
@@ -90,18 +95,18 @@ class Administrator:
         self.page.get_by_label("Action:", exact=True).fill(action)
         self.page.get_by_label("Headers:", exact=True).fill(headers)
         if picture:
-            self.visitor.picture(self.page, f"{picture}-form")
+            self.picture(f"{picture}-form")
         self.page.get_by_role("button", name="Run", exact=True).click()
         self.page.wait_for_url(re.compile(r"/actionrun/\d+/change/"))
         expect(self.page.locator("#run-status")).to_have_attribute("data-state", "succeeded")
         if picture:
-            self.visitor.picture(self.page, picture)
+            self.picture(picture)
         return self.page
 
     def schedule(self, name: str, server: str) -> None:
         """Let a Ping run every few seconds, and wait until it has run by itself."""
         self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/")
-        self.visitor.picture(self.page, "schedules-before")
+        self.picture("schedules-before")
         self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/add/")
         self.page.get_by_label("Name:", exact=True).fill(name)
         self.page.get_by_label("Server:", exact=True).select_option(label=server)
@@ -109,7 +114,7 @@ class Administrator:
         self.page.locator("#id_kind").select_option(value="interval")
         self.page.locator("#id_interval_seconds").fill("2")
         expect(self.page.locator("#preview-table tbody tr")).to_have_count(10)
-        self.visitor.picture(self.page, "schedule-add")
+        self.picture("schedule-add")
         self.page.get_by_role("button", name="Save", exact=True).click()
         expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
         log = f"{self.stage.url}/admin/ami_integration/actionrun/?origin__exact=schedule&status__exact=succeeded"
@@ -121,11 +126,11 @@ class Administrator:
             self.page.wait_for_timeout(500)
             self.page.goto(log)
         assert row.count() >= 2, "the schedule did not run by itself"
-        self.visitor.picture(self.page, "action-log")
+        self.picture("action-log")
         self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/")
-        self.visitor.picture(self.page, "schedules")
+        self.picture("schedules")
         self.page.get_by_role("link", name=name).click()
-        self.visitor.picture(self.page, "schedule-change")
+        self.picture("schedule-change")
 
     def read_the_version(self, server: str) -> None:
         """Run a CLI command and read its output."""
@@ -147,9 +152,19 @@ class Administrator:
         rows = live.locator("#live-rows > li")
         for name in ("Newchannel", "Hangup"):
             expect(rows.filter(has_text=name).first).to_be_visible()
-        self.visitor.picture(live, "live")
+        self.picture("live", live)
         live.get_by_label("Event names").fill("Hangup")
         expect(rows.filter(has_text="Newchannel")).to_have_count(0)
         expect(rows.filter(has_text="Hangup").first).to_be_visible()
         assert live.evaluate("window.stillHere") is True
         live.close()
+
+    def see_calls_by_themselves(self) -> None:
+        """What a newcomer sees first: calls on the live page, without doing anything."""
+        self.page.goto(f"{self.stage.url}/admin/live/")
+        rows = self.page.locator("#live-rows > li")
+        expect(rows.filter(has_text="Newchannel").first).to_be_visible()
+        seen = rows.count()
+        self.page.wait_for_function(
+            "seen => document.querySelectorAll('#live-rows > li').length > seen", arg=seen
+        )
