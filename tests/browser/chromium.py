@@ -1,8 +1,8 @@
 """A real Chromium in a thread of its own.
 
-Playwright's blocking interface runs an event loop, and Django's ORM refuses to work in a thread that has one.
-So the browser lives in its own thread, and what a test holds are handles: each call is carried out over there,
-and what it returns is a handle again wherever it belongs to Playwright.
+Playwright's blocking interface runs an event loop, and Django's ORM refuses to work in a thread that has
+one. So the browser lives in its own thread, and what a test holds are handles: each call is carried out over
+there, and what it returns is a handle again wherever it belongs to Playwright.
 
 Every page is watched: a console error, an uncaught exception or a violation of the Content-Security-Policy
 (which the console tells) fails the test in the end, whatever it was about. So does, on every page of which a
@@ -39,8 +39,9 @@ PATIENCE = 15_000
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
-#: Findings of axe-core that shut people out; `minor` and `moderate` ones are advice. Colours are looked at when
-#: they have stopped fading. The one rule left out dislikes the admin's search box, whose label is a picture.
+#: Findings of axe-core that shut people out; `minor` and `moderate` ones are advice. Colours are looked at
+#: when they have stopped fading. The one rule left out dislikes the admin's search box, whose label is a
+#: picture.
 AXE = """async () => {
     await Promise.allSettled(document.getAnimations().map(one => one.finished));
     const found = await axe.run({

@@ -117,7 +117,8 @@ class Administrator:
         self.picture("schedule-add")
         self.page.get_by_role("button", name="Save", exact=True).click()
         expect(self.page.locator(".messagelist .success")).to_contain_text("added successfully")
-        log = f"{self.stage.url}/admin/ami_integration/actionrun/?origin__exact=schedule&status__exact=succeeded"
+        wanted = "origin__exact=schedule&status__exact=succeeded"
+        log = f"{self.stage.url}/admin/ami_integration/actionrun/?{wanted}"
         row = self.page.locator("#result_list tbody tr", has_text=name)
         self.page.goto(log)
         for _ in range(40):
