@@ -1,4 +1,4 @@
-"""The whole story in a real browser, with amiweb's real processes: on a real Asterisk 22, and in the trial."""
+"""The whole story in a real browser, with real processes: on a real Asterisk 22, and in the trial."""
 
 from __future__ import annotations
 
