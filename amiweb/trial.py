@@ -48,6 +48,10 @@ class Problem(Exception):
 def main() -> int:
     """Run the trial; the exit code is 0 after Ctrl-C."""
     os.chdir(ROOT)
+    if (
+        "MAKELEVEL" in os.environ
+    ):  # started by make: killed with it, we would run on without anybody's terminal
+        keeper.die_with_parent(signal.SIGTERM)
     try:
         return run()
     except Problem as problem:

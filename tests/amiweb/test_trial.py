@@ -129,6 +129,14 @@ def test_killed_supervisor_leaves_no_process_behind(trial: Callable[..., Trial])
     wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
 
 
+def test_killed_make_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
+    run = trial()
+    run.until_ready()
+    mine = run.processes()
+    run.process.kill()
+    wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
+
+
 def test_closed_terminal_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
     run = trial()
     run.until_ready()
