@@ -5,6 +5,11 @@ A PBX that speaks AMI without telephony: for the trial, for training, for tests 
 (asyncio) and knows neither Django nor the client; that it parses and writes AMI by itself is told in
 requests.py and wire.py. How far it is like a real Asterisk 22 is measured against captures of one
 (tests/simulator).
+
+Known to differ: the order of events of different channels is always one of the many that a real PBX's
+threads produce; a Local channel's device tells each state once; of an Originate's applications only Wait()
+is timed, any other takes ten seconds; Codecs, EarlyMedia and PreDialGoSub are accepted and do nothing; no
+RTCP events, CDR or CEL; TLS and HTTP are not there.
 """
 
 from ami_integration.simulator.office import Office, OfficeSettings, Plan

@@ -2,7 +2,7 @@
 
 from ami_integration.simulator.conferencing import confbridge
 from ami_integration.simulator.dialling import NETWORK, Steps, dial, next_priority
-from ami_integration.simulator.office import Call, HungUp, Plan
+from ami_integration.simulator.office import ROOMS, Call, HungUp, Plan
 from ami_integration.simulator.queueing import run_queue
 from ami_integration.simulator.telephony import Channel, State
 
@@ -20,9 +20,9 @@ def run_dialplan(call: Call, channel: Channel, plan: Plan) -> Steps:
             status, cause = yield from dial(call, channel, plan)
             if status != "ANSWER":
                 next_priority(call, channel, "Hangup")
-        elif channel.exten == "700":
+        elif channel.exten in ROOMS:
             yield from answer(call, channel)
-            yield from confbridge(call, channel, "700", plan)
+            yield from confbridge(call, channel, channel.exten, plan)
         elif channel.exten == "800":
             yield from answer(call, channel)
             next_priority(call, channel, "Wait", "2")

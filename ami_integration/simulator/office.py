@@ -31,6 +31,10 @@ CALLERS = (
 )  # fmt: skip
 
 
+ROOMS = tuple(str(number) for number in range(700, 800))
+"""Conference rooms, which are extensions too."""
+
+
 @dataclass(frozen=True)
 class OfficeSettings:
     """Times in seconds. ``phones`` 0: as many as the rate of calls needs."""
@@ -156,10 +160,12 @@ class Call:
         """Let the script run to its next wait, unless this turn was overtaken by another."""
         if turn != self._turn or self.script is None:
             return
+        self._hung_up = [one for one in self._hung_up if not one.channel.gone]
+        hung_up = self._hung_up.pop(0) if self._hung_up else None
         self._running = True
         try:
-            if self._hung_up:
-                wait = self.script.throw(self._hung_up.pop(0))
+            if hung_up:
+                wait = self.script.throw(hung_up)
             else:
                 wait = next(self.script)
         except StopIteration:
@@ -203,8 +209,13 @@ class Office:
         self.switch = Switch(now=lambda: self.time, emit=self._emit, rng=self.rng)
         self.switch.on_device = self._device_changed
         self.phones = {phone.number: phone for phone in self._make_phones()}
+        self.numbers = list(self.phones)
         self.queues = {queue.name: queue for queue in self._make_queues()}
         self.conferences: dict[str, Conference] = {}
+        self._memberships: dict[str, list[tuple[Queue, Member]]] = {}
+        for queue in self.queues.values():
+            for member in queue.members:
+                self._memberships.setdefault(member.phone.device, []).append((queue, member))
 
     def _make_phones(self) -> Iterator[Phone]:
         # A call lasts about half a minute and takes up to two phones; the rest are free ones to choose from.
@@ -217,12 +228,10 @@ class Office:
     def _make_queues(self) -> Iterator[Queue]:
         phones = list(self.phones.values())[1:]
         share = max(2, len(phones) // 4)
-        for index, (name, exten, strategy) in enumerate(
-            (("sales", "600", "rrmemory"), ("support", "601", "ringall"))
-        ):
-            # The queues share one member, as departments do.
-            members = phones[index * (share - 1) : index * (share - 1) + share]
-            yield Queue(name, exten, strategy, [Member(phone, int(self.started)) for phone in members[:40]])
+        # All of a ringall queue's phones ring at once, so it stays small. One member is in both queues.
+        sales, support = phones[:share][:40], phones[share - 1 : 2 * share - 1][:5]
+        yield Queue("sales", "600", "rrmemory", [Member(phone, int(self.started)) for phone in sales])
+        yield Queue("support", "601", "ringall", [Member(phone, int(self.started)) for phone in support])
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -275,10 +284,8 @@ class Office:
                 ("StatusText", text),
             ],
         )
-        for queue in self.queues.values():
-            for member in queue.members:
-                if member.phone is phone:
-                    self.tell_member(queue, member)
+        for queue, member in self._memberships.get(device, ()):
+            self.tell_member(queue, member)
 
     def tell_member(self, queue: Queue, member: Member) -> None:
         """QueueMemberStatus, and the queue's device when its last free member went or the first came back."""
@@ -317,6 +324,17 @@ class Office:
             ("PausedReason", ""),
         ]
 
+    def free_phones(self, count: int) -> list[Phone]:
+        """So many different phones without a channel, by chance; fewer if hardly any is free."""
+        found: dict[str, Phone] = {}
+        for _ in range(50 * count):
+            phone = self.phones[self.rng.choice(self.numbers)]
+            if phone.number not in found and self.is_free(phone):
+                found[phone.number] = phone
+                if len(found) == count:
+                    break
+        return list(found.values())
+
     def is_free(self, phone: Phone) -> bool:
         """Whether a phone has no channel at all."""
         return not self.switch.channels_of(phone.device)
@@ -327,8 +345,5 @@ class Office:
             return exten.startswith("5550") and self.extension_exists("office", exten[4:])
         if context != "office":
             return False
-        return (
-            exten in self.phones
-            or exten in {"700", "800"}
-            or any(exten == q.exten for q in self.queues.values())
-        )
+        queues = {queue.exten for queue in self.queues.values()}
+        return exten in self.phones or exten in queues or exten in ROOMS or exten == "800"

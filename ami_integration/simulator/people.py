@@ -4,7 +4,7 @@ The people: who calls whom, when, and what they do with the call. All of it by t
 
 from ami_integration.simulator.dialling import Steps
 from ami_integration.simulator.dialplan import run_dialplan
-from ami_integration.simulator.office import CALLERS, Call, Office, OfficeSettings, Plan
+from ami_integration.simulator.office import CALLERS, ROOMS, Call, Office, OfficeSettings, Plan
 from ami_integration.simulator.telephony import State
 
 
@@ -25,24 +25,27 @@ def _arrivals(office: Office) -> Steps:
 def start_some_call(office: Office) -> None:
     """One call of a random kind, if there is a free phone for it."""
     rng = office.rng
-    free = [phone for phone in office.phones.values() if office.is_free(phone)]
     kind = rng.choices(("internal", "queue", "direct", "conference"), (45, 35, 15, 5))[0]
     plan = some_plan(office)
-    if kind in {"internal", "conference"} and len(free) < 2:
+    wanted = {"internal": 2, "conference": rng.randint(2, 4)}.get(kind, 0)
+    free = office.free_phones(wanted)
+    if len(free) < wanted:
         office.skipped_calls += 1
     elif kind == "internal":
-        caller, callee = rng.sample(free, 2)
-        call_from_phone(office, caller.number, callee.number, plan)
+        call_from_phone(office, free[0].number, free[1].number, plan)
     elif kind == "conference":
-        for index, phone in enumerate(rng.sample(free, min(len(free), rng.randint(2, 4)))):
-            call_from_phone(office, phone.number, "700", some_plan(office), delay=index * rng.uniform(1, 4))
+        room = next((room for room in ROOMS if room not in office.conferences), None)
+        if room is None:
+            office.skipped_calls += 1
+            return
+        for index, phone in enumerate(free):
+            call_from_phone(office, phone.number, room, some_plan(office), delay=index * rng.uniform(1, 4))
     else:
+        queue = rng.choice(list(office.queues.values()))
+        # However many people call, few more of them wait in a queue than its members can bear.
+        crowded = len(queue.callers) > max(2, len(queue.members) // 2)
+        exten = rng.choice(office.numbers) if kind == "direct" or crowded else queue.exten
         number = f"+4930{rng.randrange(1_000_000, 10_000_000)}"
-        exten = (
-            rng.choice(list(office.queues.values())).exten
-            if kind == "queue"
-            else rng.choice(list(office.phones))
-        )
         call_from_trunk(office, (number, rng.choice(CALLERS)), f"5550{exten}", plan)
 
 

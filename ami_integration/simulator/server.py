@@ -107,6 +107,7 @@ class SimulatedPBX:
         self.office.publish = self.publish
         self.office.on_planned = self._wake.set
         self._office_task = asyncio.create_task(self._run_office())
+        self._office_task.add_done_callback(_tell_if_it_failed)
 
     async def stop(self) -> None:
         """Close the port and every session, as a PBX that went away. start() opens the same port again."""
@@ -430,6 +431,12 @@ class Session:
         self.closed = True
         self._transport.abort()
         self.task.cancel()
+
+
+def _tell_if_it_failed(task: asyncio.Task[None]) -> None:
+    """Without it an office that broke would just fall silent."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("the simulated office has stopped", exc_info=task.exception())
 
 
 def _address(name: tuple[str, int] | None) -> str:

@@ -71,6 +71,11 @@ class Simulator:
         """How many clients are connected now, logged in or not."""
         return self.call(lambda: len(self.pbx.sessions))
 
+    @property
+    def blocked_sessions(self) -> int:
+        """How many sessions are inside an action: one that hangs, or an Originate that isn't asynchronous."""
+        return self.call(lambda: sum(session.busy for session in self.pbx.sessions))
+
     def run(self, work: Coroutine[Any, Any, T], seconds: float = 10.0) -> T:
         """Run a coroutine in the simulator's loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)

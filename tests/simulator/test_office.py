@@ -1,10 +1,11 @@
 """The office: the same seed gives the same history, and what it lists fits what it told."""
 
+import random
 from collections import Counter
 
 import pytest
 
-from ami_integration.simulator import Event, OfficeSettings, open_office
+from ami_integration.simulator import Event, OfficeSettings, open_office, originating
 from ami_integration.simulator.telephony import State
 
 START = 1_700_000_000.0
@@ -84,6 +85,61 @@ def test_what_is_listed_fits_what_was_told_at_every_moment(seed: int) -> None:
             channel.state is not State.DOWN or channel.created >= office.time - 0.5 for channel in channels
         )
     assert office.switch.calls_processed > 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hangups_and_originates_at_any_moment_leave_nothing_behind(seed: int) -> None:
+    chance = random.Random(seed)
+    settings = OfficeSettings(
+        calls_per_second=3, phones=20, queue_timeout=30, ring_seconds=8, member_timeout=5
+    )
+    office = open_office(seed=seed, start=START, settings=settings)
+    live: set[str] = set()
+    bridged: set[str] = set()
+
+    def hear(event: Event) -> None:
+        channel = event.get("Channel")
+        if channel is None or event.name == "OriginateResponse":
+            return
+        if event.name == "Newchannel":
+            live.add(channel)
+        assert channel in live, f"{event.name} of {channel}, which isn't there"
+        if event.name == "BridgeEnter":
+            bridged.add(channel)
+        elif event.name == "BridgeLeave":
+            bridged.remove(channel)
+        elif event.name == "Hangup":
+            assert channel not in bridged
+            live.remove(channel)
+
+    office.publish = hear
+    targets = (
+        "PJSIP/100",
+        "PJSIP/110",
+        "PJSIP/999",
+        *(f"Local/{exten}@office" for exten in (101, 600, 700, 800)),
+    )
+    for _ in range(500):
+        office.advance(office.time + chance.expovariate(3))
+        channels = office.switch.channels
+        if chance.random() < 0.4 and channels:
+            channel = channels[chance.choice(list(channels))]
+            channel.owner.hang_up_requested(channel, chance.choice((0, 16, 17, 19)))
+        if chance.random() < 0.2:
+            wanted = originating.Originate(
+                channel=chance.choice(targets),
+                context="office",
+                exten=chance.choice(("100", "105", "600", "601", "700", "800")),
+                application=chance.choice(("", "Wait")),
+                data="5",
+                timeout=chance.choice((1.0, 5.0, 30.0)),
+            )
+            originating.originate(office, wanted)
+        assert live == set(channels)
+        assert bridged == {channel.name for channel in channels.values() if channel.bridge}
+        waiting = {one.channel.name for queue in office.queues.values() for one in queue.callers}
+        talking = {channel.name for room in office.conferences.values() for channel in room.channels}
+        assert waiting | talking <= live
 
 
 def test_every_kind_of_call_happens() -> None:
