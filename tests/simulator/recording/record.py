@@ -156,15 +156,13 @@ async def running_office(chroot: Path) -> AsyncIterator[Office]:
                 break
             await asyncio.sleep(0.1)
         else:
-            raise RuntimeError((run / "log" / "messages.log").read_text())
+            raise RuntimeError(f"Asterisk did not come up (configuration: {HERE / 'conf'})")
         yield office
         for phone in office.phones.values():
             phone.close()
     finally:
         process.terminate()
         await process.wait()
-        if "--keep" in sys.argv:
-            print((run / "log" / "messages.log").read_text()[-6000:])
         shutil.rmtree(run)
 
 
@@ -589,7 +587,7 @@ def main() -> int:
     if finished is None:
         print("no provisioned Asterisk: run make pbx first", file=sys.stderr)
         return 1
-    names = [word for word in sys.argv[1:] if not word.startswith("--")]
+    names = sys.argv[1:]
     with provision.suite_lock("sid", shared=True):
         asyncio.run(record(finished, names))
     return 0
