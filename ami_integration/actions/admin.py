@@ -13,10 +13,10 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
+from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import services
 from ami_integration.actions.forms import RunForm
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.permissions import user_may_run, user_may_view
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.ami import new_action_id
 from ami_integration.servers.encryption import SecretUnreadable
@@ -49,7 +49,7 @@ class ActionRunAdmin(admin.ModelAdmin):
         return user_may_run(user=request.user)
 
     def has_view_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
-        return user_may_view(user=request.user)
+        return user_may_view_runs(user=request.user)
 
     def has_change_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
         return False

@@ -10,16 +10,13 @@ away).
 import asyncio
 import contextlib
 import logging
-from importlib import import_module
 from typing import Any
 
-from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.conf import settings
 
+from ami_integration.access.services import session_user, user_may_view_runs
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.permissions import user_may_view
 from ami_integration.actions.snapshots import run_snapshot
 
 logger = logging.getLogger(__name__)
@@ -92,10 +89,12 @@ class RunConsumer(AsyncJsonWebsocketConsumer):
                 await self.send_json(snapshot)
 
     async def _may_view(self) -> bool:
-        """Asked of the database each time: a session ends, a password changes, rights are withdrawn."""
-        store = import_module(settings.SESSION_ENGINE).SessionStore
-        user = await get_user({"session": store(self.scope["session"].session_key)})
-        return await database_sync_to_async(user_may_view)(user=user)
+        allowed: bool = await database_sync_to_async(_may_view)(self.scope["session"].session_key)
+        return allowed
+
+
+def _may_view(session_key: str | None) -> bool:
+    return user_may_view_runs(user=session_user(session_key=session_key))
 
 
 def _snapshot(run_id: int) -> dict[str, Any] | None:

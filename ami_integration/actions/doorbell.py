@@ -7,7 +7,6 @@ logged, and the recovery; what happens in between is not news.
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from celery import current_app
 from channels.layers import get_channel_layer
 
 from ami_integration.actions.models import ActionRun
+from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 
@@ -25,30 +25,12 @@ TASK = "actions.execute"
 PUSH_LIMIT = 2
 
 
-class Line:
-    """Whether something works, saying so in the log only when that changes."""
-
-    def __init__(self, name: str, consequence: str) -> None:
-        self._name = name
-        self._consequence = consequence
-        self._lock = threading.Lock()
-        self.failing = False
-
-    def failed(self, error: Exception) -> None:
-        with self._lock:
-            first, self.failing = not self.failing, True
-        if first:
-            logger.error("%s can't be reached: %s. %s", self._name, error, self._consequence)
-
-    def worked(self) -> None:
-        with self._lock:
-            back, self.failing = self.failing, False
-        if back:
-            logger.warning("%s is reached again.", self._name)
-
-
-task_queue = Line("The task queue", "Runs wait in the database, and are rung again every few seconds.")
-channel_layer = Line("The channel layer", "Open pages read their run again by themselves.")
+task_queue = Outage(
+    logger, "the task queue can't be reached; runs wait in the database and are rung for again by the sweep"
+)
+channel_layer = Outage(
+    logger, "the channel layer can't be reached; open pages read their run again by themselves"
+)
 
 
 def ring(run_ids: Iterable[int]) -> list[int]:
@@ -77,7 +59,7 @@ def ring(run_ids: Iterable[int]) -> list[int]:
         task_queue.failed(error)
     else:
         if rung:
-            task_queue.worked()
+            task_queue.ended()
     return rung
 
 
@@ -88,7 +70,7 @@ def push(run_id: int) -> None:
     except Exception as error:  # whatever it is, the page reads the row again by itself
         channel_layer.failed(error)
     else:
-        channel_layer.worked()
+        channel_layer.ended()
 
 
 async def _push(group: str, message: dict[str, Any]) -> None:

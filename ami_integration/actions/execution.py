@@ -14,6 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
+from ami_integration.access.services import user_may_run
 from ami_integration.actions.masking import (
     headers_mask,
     output_mask,
@@ -23,7 +24,6 @@ from ami_integration.actions.masking import (
     text_without,
 )
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.permissions import user_may_run
 from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server

@@ -17,12 +17,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from ami_integration.access.services import user_may_run
 from ami_integration.actions import doorbell
 from ami_integration.actions.execution import run_perform
 from ami_integration.actions.heartbeat import heartbeat, worker_name
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.permissions import user_may_run
 from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.servers.models import Server
 

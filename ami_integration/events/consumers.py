@@ -16,7 +16,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
-from importlib import import_module
 from typing import Any, cast
 
 import redis
@@ -24,17 +23,15 @@ from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.db import Error
-from django.http import HttpRequest
 
+from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
 from ami_integration.events.services import (
     Item,
     events_between,
     events_stored,
     group_name,
-    live_allowed,
     live_servers,
 )
 from ami_integration.events.stream import recorded_ids
@@ -354,8 +351,5 @@ def _taken(rows: deque[Item], number: int) -> list[Item]:
 
 
 def _look(session_key: str | None) -> tuple[bool, list[Item]]:
-    # A session object remembers what it has read; only a new one sees that somebody logged out.
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    allowed = live_allowed(user=get_user(request))
+    allowed = user_may_watch(user=session_user(session_key=session_key))
     return allowed, live_servers() if allowed else []

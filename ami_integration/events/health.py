@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import Error
 
-from ami_integration.events.outage import Outage
+from ami_integration.outage import Outage
 from ami_integration.servers.services import server_health_set
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from ami_integration.events.health import HealthReporter
 from ami_integration.events.ids import IdSource, id_milliseconds
 from ami_integration.events.leases import Lease, Slot
 from ami_integration.events.models import Gap
-from ami_integration.events.outage import Outage
 from ami_integration.events.outbox import Outbox
 from ami_integration.events.session import Session, Target
 from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.outage import Outage
 from ami_integration.servers.models import Server, ServerHealth
 
 logger = logging.getLogger(__name__)

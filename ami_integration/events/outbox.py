@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import redis
 
 from ami_integration.events.models import Gap
-from ami_integration.events.outage import Outage
 from ami_integration.events.stream import Entry, EventBatch, GapNote, LeaseLost, StreamWriter
+from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,6 @@ from ami_integration.ami import Event as Message
 from ami_integration.events.ids import id_moment
 from ami_integration.events.leases import Lease
 from ami_integration.events.models import Event, Gap
-from ami_integration.events.outage import Outage
 from ami_integration.events.services import Item, event_item, events_prune, gap_item, group_name
 from ami_integration.events.stream import (
     BadEntry,
@@ -37,6 +36,7 @@ from ami_integration.events.stream import (
     decode_entry,
     valkey_client,
 )
+from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 

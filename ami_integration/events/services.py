@@ -1,4 +1,4 @@
-"""Business rules of the events: who may watch, what a page is shown from the store, what is removed when."""
+"""Business rules of the events: what a page is shown from the store, what is removed when."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q
 
 from ami_integration.events.filters import EventFilter
@@ -32,11 +31,6 @@ def group_name(server_id: int) -> str:
     return f"events.{server_id}"
 
 
-def live_allowed(*, user: User | AnonymousUser) -> bool:
-    """Whether this person may watch events."""
-    return bool(user.is_active and user.is_staff and user.has_perm("ami_integration.view_event"))
-
-
 def live_servers() -> list[Item]:
     """The servers that a page may choose from, with what explains their silence."""
     return [
@@ -54,11 +48,10 @@ def live_servers() -> list[Item]:
 
 
 def _state(server: Server) -> ServerHealth.State:
+    """As `Server.state`, for a server whose secret is not looked at."""
     if not server.enabled:
         return ServerHealth.State.DISABLED
-    return ServerHealth.State(
-        server.health.state if hasattr(server, "health") else ServerHealth.State.UNKNOWN
-    )
+    return server.health.current_state if hasattr(server, "health") else ServerHealth.State.UNKNOWN
 
 
 def event_item(event: Event) -> Item:

@@ -198,10 +198,6 @@ class StreamWriter:
             if not all(pipeline.execute()):
                 raise LeaseLost
 
-    def count_dropped(self, number: int) -> None:
-        """Add to the counter of events that were dropped because Valkey was away for too long."""
-        self._client.hincrby(COUNTERS, "dropped", number)
-
     def last_ids(self) -> dict[int, int]:
         """Per server the last id that was ever written, by whichever listener."""
         return _ids(self._client.hgetall(WRITTEN))

@@ -5,15 +5,15 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from ami_integration.access.services import user_may_watch
 from ami_integration.events.filters import MAX_NAME_LENGTH, MAX_NAMES, MAX_TEXT_LENGTH
-from ami_integration.events.services import live_allowed
 
 
 def live(request: HttpRequest) -> HttpResponse:
     """Events as they come. The filter is in the address (`server`, `names`, `text`) and belongs to the
     script.
     """
-    if not live_allowed(user=request.user):
+    if not user_may_watch(user=request.user):
         raise PermissionDenied
     context = {
         **admin.site.each_context(request),

@@ -7,9 +7,9 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from ami_integration.access.services import user_may_run
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
 from ami_integration.actions.masking import MASK, headers_mask
-from ami_integration.actions.permissions import user_may_run
 from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.encryption import SecretUnreadable

@@ -14,9 +14,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from ami_integration.access.services import user_may_run
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.permissions import user_may_run
 from ami_integration.actions.services import RunRefused, action_check, headers_complete, run_submit
 from ami_integration.schedules.calendar import BadTiming, Timing, next_times, timing_check, timing_words
 from ami_integration.schedules.models import PlannedRun, Schedule

@@ -7,10 +7,12 @@ neither may overwrite the other.
 import ipaddress
 import re
 import ssl
+from datetime import timedelta
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils import timezone
 
 from ami_integration.ami import TCP, TLS
 from ami_integration.servers.encryption import EncryptedTextField
@@ -20,6 +22,11 @@ VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
 )
+
+
+#: A listener notes that a server is online at least every 40 s: it asks a silent one after 30 s, and writes
+#: every 10 s. Thrice that without a word, and nobody knows.
+STALE_AFTER = timedelta(seconds=120)
 
 
 def validate_host(host: str) -> None:
@@ -119,7 +126,7 @@ class Server(models.Model):
         if not self.secret.readable:
             return ServerHealth.State.SECRET_UNREADABLE
         try:
-            return ServerHealth.State(self.health.state)
+            return self.health.current_state
         except ServerHealth.DoesNotExist:
             return ServerHealth.State.UNKNOWN
 
@@ -150,3 +157,13 @@ class ServerHealth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_id}: {self.get_state_display()}"
+
+    @property
+    def current_state(self) -> "ServerHealth.State":
+        """The noted state, while somebody watches: a listener that was killed takes nothing back."""
+        state = ServerHealth.State(self.state)
+        if state == ServerHealth.State.ONLINE and (
+            self.last_seen_at is None or timezone.now() - self.last_seen_at > STALE_AFTER
+        ):
+            return ServerHealth.State.UNKNOWN
+        return state

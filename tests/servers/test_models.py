@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from pytest_django import Settings
 
 from ami_integration.ami import TCP, TLS
@@ -77,3 +80,15 @@ def test_the_settings_come_before_what_was_last_seen(settings: Settings) -> None
     Server.objects.update(enabled=False)
     assert Server.objects.get().state == ServerHealth.State.DISABLED
     assert not Server.objects.enabled().exists()
+
+
+@pytest.mark.django_db
+def test_a_server_that_nobody_has_watched_for_minutes_is_not_called_online() -> None:
+    server = make_server()
+    now = timezone.now()
+    services.server_health_set(server_id=server.pk, state="online", now=now - timedelta(seconds=60))
+    assert Server.objects.get().state == "online"
+    services.server_health_set(server_id=server.pk, state="online", now=now - timedelta(seconds=180))
+    assert Server.objects.get().state == "unknown"
+    services.server_health_set(server_id=server.pk, state="offline", now=now - timedelta(seconds=180))
+    assert Server.objects.get().state == "offline"

@@ -19,8 +19,8 @@ from django.db import Error, connection
 from ami_integration.actions.services import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
-from ami_integration.events.outage import Outage
 from ami_integration.events.recorder import Recorder
+from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,12 @@
 """Telling of an outage once: its beginning and its end, not each attempt between."""
 
 import logging
+import threading
 import time
 
 
 class Outage:
-    """One thing that may be away, as seen by one loop that keeps trying.
+    """One thing that may be away, as seen by whoever keeps trying; threads may share it.
 
     Args:
         logger: of the one who tries.
@@ -17,17 +18,22 @@ class Outage:
         self._logger = logger
         self._what = what
         self._since: float | None = None
+        self._lock = threading.Lock()
 
     def failed(self, error: BaseException, *, trace: bool = False) -> None:
         """An attempt failed; the first one is logged, with its traceback if it may be a mistake of ours."""
-        if self._since is None:
-            self._since = time.monotonic()
+        with self._lock:
+            first = self._since is None
+            if first:
+                self._since = time.monotonic()
+        if first:
             self._logger.error(
                 "%s: %s (%s)", self._what, error, type(error).__name__, exc_info=error if trace else None
             )
 
     def ended(self) -> None:
         """An attempt succeeded; logged if one had failed."""
-        if self._since is not None:
-            self._logger.warning("over after %.1f s: %s", time.monotonic() - self._since, self._what)
-            self._since = None
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            self._logger.warning("over after %.1f s: %s", time.monotonic() - since, self._what)

@@ -1,0 +1,1 @@
+"""Who may do what. Decided here alone, for pages, WebSockets, schedules, tasks and commands."""
