@@ -30,7 +30,7 @@ def answers_pings(peer: Peer) -> None:
 def test_two_clocks_and_two_workers_run_each_planned_time_once(stack: Stack) -> None:
     stack.start("worker")
     stack.start("beat")
-    # A second beat and a second worker of the same stack; each beat keeps its own memory of when it last ticked.
+    # A second beat and a second worker; each beat keeps its own memory of when it last ticked.
     twins = [
         Process(
             [*commands(port=stack.port, simulator_ports=stack.simulator_ports)[name], *extra],
