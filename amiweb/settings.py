@@ -89,6 +89,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = _config.time_zone
 USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture
 USE_TZ = True
+DATE_FORMAT, TIME_FORMAT, DATETIME_FORMAT = "Y-m-d", "H:i:s", "Y-m-d H:i:s"  # as PBX logs write them
 
 # Static files: in production those that collectstatic gathered, under names that carry their content's hash.
 # The trial serves them from where they lie, so that nothing has to be collected first.

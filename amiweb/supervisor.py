@@ -7,13 +7,15 @@ with -9, or with its terminal closed, it leaves all of them. Here
   handle;
 - what a helper starts is a keeper (`amiweb/keeper.py`), which watches the supervisor and restarts its
   process;
-- SIGHUP stops the trial as Ctrl-C does, also before every process has come up;
+- SIGHUP stops the trial as Ctrl-C does, also before every process has come up; and so does the terminal's
+  end where no SIGHUP comes: the kernel sends it to the session's leader alone, and make as one waits for us;
 - a helper that was killed counts as stopped, or the supervisor would wait for it for ever.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import sys
@@ -60,6 +62,17 @@ class _Printer(Printer):
             pass  # the terminal is gone; its SIGHUP stops us, not this
 
 
+def _watch_terminal() -> None:
+    """Wait until the terminal that we were started from is gone, and tell ourselves as a shell would."""
+    terminal = next((number for number in (0, 1, 2) if os.isatty(number)), None)
+    if terminal is None:
+        return
+    poll = select.poll()
+    poll.register(terminal, 0)  # the end is always reported
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 class Supervisor(manager.Manager):
     """Runs the trial's processes until Ctrl-C, SIGTERM or the terminal's end; `loop()` does it."""
 
@@ -104,7 +117,9 @@ class Supervisor(manager.Manager):
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         super()._start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        if self.on_start is not None:  # after the forks, which threads would disturb
+        # After the forks, which threads would disturb.
+        threading.Thread(target=_watch_terminal, daemon=True).start()
+        if self.on_start is not None:
             threading.Thread(target=self.on_start, daemon=True).start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -422,7 +422,7 @@ def ready_words(url: str, login: str, var: Path) -> str:
 
   {login}
   Then open Live events and watch the calls of the two simulated PBXs, run an action on one of them
-  (Action log, Add), or add your own Asterisk under Servers.
+  (Action log, Run an action), or add your own Asterisk under Servers.
 
   Stop: Ctrl-C.  Logs: {var / "log"}.  Only warnings and errors follow here.
 """

@@ -137,13 +137,15 @@ def test_killed_make_leaves_no_process_behind(trial: Callable[..., Trial]) -> No
     wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
 
 
-def test_closed_terminal_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["with SIGHUP", "without a word"])
+def test_closed_terminal_leaves_no_process_behind(trial: Callable[..., Trial], told: bool) -> None:
     run = trial()
     run.until_ready()
     mine = run.processes()
     os.close(run.terminal)
     run.terminal = -1
-    os.killpg(run.process.pid, signal.SIGHUP)  # to the terminal's foreground group
+    if told:
+        os.killpg(run.process.pid, signal.SIGHUP)  # to the terminal's foreground group
     run.process.wait(STOP)
     wait_until(lambda: all_gone(mine), seconds=15, what="all processes are gone")
     assert not list((run.var / "run").glob("*.json"))
