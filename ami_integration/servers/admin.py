@@ -88,11 +88,6 @@ class ServerAdmin(admin.ModelAdmin):
 
         return [*super().get_list_display(request), links]
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Servers", **(extra_context or {})})
-
     def get_urls(self) -> list[URLPattern]:
         own = path(
             "<int:server_id>/test/",
