@@ -15,9 +15,11 @@ TARGETS = ("help", "run", "test", "lint", "pbx", "bench", "soak", "requirements"
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # This may run under `make test`, which tells its children so.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=inherited | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

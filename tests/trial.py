@@ -25,7 +25,7 @@ class Trial:
 
     def __init__(self, var: Path, **environment: str) -> None:
         self.var = var
-        ours = ("AMIWEB_", "DJANGO_")
+        ours = ("AMIWEB_", "DJANGO_", "MAKE")  # this may run under `make test`
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         inherited |= {"AMIWEB_VAR_DIR": str(var), "AMIWEB_VENV": sys.prefix, "PYTHON": sys.executable}
         self.terminal, theirs = pty.openpty()
