@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from amiweb.keeper import accepts, die_with_parent
+from amiweb.keeper import die_with_parent
 from tests import postgres, requirements
 from tests.polling import wait_until
 
@@ -92,7 +92,17 @@ class Valkey:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         command = valkey.command(socket=self.socket_path, folder=self.folder)
         self.process = Process(command, log=self.folder / "valkey.log")
-        wait_until(lambda: accepts(str(self.socket_path)), seconds=15, what=self.process.log)
+        wait_until(self._answers, seconds=15, what=self.process.log)
+
+    def _answers(self) -> bool:
+        """Whether it serves: after a restart it accepts connections while it still loads its data."""
+        import redis
+
+        try:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
 
     def stop(self) -> None:
         if self.process is not None:
