@@ -90,6 +90,8 @@ def strand_of(message: Message) -> str:
         return f"identity of {fields['Channel']}"
     if name in {"Hold", "Unhold"}:
         return f"hold of {fields['Channel']}"
+    if name == "AgentComplete":
+        return f"end of {fields['DestChannel']} in {fields['Queue']}"
     if name == "DialState":
         return f"ringing of {fields['DestChannel']}"
     if name == "OriginateResponse":

@@ -561,12 +561,27 @@ async def record_exchanges(office: Office, folder: Path) -> None:
     await ami.close()
 
 
+async def warm_up(office: Office) -> None:
+    """Let every phone ring once: a queue tells of its device at first sight, and then of changes."""
+    ami = await Recorder.connect(office.ami_port)
+    for number in ("100", "101", "102", "103"):
+        office.phones[number].behaviour = "ring"
+        caller, exten = ("trunk", "5550100") if number == "100" else ("100", number)
+        call = office.phones[caller].call(exten)
+        await office.phones[number].incoming.get()
+        office.phones[caller].hang_up(call)
+        await call.ended.wait()
+    await ami.quiet()
+    await ami.close()
+
+
 async def record(finished: provision.Finished, names: list[str]) -> None:
     folder = CAPTURES / finished.version
     folder.mkdir(parents=True, exist_ok=True)
     async with running_office(finished.chroot) as office:
         if not names or "exchanges" in names:
             await record_exchanges(office, folder / "exchanges")
+        await warm_up(office)
         for name in [name for name in names if name != "exchanges"] if names else SCENARIOS:
             office.reset()
             ami = await Recorder.connect(office.ami_port)
