@@ -6,6 +6,7 @@ Import directions are import-linter's (pyproject.toml, `make lint`).
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,13 +40,14 @@ def test_keeper_and_bootstrap_import_the_standard_library_only() -> None:
             assert module.partition(".")[0] in sys.stdlib_module_names, f"{name} imports {module}"
 
 
-def test_app_reads_no_environment_variable() -> None:
+def test_app_reads_no_environment_variable_but_the_clients_commands_the_secret() -> None:
     readers = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "ami_integration").rglob("*.py")
-        if "environ" in path.read_text() or "getenv" in path.read_text()
+        if re.search(r"\benviron\b|getenv", path.read_text())
     ]
-    assert readers == []
+    # A secret on the command line would be seen by everybody on the machine.
+    assert readers == ["ami_integration/ami/arguments.py"]
 
 
 def test_no_module_is_named_utils() -> None:
