@@ -6,6 +6,7 @@
 
 from ami_integration.ami.aio import AsyncAMIClient, Subscription
 from ami_integration.ami.blocking import AMIClient
+from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import (
     ActionTimeout,
     AMIError,
@@ -43,7 +44,7 @@ from ami_integration.ami.reconnecting import (
     ReconnectingClient,
     Resumed,
 )
-from ami_integration.ami.transports import TCP, TLS, Timeouts
+from ami_integration.ami.transports import TCP, TLS, Timeouts, fetch_certificate
 
 __all__ = [
     "CLOSED",
@@ -61,6 +62,7 @@ __all__ = [
     "AsyncAMIClient",
     "Backoff",
     "Banner",
+    "Certificate",
     "ConnectError",
     "ConnectFailed",
     "ConnectRefused",
@@ -86,5 +88,6 @@ __all__ = [
     "Subscription",
     "TLSFailed",
     "Timeouts",
+    "fetch_certificate",
     "new_action_id",
 ]

@@ -71,7 +71,8 @@ class TLSFailed(ConnectError):
     """The TLS handshake failed.
 
     Attributes:
-        reason: ``unknown_ca``, ``name``, ``expired``, ``clear_text`` or ``other``.
+        reason: ``unknown_ca``, ``name``, ``expired``, ``pin`` (not the pinned certificate), ``version`` (only
+            versions older than 1.2), ``clear_text`` or ``other``.
     """
 
     phase = "tls"

@@ -1,14 +1,17 @@
-"""How to reach a PBX: TCP or TLS, for the blocking and the asyncio client alike.
+"""How to reach a PBX: TCP, TLS, or through an SSH server, for the blocking and the asyncio client alike.
 
 This is the one place that turns the operating system's errors into ours, each named by its phase (resolve,
-connect, tls) and saying what was seen.
+connect, tls, ssh) and saying what was seen. Every transport goes the same three steps: `resolve` the name,
+`connect` to one of its addresses, and `handshake`, after which both clients hold an ordinary socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import (
     ConnectError,
     ConnectRefused,
@@ -31,15 +35,16 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Time limits in seconds.
+    """Time limits in seconds, each of its own phase.
 
     Attributes:
         connect: resolving the name, and reaching each of its addresses.
-        tls: the TLS handshake.
+        tls: the handshake: of TLS, or of SSH with its login.
         banner: until the greeting line.
         login: the whole login. A refusal takes Asterisk 1 s.
         action: from sending an action to the end of its answer, where the call names no other.
-        keepalive: silence after which a session is asked whether it still lives, and how long it may think.
+        keepalive: the idle limit: silence after which a session is asked whether it still lives, and how
+            long it may think.
     """
 
     connect: float = 5.0
@@ -65,6 +70,16 @@ class TCP:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def entrance(self) -> tuple[str, int]:
+        """The host and port that this machine connects to: the PBX's own, save behind an SSH server."""
+        return self.host, self.port
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way can read what is sent."""
+        return False
+
     def tls_context(self) -> ssl.SSLContext | None:
         """None: nothing is encrypted."""
         return None
@@ -73,6 +88,24 @@ class TCP:
     def tls_name(self) -> str | None:
         """The name that the certificate must carry; None without TLS."""
         return None
+
+    def check_certificate(self, der: bytes | None) -> None:
+        """Called with the server's certificate after the handshake; refuses it by raising `TLSFailed`."""
+
+    def tunnel(self, sock: socket.socket, timeout: float) -> socket.socket:
+        """A socket that leads to the PBX by way of `sock`, which is connected to the entrance.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            ConnectError: `sock` is closed then.
+        """
+        return sock
+
+    async def tunnel_async(self, sock: socket.socket, timeout: float) -> socket.socket:
+        """As `tunnel`, for asyncio."""
+        return sock
 
 
 @dataclass(frozen=True)
@@ -84,19 +117,30 @@ class TLS(TCP):
         ca_file: a file of PEM certificates to trust; without it and `ca_pem`, the system's.
         ca_pem: the same as text.
         server_name: the name that the certificate must carry, where it isn't the host.
+        pin: the SHA-256 of the one certificate to accept, 64 hex digits (what openssl or
+            `Certificate.fingerprint` print is fine too). Then who signed it, its name and its dates don't
+            matter, and `ca_file` and `ca_pem` are not used: most PBXs sign their own.
     """
 
     port: int = 5039
     ca_file: str | None = None
     ca_pem: str | None = field(default=None, repr=False)
     server_name: str | None = None
+    pin: str | None = None
+
+    @property
+    def private(self) -> bool:
+        return True
 
     def tls_context(self) -> ssl.SSLContext:
         """The rules of the handshake.
 
         Raises:
-            TLSFailed: the CA file can't be read or holds no certificate.
+            TLSFailed: the CA file can't be read or holds no certificate, or the pin is none.
         """
+        if self.pin:
+            _pin_digits(self.pin)
+            return _trusting_context()
         try:
             context = ssl.create_default_context(cafile=self.ca_file or None, cadata=self.ca_pem or None)
         except (OSError, ValueError, TypeError) as error:  # TypeError: not ASCII
@@ -108,13 +152,44 @@ class TLS(TCP):
     def tls_name(self) -> str:
         return self.server_name or self.host
 
+    def check_certificate(self, der: bytes | None) -> None:
+        if not self.pin:
+            return  # the handshake has checked it
+        came = hashlib.sha256(der or b"").hexdigest()
+        if came != _pin_digits(self.pin):
+            raise TLSFailed(
+                f"The certificate of {self} isn't the pinned one: what came has the SHA-256 {came}.",
+                reason="pin",
+            )
+
 
 Transport = TCP
 
 
+def _trusting_context() -> ssl.SSLContext:
+    """For a certificate that is judged after the handshake, or only looked at."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _pin_digits(pin: str) -> str:
+    """The 64 hex digits of a pin.
+
+    Raises:
+        TLSFailed: it isn't one.
+    """
+    digits = re.sub(r"^sha-?256( fingerprint)?[:=]|[:\s]", "", pin.strip().lower())
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise TLSFailed("The pin can't be used: it isn't a SHA-256, which has 64 hex digits.")
+    return digits
+
+
 def is_private(transport: Transport, peer: str) -> bool:
-    """Whether nobody else can read the link: TLS, or an address of this machine."""
-    if isinstance(transport, TLS):
+    """Whether nobody else can read the link: TLS, a tunnel, or an address of this machine."""
+    if transport.private:
         return True
     try:
         return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
@@ -161,17 +236,19 @@ async def resolve_async(transport: Transport, timeout: float) -> list[Address]:
 
 
 def _getaddrinfo(transport: Transport) -> list[Address]:
+    host, port = transport.entrance
     try:
-        found = socket.getaddrinfo(transport.host, transport.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise NameNotResolved(f"The name {transport.host!r} has no address: {reason}.") from None
+        raise NameNotResolved(f"The name {host!r} has no address: {reason}.") from None
     return [(family, address) for family, _, _, _, address in found]
 
 
 def _resolve_timeout(transport: Transport, timeout: float) -> ConnectTimeout:
     return ConnectTimeout(
-        f"The name {transport.host!r} could not be looked up within {seconds(timeout)}.", phase="resolve"
+        f"The name {transport.entrance[0]!r} could not be looked up within {seconds(timeout)}.",
+        phase="resolve",
     )
 
 
@@ -179,9 +256,9 @@ def connect(transport: Transport, addresses: list[Address], timeout: float) -> s
     """A connected TCP socket; the addresses are tried in turn, each within the time limit (seconds).
 
     Raises:
-        ConnectRefused, ConnectTimeout: what the last address said.
+        ConnectRefused, ConnectTimeout: what each address said, by the kind of the last.
     """
-    failure: ConnectError | None = None
+    failures: list[ConnectError] = []
     for family, address in addresses:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -191,14 +268,14 @@ def connect(transport: Transport, addresses: list[Address], timeout: float) -> s
             return sock
         except OSError as error:
             sock.close()
-            failure = _connect_error(address, error, timeout)
-    raise failure or NameNotResolved(f"The name {transport.host!r} has no address.")
+            failures.append(_connect_error(address, error, timeout))
+    raise _unreachable(transport, failures)
 
 
 async def connect_async(transport: Transport, addresses: list[Address], timeout: float) -> socket.socket:
     """As `connect`, for asyncio; the socket is non-blocking."""
     loop = asyncio.get_running_loop()
-    failure: ConnectError | None = None
+    failures: list[ConnectError] = []
     for family, address in addresses:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -209,11 +286,11 @@ async def connect_async(transport: Transport, addresses: list[Address], timeout:
             return sock
         except OSError as error:  # TimeoutError is one
             sock.close()
-            failure = _connect_error(address, error, timeout)
+            failures.append(_connect_error(address, error, timeout))
         except BaseException:
             sock.close()
             raise
-    raise failure or NameNotResolved(f"The name {transport.host!r} has no address.")
+    raise _unreachable(transport, failures)
 
 
 def _set_options(sock: socket.socket) -> None:
@@ -223,6 +300,17 @@ def _set_options(sock: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _unreachable(transport: Transport, failures: list[ConnectError]) -> ConnectError:
+    """The end of trying all addresses."""
+    host = transport.entrance[0]
+    if not failures:
+        return NameNotResolved(f"The name {host!r} has no address.")
+    if len(failures) == 1:
+        return failures[0]
+    said = " ".join(str(failure) for failure in failures)
+    return type(failures[-1])(f"None of the {len(failures)} addresses of {host} let us in. {said}")
 
 
 def _connect_error(address: tuple[Any, ...], error: OSError, timeout: float) -> ConnectError:
@@ -235,17 +323,24 @@ def _connect_error(address: tuple[Any, ...], error: OSError, timeout: float) -> 
 
 
 def handshake(transport: Transport, sock: socket.socket, timeout: float) -> socket.socket:
-    """TLS over a connected socket where the transport wants it, else the socket itself.
+    """TLS or a tunnel over a connected socket where the transport wants it, else the socket itself.
+
+    Args:
+        timeout: seconds, for each of the two.
 
     Raises:
-        TLSFailed, ConnectTimeout: the socket is closed then.
+        TLSFailed, SSHFailed, ConnectTimeout, ConnectRefused: the socket is closed then.
     """
+    sock = transport.tunnel(sock, timeout)
     try:
         context = transport.tls_context()
         if context is None:
             return sock
         sock.settimeout(timeout)
-        return context.wrap_socket(sock, server_hostname=transport.tls_name)
+        # wrap_socket empties `sock`: from here on the wrapped one is what has to be closed.
+        sock = wrapped = context.wrap_socket(sock, server_hostname=transport.tls_name)
+        transport.check_certificate(wrapped.getpeercert(binary_form=True))
+        return wrapped
     except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
         sock.close()
         raise tls_error(transport, error, timeout) from None
@@ -266,20 +361,20 @@ async def handshake_async(
         protocol: a factory, as for `asyncio.loop.create_connection`.
     """
     loop = asyncio.get_running_loop()
+    sock = await transport.tunnel_async(sock, timeout)
     started = time.monotonic()
     try:
         context = transport.tls_context()
         if context is None:
             made, _ = await loop.create_connection(protocol, sock=sock)
             return made
-        made, _ = await loop.create_connection(
-            protocol,
+        made, gate = await loop.create_connection(
+            lambda: _Gate(transport, protocol),
             sock=sock,
             ssl=context,
             server_hostname=transport.tls_name,
             ssl_handshake_timeout=timeout,
         )
-        return made
     except OSError as error:
         sock.close()
         if isinstance(error, ConnectionAbortedError) and time.monotonic() - started >= timeout:
@@ -289,6 +384,57 @@ async def handshake_async(
     except BaseException:
         sock.close()
         raise
+    if gate.refusal is not None:
+        made.abort()
+        raise gate.refusal
+    return made
+
+
+class _Gate(asyncio.Protocol):
+    """Judges the certificate before the client sees a byte of the one who showed it."""
+
+    def __init__(self, transport: Transport, protocol: Callable[[], asyncio.Protocol]) -> None:
+        self.refusal: TLSFailed | None = None
+        self._transport = transport
+        self._protocol = protocol
+
+    def connection_made(self, made: asyncio.BaseTransport) -> None:
+        try:
+            self._transport.check_certificate(made.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        except TLSFailed as error:
+            self.refusal = error
+            return  # what comes is received here, where nobody reads it
+        inner = self._protocol()
+        assert isinstance(made, asyncio.Transport)
+        made.set_protocol(inner)
+        inner.connection_made(made)
+
+
+def fetch_certificate(transport: Transport, timeouts: Timeouts | None = None) -> Certificate:
+    """The certificate that a server shows, to be looked at by a person before it is trusted or pinned.
+
+    It is not verified, nothing is sent through the connection, and it is closed again at once.
+
+    Args:
+        transport: where; of a `TLS` only the address and the name are used.
+        timeouts: `connect` and `tls` of it hold.
+
+    Raises:
+        ConnectError: there is none to be had; the error says at what it ended.
+    """
+    limits = timeouts or Timeouts()
+    sock = connect(transport, resolve(transport, limits.connect), limits.connect)
+    sock = transport.tunnel(sock, limits.tls)
+    try:
+        sock.settimeout(limits.tls)
+        sock = wrapped = _trusting_context().wrap_socket(
+            sock, server_hostname=transport.tls_name or transport.host
+        )
+        return Certificate.from_der(wrapped.getpeercert(binary_form=True) or b"")
+    except OSError as error:
+        raise tls_error(transport, error, limits.tls) from None
+    finally:
+        sock.close()
 
 
 def tls_error(transport: Transport, error: OSError, timeout: float) -> ConnectError:
@@ -317,6 +463,11 @@ def tls_error(transport: Transport, error: OSError, timeout: float) -> ConnectEr
         "PACKET_LENGTH_TOO_LONG",
     ):
         return TLSFailed(f"{where} speaks clear text, not TLS.", reason="clear_text")
+    if isinstance(error, ssl.SSLError) and error.reason in (
+        "UNSUPPORTED_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+    ):
+        return TLSFailed(f"{where} offers no TLS of version 1.2 or newer.", reason="version")
     if isinstance(error, ssl.SSLError):
         return TLSFailed(f"The TLS handshake with {where} failed: {error.reason or error}.")
     return TLSFailed(f"{where} closed the connection during the TLS handshake: {error.strerror or error}.")

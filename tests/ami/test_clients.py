@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 import pickle
 import socket
-import ssl
 import time
 import traceback
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ami_integration.ami import (
     TCP,
-    TLS,
     Action,
     ActionTimeout,
-    AMIError,
     ConnectionLost,
     ConnectRefused,
     ConnectTimeout,
@@ -29,11 +24,9 @@ from ami_integration.ami import (
     NoBanner,
     NotAMI,
     Timeouts,
-    TLSFailed,
 )
 from tests.ami.conftest import MakeClient
 from tests.ami.scripted import BANNER, Peer, scripted
-from tests.certificates import make_certificates
 
 
 def idle(peer: Peer) -> None:
@@ -416,90 +409,6 @@ def test_no_error_shows_the_secret(make_client: MakeClient) -> None:
             "".join(traceback.format_exception(caught.value)) + repr(client.client) + repr(vars(caught.value))
         )
         assert "hunter2" not in text
-
-
-# -- IPv6 and TLS
-
-
-def test_ipv6_works(make_client: MakeClient) -> None:
-    with scripted(idle, host="::1") as pbx:
-        client = make_client(pbx)
-        client.connect()
-        assert client.client.peer == "::1"
-
-
-def serve_tls(folder: Path, **options: Any) -> tuple[ssl.SSLContext, str]:
-    """A server's side of TLS, and the file of the CA that it comes from."""
-    made = make_certificates(**options)
-    (folder / "ca.pem").write_bytes(made.ca)
-    (folder / "server.pem").write_bytes(made.server)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem")
-    return context, str(folder / "ca.pem")
-
-
-def test_tls_with_a_ca_file(make_client: MakeClient, tmp_path: Path) -> None:
-    context, ca = serve_tls(tmp_path)
-    with scripted(idle, tls=context) as pbx:
-        client = make_client(TLS("localhost", pbx.port, ca_file=ca))
-        client.connect()
-        assert client.client.connected
-
-
-def test_tls_with_a_ca_as_text_and_another_name_than_the_host(
-    make_client: MakeClient, tmp_path: Path
-) -> None:
-    context, ca = serve_tls(tmp_path, name="pbx.example")
-    with scripted(idle, tls=context) as pbx:
-        client = make_client(
-            TLS("localhost", pbx.port, ca_pem=Path(ca).read_text(), server_name="pbx.example")
-        )
-        client.connect()
-        assert client.client.connected
-
-
-@pytest.mark.parametrize(
-    ("options", "trusted", "reason"),
-    [
-        ({}, False, "unknown_ca"),
-        ({"name": "elsewhere.example"}, True, "name"),
-        ({"expired": True}, True, "expired"),
-    ],
-)
-def test_a_certificate_that_can_not_be_trusted_is_refused_by_its_reason(
-    make_client: MakeClient, tmp_path: Path, options: dict[str, object], trusted: bool, reason: str
-) -> None:
-    context, ca = serve_tls(tmp_path, **options)
-    with scripted(idle, tls=context) as pbx:
-        transport = TLS("localhost", pbx.port, ca_file=ca if trusted else None)
-        with pytest.raises(TLSFailed) as caught:
-            make_client(transport).connect()
-        assert caught.value.reason == reason
-        assert caught.value.phase == "tls"
-
-
-def test_tls_to_a_clear_port_says_so(make_client: MakeClient) -> None:
-    with scripted(idle) as pbx, pytest.raises(TLSFailed, match="clear text") as caught:
-        make_client(TLS("127.0.0.1", pbx.port)).connect()
-    assert caught.value.reason == "clear_text"
-
-
-def test_tls_to_a_port_that_stays_silent_ends_within_the_limit(make_client: MakeClient) -> None:
-    with scripted(lambda peer: peer.sock.recv(10_000) and peer.sock.recv(1) and None) as pbx:
-        with pytest.raises(AMIError) as caught:
-            make_client(TLS("127.0.0.1", pbx.port), timeouts=Timeouts(tls=0.3)).connect()
-        assert isinstance(caught.value, ConnectTimeout)
-        assert caught.value.phase == "tls"
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"ca_file": "/nowhere/ca.pem"}, {"ca_pem": "no certificate"}, {"ca_pem": "nö"}],
-    ids=["no such file", "no certificate", "not ASCII"],
-)
-def test_a_ca_that_can_not_be_used_is_named(make_client: MakeClient, options: dict[str, str]) -> None:
-    with scripted(lambda peer: None) as pbx, pytest.raises(TLSFailed, match="CA certificate"):
-        make_client(TLS("127.0.0.1", pbx.port, **options)).connect()  # type: ignore[arg-type]
 
 
 def test_an_error_survives_pickling_with_its_facts() -> None:
