@@ -4,6 +4,10 @@ Answers are matched by ActionID, since proxies interleave what a PBX sends in or
 (an action that Asterisk couldn't parse): those belong to the oldest action that waits, for replies come in
 order. A list is known by ``EventList: start`` or, on Asterisk 12 and older, by the words "will follow"; it
 ends with the event that says ``EventList: Complete`` or whose name ends in ``Complete``.
+
+What comes of an answer after its end is expected, and added to it: further responses (ModuleLoad sends up to
+three for one ActionID), and the ``Complete`` of a list that an error ended (PJSIPShowEndpoint sends start,
+Error, Complete; CoreShowChannelMap sends start and Error alone).
 """
 
 from __future__ import annotations
@@ -13,6 +17,10 @@ from ami_integration.ami.protocol import Anomalies
 
 #: Answers that nobody waits for any more are told from unknown ones for this many actions.
 _MOST_ABANDONED = 1000
+#: For this many answered actions, a further response is added to the answer. Few, since answers may be large.
+_MOST_ANSWERED = 8
+#: Actions that answer without a Response header: IAXnetstats, and Queues before Asterisk 14.
+_HEADLESS = frozenset({"iaxnetstats", "queues"})
 
 
 class Exchange:
@@ -42,12 +50,20 @@ class Exchange:
         return self.reply is not None or self.error is not None
 
     @property
+    def partial(self) -> Reply | None:
+        """What has come of an answer that isn't whole, or None."""
+        return Reply(self._responses, self._events) if self._responses else None
+
+    @property
     def listing(self) -> bool:
         """Whether a list was begun and has not ended."""
         return self._listing and not self.done
 
     def response(self, response: Response) -> None:
+        # After the end, too: the reply, which has this very list, learns of further responses.
         self._responses.append(response)
+        if self.done:
+            return
         if response.success and _starts_list(response):
             self._listing = True
             return
@@ -56,7 +72,10 @@ class Exchange:
 
     def event(self, event: Event) -> None:
         if _ends_list(event):
-            self._finish(event)
+            if self.reply is not None:
+                self.reply.complete = event
+            else:
+                self._finish(event)
         else:
             self._events.append(event)
 
@@ -73,8 +92,12 @@ class Exchanges:
         self._waiting: dict[str, Exchange] = {}
         # Given up by their caller, but the PBX may still answer: their answers are expected and dropped.
         self._abandoned: dict[str, Exchange] = {}
+        # Answered not long ago: further responses belong to them.
+        self._answered: dict[str, Exchange] = {}
         # ActionIDs whose list has begun and not ended.
         self._listing: set[str] = set()
+        # The one whose list an error has ended: its Complete may follow.
+        self._erring: Exchange | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -85,7 +108,7 @@ class Exchanges:
         Raises:
             ValueError: an action with this ActionID is waiting already.
         """
-        if action.action_id in self._waiting:
+        if action.action_id in self._waiting or action.action_id in self._abandoned:
             raise ValueError(f"An action with the ActionID {action.action_id} is waiting already.")
         exchange = Exchange(action)
         self._waiting[action.action_id] = exchange
@@ -100,6 +123,11 @@ class Exchanges:
                 del self._abandoned[oldest]
                 self._listing.discard(oldest)
 
+    @property
+    def listing(self) -> bool:
+        """Whether an event may belong to an action: else `dispatch` gives every event back."""
+        return bool(self._listing)
+
     def dispatch(self, message: Message) -> Exchange | Event | None:
         """Give a message to whom it belongs.
 
@@ -111,7 +139,7 @@ class Exchanges:
             if not self._listing:
                 return message
             exchange = self._find(message.action_id)
-            if exchange is None or not exchange.listing:
+            if exchange is None or exchange.action_id not in self._listing:
                 return message
             exchange.event(message)
             return self._settle(exchange)
@@ -121,8 +149,23 @@ class Exchanges:
             if exchange is None:
                 self._anomalies.record("unknown_action_id", message.raw)
                 return None
+            if self._erring is not None and exchange is not self._erring:
+                # Actions are run in order: nothing more comes for that one.
+                self._listing.discard(self._erring.action_id)
+                self._erring = None
+            was_listing, was_done = exchange.listing, exchange.done
+            if was_done:
+                self._anomalies.record("further_response", message.raw)
             exchange.response(message)
-            return self._settle(exchange)
+            self._settle(exchange)
+            if was_listing and not message.success:
+                self._erring = exchange
+                self._listing.add(exchange.action_id)
+            return exchange
+        waits = self._oldest()
+        if waits is not None and waits.action_name.lower() in _HEADLESS and message.raw:
+            waits.response(Response(message.raw))
+            return self._settle(waits)
         return None
 
     def fail_all(self) -> list[Exchange]:
@@ -130,24 +173,38 @@ class Exchanges:
         waiting = list(self._waiting.values())
         self._waiting.clear()
         self._abandoned.clear()
+        self._answered.clear()
         self._listing.clear()
+        self._erring = None
         return waiting
 
     def _find(self, action_id: str | None) -> Exchange | None:
         if action_id is None:
             return None
-        return self._waiting.get(action_id) or self._abandoned.get(action_id)
+        return (
+            self._waiting.get(action_id) or self._abandoned.get(action_id) or self._answered.get(action_id)
+        )
 
     def _oldest(self) -> Exchange | None:
         return next((e for e in self._waiting.values() if e.sent and not e.listing), None)
 
     def _settle(self, exchange: Exchange) -> Exchange:
+        action_id = exchange.action_id
         if exchange.listing:
-            self._listing.add(exchange.action_id)
+            self._listing.add(action_id)
         if exchange.done:
-            self._listing.discard(exchange.action_id)
-            self._waiting.pop(exchange.action_id, None)
-            self._abandoned.pop(exchange.action_id, None)
+            self._listing.discard(action_id)
+            if self._erring is exchange:
+                self._erring = None
+            self._abandoned.pop(action_id, None)
+            if self._waiting.pop(action_id, None) is not None:
+                complete = exchange.reply.complete if exchange.reply is not None else None
+                if complete is None:
+                    self._answered[action_id] = exchange
+                    if len(self._answered) > _MOST_ANSWERED:
+                        del self._answered[next(iter(self._answered))]
+                elif exchange.reply is not None and not exchange.reply.whole:
+                    self._anomalies.record("list_items", complete.raw)
         return exchange
 
 

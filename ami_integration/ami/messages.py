@@ -8,9 +8,9 @@ or routes events by name doesn't pay for the other thirty headers. Values decode
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, overload
 
 from ami_integration.ami.errors import InvalidAction
@@ -140,12 +140,10 @@ class Message:
         raw: its bytes without the blank line that ended it.
     """
 
-    __slots__ = ("_odd", "_pairs", "raw")
+    __slots__ = ("_pairs", "raw")
 
-    def __init__(self, raw: bytes, *, odd: bool = False) -> None:
+    def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        # Set where lines don't all end in CRLF: then the quick search of `get` isn't exact.
-        self._odd = odd
         self._pairs: list[tuple[str, str]] | None = None
 
     @property
@@ -167,19 +165,6 @@ class Message:
     def get(self, name: str, default: str) -> str: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first header of this name, in any case, or the default."""
-        if self._pairs is None and not self._odd:
-            # lower() changes ASCII only, so positions stay; each "\n" is a line's start in a message without
-            # oddities. This reads one header for a fifth of the price of reading all.
-            needle = _needle(name)
-            at = self.raw.lower().find(needle)
-            if at < 0:
-                if self.raw[: len(needle) - 1].lower() != needle[1:]:
-                    return default
-                at = -1
-            start = at + len(needle)
-            if self.raw[start : start + 1] == b" ":
-                end = self.raw.find(b"\r\n", start)
-                return decode(self.raw[start + 1 : end if end >= 0 else None])
         wanted = name.lower()
         for key, value in self.items():
             if key.lower() == wanted:
@@ -198,21 +183,7 @@ class Message:
         return self._pairs
 
     def _parse(self) -> list[tuple[str, str]]:
-        if not self._odd:
-            return [split_header(line) for line in self.raw.split(b"\r\n")]
-        pairs: list[tuple[str, str]] = []
-        bare = False  # did the line before end in a bare LF?
-        for line in self.raw.split(b"\n"):
-            text = line[:-1] if line.endswith(b"\r") else line
-            name, value = split_header(text)
-            if bare and pairs and not _plausible_name(name):
-                # A value that was printed raw with an LF in it goes on here.
-                previous, start = pairs[-1]
-                pairs[-1] = (previous, start + "\n" + decode(text))
-            else:
-                pairs.append((name, value))
-            bare = not line.endswith(b"\r")
-        return pairs
+        return _parse_irregular(self.raw) if is_irregular(self.raw) else _parse_regular(self.raw)
 
     @property
     def action_id(self) -> str | None:
@@ -228,9 +199,49 @@ class Message:
 
 
 class Event(Message):
-    """An unsolicited event or an item of a list."""
+    """An unsolicited event or an item of a list.
+
+    Its first line begins with ``Event: `` and all its lines end in CRLF (`OddEvent` is for those that don't),
+    so a name or a single header is found without reading the others.
+    """
 
     __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        raw = self.raw
+        try:
+            return raw[7 : raw.index(b"\r", 7)].decode()
+        except ValueError:  # nothing but a name; or a byte that isn't UTF-8
+            return decode(raw[7:].partition(b"\r")[0])
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first header of this name, in any case, or the default."""
+        try:
+            match = _FINDERS[name](self.raw)
+        except KeyError:
+            match = _finder(name)(self.raw)
+        if match is None:
+            return default
+        value = match[1]
+        if value is None:
+            return Message.get(self, name, default)  # type: ignore[arg-type]  # the overloads' common form
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return decode(value)
+
+
+class OddEvent(Event):
+    """An event with lines that end in a bare LF, hold no colon, or are spelled in an unusual way."""
+
+    __slots__ = ()
+    name = Message.name
+    get = Message.get
 
 
 class Response(Message):
@@ -273,7 +284,7 @@ class FollowsResponse(Response):
 
     def _parse(self) -> list[tuple[str, str]]:
         head, _ = self._split()
-        return [split_header(line) for line in head] + [("Output", line) for line in self.output]
+        return [split_header(decode(line)) for line in head] + [("Output", line) for line in self.output]
 
     @property
     def output(self) -> list[str]:
@@ -282,24 +293,66 @@ class FollowsResponse(Response):
         return lines[:-1] if lines and not lines[-1] else lines
 
 
-@lru_cache(maxsize=512)
-def _needle(name: str) -> bytes:
-    return b"\n" + encode(name.lower()) + b":"
+#: By header name, the search for its first line in a regular message. Group 1 is the value, unless no blank
+#: follows the colon or the value holds a CR.
+_FINDERS: dict[str, Callable[[bytes], re.Match[bytes] | None]] = {}
+_MOST_FINDERS = 1000
 
 
-def split_header(line: bytes) -> tuple[str, str]:
+def _finder(name: str) -> Callable[[bytes], re.Match[bytes] | None]:
+    if len(_FINDERS) >= _MOST_FINDERS:  # names may come from outside
+        _FINDERS.clear()
+    start = (rb"\A" if name.lower() == "event" else rb"\n") + re.escape(encode(name))
+    pattern = start + rb":(?: ([^\r\n]*)(?:\r\n|\Z))?"
+    search = _FINDERS[name] = re.compile(pattern, re.IGNORECASE).search
+    return search
+
+
+def is_irregular(raw: bytes) -> bool:
+    """Whether a line of a message ends in a bare LF."""
+    return raw.count(b"\n") != raw.count(b"\r\n")
+
+
+def _parse_regular(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = decode(raw)
+    pairs = []
+    for line in text.split("\r\n"):
+        name, colon, value = line.partition(": ")
+        pairs.append((name, value) if colon and " " not in name else split_header(line))
+    return pairs
+
+
+def _parse_irregular(raw: bytes) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    bare = False  # did the line before end in a bare LF?
+    for line in decode(raw).split("\n"):
+        text = line.removesuffix("\r")
+        name, value = split_header(text)
+        if bare and pairs and not _plausible_name(name):
+            # A value that was printed raw with an LF in it goes on here.
+            previous, start = pairs[-1]
+            pairs[-1] = (previous, f"{start}\n{text}")
+        else:
+            pairs.append((name, value))
+        bare = not line.endswith("\r")
+    return pairs
+
+
+def split_header(line: str) -> tuple[str, str]:
     """One line as name and value: cut at the first ``": "``, else at the first colon.
 
     Names hold colons (``ChanVariable(IAX2/192.0.2.1:4569-1): a=b``), and so do values.
     """
-    name, colon, value = line.partition(b": ")
-    if not colon or b" " in name:
-        name, colon, value = line.partition(b":")
+    name, colon, value = line.partition(": ")
+    if not colon or " " in name:
+        name, colon, value = line.partition(":")
         if not colon:
-            return "", decode(line)
-        if value.startswith(b" "):
-            value = value[1:]
-    return decode(name), decode(value)
+            return "", line
+        value = value.removeprefix(" ")
+    return name, value
 
 
 def _plausible_name(name: str) -> bool:
@@ -314,6 +367,9 @@ class Reply:
         responses: all of them; some actions send two or three.
         events: the items of a list, without the event that completes it.
         complete: the event that completed the list, if one did.
+
+    Responses that come after the first (`ModuleLoad` sends up to three, `JabberSend` two) are added to
+    `responses` as they arrive.
     """
 
     __slots__ = ("complete", "events", "responses")
@@ -328,6 +384,12 @@ class Reply:
     @property
     def response(self) -> Response:
         return self.responses[0]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is known to be missing: False where a list's items aren't as many as the PBX says."""
+        said = (self.complete.get("ListItems", "") if self.complete is not None else "").strip()
+        return not said.isascii() or not said.isdigit() or int(said) == len(self.events)
 
     @property
     def success(self) -> bool:

@@ -5,9 +5,11 @@ without a CR before it; a blank line ends a message; blank lines between message
 exception is ``Response: Follows`` (Asterisk 13 and older), which runs to ``--END COMMAND--`` whatever blank
 lines it holds.
 
-Two ways lead through the same rule. What Asterisk nearly always sends, lines that all end in CRLF, is cut by
-one ``split`` for a whole chunk. Everything else (a bare LF, a Follows answer) is cut message by message. Both
-take time linear in the input, however it is split.
+Two ways lead through the same rule. What Asterisk nearly always sends, lines that hold a colon and end in
+CRLF, is recognised for a whole chunk by a few searches that run in C, and cut by one ``split``. Everything
+else (a bare LF, a line without a colon, a Follows answer) is cut message by message, and counted. Both take
+time linear in the input, however it is split: what belongs to an unfinished message is put aside in pieces
+and joined once, when its end has come.
 
 ========  ==============================  =========
 State     Input                           Next
@@ -29,7 +31,15 @@ from collections import Counter, deque
 from typing import Final, Literal
 
 from ami_integration.ami.errors import MessageTooLarge
-from ami_integration.ami.messages import Action, Event, FollowsResponse, Message, Response
+from ami_integration.ami.messages import (
+    Action,
+    Event,
+    FollowsResponse,
+    Message,
+    OddEvent,
+    Response,
+    is_irregular,
+)
 
 #: How many bytes one message may have before the session is given up.
 DEFAULT_MAX_MESSAGE = 16 * 1024 * 1024
@@ -37,8 +47,10 @@ DEFAULT_MAX_MESSAGE = 16 * 1024 * 1024
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _LINE_ENDS = re.compile(rb"(?:\r?\n)*")
 _END_COMMAND = re.compile(rb"--END COMMAND--\r?\n\r?\n")
-_LONGEST_BLANK = 3
 _LONGEST_END = len(b"--END COMMAND--\r\n\r\n")
+_BANNER_NAME = b"Asterisk Call Manager/"
+#: Every byte but those by which the quick way judges a chunk.
+_NO_MARKS = bytes(set(range(256)) - set(b":\r\n"))
 _SAMPLES = 5
 _SAMPLE_BYTES = 400
 
@@ -124,17 +136,17 @@ class Protocol:
         self._max_message = max_message
         self._eof = False
         self._ready: deque[Message] = deque()
-        # Bytes of a message that isn't whole yet. `_scanned` of them were searched for its end already.
-        self._buffer = bytearray()
-        self._scanned = 0
-        # Whether the buffer holds what only the slow way can cut.
-        self._odd = False
+        # What came of a message that isn't whole yet, and what would end it.
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._last = b""  # their last bytes
+        self._in_follows = False
         self._too_large = False
 
     @property
     def unread(self) -> bytes:
         """The bytes of a message (or banner) that isn't whole yet."""
-        return bytes(self._buffer)
+        return b"".join(self._pieces)
 
     def send(self, action: Action) -> bytes:
         """The bytes of an action.
@@ -148,28 +160,21 @@ class Protocol:
         """Feed what was read; empty bytes mean the end of the input."""
         if not data:
             self._receive_eof()
+        elif self.state is State.CLOSED:
             return
-        buffer = self._buffer
-        buffer += data
-        if self.state is State.BANNER and not self._take_banner():
-            return
-        if self.state is not State.MESSAGES:
-            return
-        self._notice_oddities()
-        if self._odd:
-            self._cut_one_by_one()
+        elif not self._pieces:
+            self._cut(data)
         else:
-            self._cut_by_split()
-        self._keep_rest()
-
-    def _notice_oddities(self) -> None:
-        """Look at the new bytes only, once, with searches that run in C."""
-        buffer, start = self._buffer, self._scanned
-        if not self._odd:
-            self._odd = (
-                buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1))
-                or buffer.find(b"ollows\r\n", max(0, start - 7)) >= 0
-            )
+            border = self._last + data[:_LONGEST_END]  # an end may lie across the border of two pieces
+            self._pieces.append(data)
+            self._size += len(data)
+            self._last = (border if len(data) < _LONGEST_END else data)[-_LONGEST_END:]
+            if self._may_end(border) or self._may_end(data):
+                chunk = b"".join(self._pieces)
+                self._put_aside(b"")
+                self._cut(chunk)
+            elif self._size > self._max_message:
+                self._fail_too_large()
 
     def next_message(self) -> Message | NeedData | Closed:
         """The next whole message; `NEED_DATA` when more must be read, `CLOSED` after the last.
@@ -177,8 +182,10 @@ class Protocol:
         Raises:
             MessageTooLarge: a message passed the limit; close the connection.
         """
-        if self._ready:
+        try:
             return self._ready.popleft()
+        except IndexError:
+            pass
         if self._too_large:
             raise MessageTooLarge(
                 f"The PBX sent a message of more than {self._max_message} bytes; the session was given up.",
@@ -186,109 +193,140 @@ class Protocol:
             )
         return CLOSED if self._eof else NEED_DATA
 
-    def _take_banner(self) -> bool:
-        end = self._buffer.find(b"\n", self._scanned)
-        if end < 0:
-            self._keep_rest()
-            return False
-        line = bytes(self._buffer[:end]).rstrip(b"\r")
-        del self._buffer[: end + 1]
-        self._scanned = 0
-        self._ready.append(Banner(line))
-        self.state = State.MESSAGES
-        return bool(self._buffer)
+    def _may_end(self, data: bytes) -> bool:
+        if self._in_follows:
+            return b"COMMAND--" in data
+        if self.state is State.BANNER:
+            return b"\n" in data
+        return b"\n\r\n" in data or b"\n\n" in data
 
-    def _cut_by_split(self) -> None:
-        """Every line ends in CRLF, and no Follows answer is near."""
-        buffer = self._buffer
-        end = buffer.rfind(b"\r\n\r\n", max(0, self._scanned - _LONGEST_BLANK))
-        if end < 0:
-            return
-        for raw in bytes(memoryview(buffer)[:end]).split(b"\r\n\r\n"):
-            if raw.startswith(b"\r\n"):
-                raw = raw[_match_end(_LINE_ENDS, raw, 0) :]
-            # An odd number of line ends: the last of them may overlap the end that rfind saw.
-            self._emit(raw.removesuffix(b"\r\n"), odd=False)
-        del buffer[: end + 4]
-        self._scanned = 0
+    def _put_aside(self, rest: bytes) -> None:
+        self._pieces = [rest] if rest else []
+        self._size = len(rest)
+        self._last = rest[-_LONGEST_END:]
+        if self._size > self._max_message:
+            self._fail_too_large()
 
-    def _cut_one_by_one(self) -> None:
-        buffer = self._buffer
-        start = 0
-        scan = self._scanned
+    def _cut(self, chunk: bytes) -> None:
+        """Take all whole messages out of a chunk that begins with a message, and put the rest aside."""
+        if self.state is State.BANNER:
+            chunk = self._take_banner(chunk)
+        if self.state is State.MESSAGES and not self._cut_by_split(chunk):
+            self._cut_one_by_one(chunk)
+
+    def _take_banner(self, chunk: bytes) -> bytes:
         while True:
-            start = _match_end(_LINE_ENDS, buffer, start)
-            scan = max(scan, start)
-            follows = _is_follows(buffer, start)
-            pattern, longest = (_END_COMMAND, _LONGEST_END) if follows else (_BLANK_LINE, _LONGEST_BLANK)
-            found = pattern.search(buffer, max(start, scan - longest))
+            line, end, chunk_rest = chunk.partition(b"\n")
+            if not end:
+                self._put_aside(chunk)
+                return b""
+            line = line.removesuffix(b"\r")
+            before, name, version = line.rpartition(_BANNER_NAME)
+            if before or not line:
+                self.anomalies.record("before_banner", before or b"\n")
+            if line:
+                break
+            chunk = chunk_rest
+        self._ready.append(Banner(name + version if name else line))
+        self.state = State.MESSAGES
+        return chunk_rest
+
+    def _cut_by_split(self, chunk: bytes) -> bool:
+        """The quick way, for a chunk without any oddity; False (and nothing done) if there is one."""
+        if self._in_follows or self.role == "server" or len(chunk) > self._max_message:
+            return False
+        marks = chunk.translate(None, _NO_MARKS)
+        ends = marks.translate(None, b":")
+        if ends != (b"\r\n" * (len(ends) // 2 + 1))[: len(ends)]:
+            return False  # a bare LF, or a CR that no LF follows
+        parts = chunk.split(b"\r\n\r\n")
+        rest = parts.pop()
+        if marks.count(b"\n\r\n") != len(parts):
+            return False  # a line without a colon, or blank lines between messages
+        messages: list[Message] = [Event(raw) for raw in parts if raw[:7] == b"Event: "]
+        if len(messages) != len(parts):
+            messages.clear()
+            for raw in parts:
+                if raw[:7] == b"Event: ":
+                    messages.append(Event(raw))
+                elif raw[:10] == b"Response: " and raw[10:17] != b"Follows":
+                    messages.append(Response(raw))
+                else:
+                    return False
+        self._ready.extend(messages)
+        self._put_aside(rest)
+        return True
+
+    def _cut_one_by_one(self, chunk: bytes) -> None:
+        """The careful way, which notices and counts what is odd."""
+        start = 0
+        while True:
+            start = _match_end(_LINE_ENDS, chunk, start)
+            self._in_follows = _is_follows(chunk, start)
+            found = (_END_COMMAND if self._in_follows else _BLANK_LINE).search(chunk, start)
             if found is None:
                 break
-            if follows:
+            if self._in_follows:
                 # END COMMAND stays: it is glued to an unterminated last line, and is cut off by the message.
-                raw = bytes(buffer[start : found.start() + len(b"--END COMMAND--")])
-                self._ready.append(FollowsResponse(raw, odd=True))
+                raw = chunk[start : found.start() + len(b"--END COMMAND--")]
+                self._emit(raw, FollowsResponse)
             else:
-                raw = bytes(buffer[start : found.start()])
-                ends_bare = not raw.endswith(b"\r")
-                raw = raw.removesuffix(b"\r")
-                odd = ends_bare or raw.count(b"\n") != raw.count(b"\r\n")
-                if odd and self.role == "client":
-                    self.anomalies.record("bare_lf", raw)
-                self._emit(raw, odd=odd)
-            start = scan = found.end()
-        if start:
-            del buffer[:start]
-            self._scanned = 0
-            self._odd = False
-            self._notice_oddities()
+                # Without the line end of its last line, be it CRLF or a bare LF.
+                raw = chunk[start : found.start()]
+                self._emit(raw.removesuffix(b"\r"), None, ends_bare=not raw.endswith(b"\r"))
+            start = found.end()
+            self._in_follows = False
+        self._put_aside(chunk[start:])
 
-    def _emit(self, raw: bytes, *, odd: bool) -> None:
-        if not raw:
-            return
+    def _emit(self, raw: bytes, kind: type[Message] | None, *, ends_bare: bool = False) -> None:
         if len(raw) > self._max_message:
             self._fail_too_large()
+        if self._too_large:
             return
-        start = raw[:9].lower()
-        if start.startswith(b"event:"):
-            self._ready.append(Event(raw, odd=odd))
-        elif start.startswith(b"response:"):
-            self._ready.append(Response(raw, odd=odd))
-        else:
+        if kind is None:
+            start = raw[:9].lower()
+            if start.startswith(b"event:"):
+                kind = OddEvent
+            elif start.startswith(b"response:"):
+                kind = Response
+            else:
+                kind = Message
             if self.role == "client":
-                self.anomalies.record("unknown_kind", raw)
-            self._ready.append(Message(raw, odd=odd))
+                self._notice(raw, kind, ends_bare)
+        self._ready.append(kind(raw))
 
-    def _keep_rest(self) -> None:
-        self._scanned = len(self._buffer)
-        if self._scanned > self._max_message:
-            self._fail_too_large()
+    def _notice(self, raw: bytes, kind: type[Message], ends_bare: bool) -> None:
+        if kind is Message:
+            self.anomalies.record("unknown_kind", raw)
+        if ends_bare or is_irregular(raw):
+            self.anomalies.record("bare_lf", raw)
+        if any(b":" not in line for line in raw.split(b"\n")):
+            self.anomalies.record("no_colon", raw)
 
     def _fail_too_large(self) -> None:
         self._too_large = True
         self.state = State.CLOSED
-        self._buffer.clear()
-        self._scanned = 0
+        self._pieces = []
+        self._size = 0
 
     def _receive_eof(self) -> None:
         if self._eof:
             return
         self._eof = True
-        if self._buffer.strip(b"\r\n"):
+        if self.unread.strip(b"\r\n"):
             # A message cut in the middle: counted, and not handed on as if it were whole.
-            self.anomalies.record("truncated", bytes(self._buffer))
-        self._buffer.clear()
-        self._scanned = 0
+            self.anomalies.record("truncated", self.unread)
+        self._put_aside(b"")
         self.state = State.CLOSED
 
 
-def _match_end(pattern: re.Pattern[bytes], data: bytes | bytearray, start: int) -> int:
+def _match_end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
     match = pattern.match(data, start)
     assert match is not None  # it matches nothing, too
     return match.end()
 
 
-def _is_follows(buffer: bytearray, start: int) -> bool:
-    line = bytes(buffer[start : start + 32]).partition(b"\n")[0].lower()
+def _is_follows(chunk: bytes, start: int) -> bool:
+    line = chunk[start : start + 32].partition(b"\n")[0].lower()
     name, _, value = line.partition(b":")
     return name == b"response" and value.strip() == b"follows"

@@ -20,7 +20,7 @@ def read(chunks: list[bytes], *, greeted: bool = True) -> tuple[Seen, Protocol]:
         protocol.receive_data(chunk)
         while isinstance(message := protocol.next_message(), Message):
             if not isinstance(message, Banner):
-                seen.append((type(message).__name__, message.items()))
+                seen.append((type(message).__name__.removeprefix("Odd"), message.items()))
     return seen, protocol
 
 
