@@ -33,6 +33,8 @@ from ami_integration.ami.session import check_banner, lost, no_banner, no_login,
 from ami_integration.ami.transports import Timeouts, Transport, connect, handshake, is_private, resolve
 
 _READ = 256 * 1024
+#: How often (seconds) a recorder that waits looks whether it shall end.
+_LOOK_UP = 0.25
 
 
 class Recorder:
@@ -57,6 +59,7 @@ class Recorder:
         self._protocol = Protocol("client")
         self._sock: socket.socket | None = None
         self._peer = ""
+        self._stopping = False
 
     def open(self, *, username: str, secret: str, events: str = "on") -> None:
         """Connect and log in.
@@ -126,15 +129,19 @@ class Recorder:
         return messages
 
     def run(self, *, seconds: float | None = None, count: int | None = None) -> bool:
-        """Record until so many seconds or events are over, or the PBX closes (then False)."""
+        """Record until so many seconds or events are over, `stop` is called, or the PBX closes (then False)."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        while count is None or self.events < count:
-            left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+        while not self._stopping and (count is None or self.events < count):
+            left = _LOOK_UP if deadline is None else min(_LOOK_UP, deadline - time.monotonic())
             if left <= 0:
                 break
             if self.receive(left) is None:
                 return False
         return True
+
+    def stop(self) -> None:
+        """End `run` soon; a signal's handler may call it."""
+        self._stopping = True
 
     def close(self) -> None:
         """Log off and close."""
@@ -196,23 +203,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transport = transport_of(options)
     with file, Recording(file, host=str(transport)) as recording:
         recorder = Recorder(transport, recording, timeouts=timeouts_of(options))
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = INTERRUPTED
         try:
             recorder.open(username=options.username, secret=secret, events=options.events)
+            # An exception between reading bytes and keeping them would lose them, so from now on a signal
+            # only says that it is time.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, frame: recorder.stop())
             code = AGREED
             for action in actions:
                 recorder.send(action)
             if not recorder.run(seconds=options.seconds, count=options.count):
                 print(f"{transport} closed the connection.", file=sys.stderr)
         except KeyboardInterrupt:
-            pass  # the ordinary end of a recording without --seconds
+            pass  # before there was anything to keep
         except AMIError as error:
             print(printable(str(error)), file=sys.stderr)
             code = exit_code(error)
         finally:
             recorder.close()
-            signal.signal(signal.SIGTERM, previous)
     print(f"{recorder.events} events, {os.path.getsize(options.file)} bytes in {options.file}")
     return code
 
