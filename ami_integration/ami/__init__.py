@@ -34,6 +34,8 @@ from ami_integration.ami.messages import (
     Reply,
     Response,
     new_action_id,
+    quote_variable,
+    unescape,
 )
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.reconnecting import (
@@ -90,4 +92,6 @@ __all__ = [
     "Timeouts",
     "fetch_certificate",
     "new_action_id",
+    "quote_variable",
+    "unescape",
 ]

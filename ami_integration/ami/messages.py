@@ -44,6 +44,28 @@ def new_action_id() -> str:
     return secrets.token_hex(16)
 
 
+_QUOTED = str.maketrans({character: f"\\{character}" for character in '\\",()[]'})
+_ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def quote_variable(value: str) -> str:
+    """A channel variable's value as it has to stand in a ``Variable`` header.
+
+    Asterisk cuts that header at commas and takes quotes and backslashes away (main/app.c,
+    __ast_app_separate_args), where parentheses and brackets protect commas; a backslash protects all of them.
+    """
+    return value.translate(_QUOTED)
+
+
+def unescape(value: str) -> str:
+    """Undo the C escapes of Asterisk 13 and later in caller and connected names, ChanVariable and VarSet.
+
+    Only on request: nothing in a message tells which values were escaped, and an older Asterisk escapes none.
+    """
+    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), value)
+
+
 class Action:
     """An action to be sent.
 
@@ -51,13 +73,23 @@ class Action:
         name: as in ``manager show commands``, for example ``CoreStatus``.
         headers: a mapping (a sequence as value repeats the header) or pairs in order.
         action_id: at most 67 bytes; chosen at random when not given.
+        variables: channel variables for Originate and its like, each in a ``Variable`` header of its own,
+            quoted so that they arrive as they are (`quote_variable`). A ``Variable`` among the headers is sent
+            as it is given.
 
     Creating one checks nothing; `encode` does.
     """
 
     __slots__ = ("action_id", "headers", "name")
 
-    def __init__(self, name: str, headers: Headers = (), *, action_id: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        headers: Headers = (),
+        *,
+        action_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.headers: list[tuple[str, str]] = []
         for key, value in _pairs(headers):
@@ -65,6 +97,8 @@ class Action:
                 action_id = value
             else:
                 self.headers.append((key, value))
+        for key, value in (variables or {}).items():
+            self.headers.append(("Variable", f"{key}={quote_variable(value)}"))
         self.action_id = new_action_id() if action_id is None else action_id
 
     def encode(self) -> bytes:

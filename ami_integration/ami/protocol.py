@@ -106,7 +106,8 @@ class Anomalies(Counter[str]):
         """Count one oddity.
 
         Args:
-            kind: ``bare_lf``, ``truncated``, ``unknown_action_id`` …
+            kind: ``bare_lf`` (in a message), ``bare_lf_blank`` (the blank line that ends one), ``no_colon``,
+                ``unknown_kind``, ``before_banner``, ``truncated``, ``unknown_action_id`` …
             raw: the bytes it came with; the first 400 are kept of the first 5.
         """
         self[kind] += 1
@@ -241,7 +242,7 @@ class Protocol:
             return False  # a bare LF, or a CR that no LF follows
         parts = chunk.split(b"\r\n\r\n")
         rest = parts.pop()
-        if marks.count(b"\n\r\n") != len(parts):
+        if marks.count(b":\r\n") + len(parts) != len(ends) // 2:
             return False  # a line without a colon, or blank lines between messages
         messages: list[Message] = [Event(raw) for raw in parts if raw[:7] == b"Event: "]
         if len(messages) != len(parts):
@@ -273,7 +274,10 @@ class Protocol:
             else:
                 # Without the line end of its last line, be it CRLF or a bare LF.
                 raw = chunk[start : found.start()]
-                self._emit(raw.removesuffix(b"\r"), None, ends_bare=not raw.endswith(b"\r"))
+                whole = raw.endswith(b"\r")
+                self._emit(raw.removesuffix(b"\r"), None, ends_bare=not whole)
+                if whole and found[0] == b"\n\n" and self.role == "client":
+                    self.anomalies.record("bare_lf_blank", raw + found[0])
             start = found.end()
             self._in_follows = False
         self._put_aside(chunk[start:])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ami_integration.ami import MAX_HEADERS, MAX_LINE, Action, Event, InvalidAction, Response
+from ami_integration.ami import MAX_HEADERS, MAX_LINE, Action, Event, InvalidAction, Response, unescape
 from ami_integration.ami.messages import FollowsResponse, decode, encode, split_header
 
 
@@ -175,3 +175,33 @@ def test_output_keeps_blank_lines_and_drops_a_stray_cr() -> None:
     response = Response(raw)
     assert response.output == ["a", "", "b"]
     assert not response.success
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("plain", "plain"),
+        ("a,b", "a\\,b"),
+        ('say "hi"', 'say \\"hi\\"'),
+        ("C:\\dir", "C:\\\\dir"),
+        ("f(x)[0]", "f\\(x\\)\\[0\\]"),
+    ],
+)
+def test_a_variable_is_quoted_for_the_way_asterisk_reads_it(value: str, quoted: str) -> None:
+    action = Action("Originate", {"Variable": "RAW=a,b"}, variables={"V": value})
+    assert action.headers == [("Variable", "RAW=a,b"), ("Variable", f"V={quoted}")]
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        ("a\\nb", "a\nb"),
+        ('\\"x\\"', '"x"'),
+        ("\\\\n", "\\n"),
+        ("\\r\\t", "\r\t"),
+        ("ends in \\", "ends in \\"),
+        ("plain", "plain"),
+    ],
+)
+def test_c_escapes_are_undone_on_request(escaped: str, text: str) -> None:
+    assert unescape(escaped) == text

@@ -233,3 +233,36 @@ def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes]
             *lines, last = message.raw.split(b"\n")
             seen.append([*(line.removesuffix(b"\r") for line in lines), last])
     assert seen == reference(stream)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"Event: A\r\nnonsense\r\n\r\n", "no_colon"),
+        (b"Event: A\r\nX: 1\n\r\n", "bare_lf"),
+        (b"Event: A\r\nX: 1\r\n\nEvent: B\r\n\r\n", "bare_lf_blank"),
+        (b"noise: 1\r\n\r\n", "unknown_kind"),
+    ],
+)
+def test_each_oddity_is_counted_once_with_its_bytes(data: bytes, kind: str) -> None:
+    _, protocol = read([data, b"Event: Next\r\n\r\n"])
+    assert protocol.anomalies[kind] == 1
+    assert protocol.anomalies.samples[kind][0] in data
+
+
+def test_bytes_before_the_banner_are_counted_and_do_not_hide_it() -> None:
+    protocol = Protocol("client")
+    for at in range(len(data := b"\r\n\r\nnoise" + BANNER + b"Event: A\r\n\r\n")):
+        protocol.receive_data(data[at : at + 1])
+    banner = protocol.next_message()
+    assert isinstance(banner, Banner)
+    assert banner.ami_version == "11.0.0"
+    assert protocol.anomalies == {"before_banner": 3}
+    assert isinstance(protocol.next_message(), Message)
+
+
+def test_samples_are_few_and_short() -> None:
+    _, protocol = read([b"Event: A\r\n" + b"x" * 10_000 + b"\r\n\r\n"] * 50)
+    assert protocol.anomalies["no_colon"] == 50
+    assert len(protocol.anomalies.samples["no_colon"]) == 5
+    assert all(len(sample) == 400 for sample in protocol.anomalies.samples["no_colon"])
