@@ -421,7 +421,7 @@ class Reply:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is known to be missing: False where a list's items aren't as many as the PBX says."""
+        """False where a list's items aren't as many as the PBX says in ``ListItems``."""
         said = (self.complete.get("ListItems", "") if self.complete is not None else "").strip()
         return not said.isascii() or not said.isdigit() or int(said) == len(self.events)
 
