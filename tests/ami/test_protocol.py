@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ami_integration.ami import CLOSED, NEED_DATA, Action, Banner, Message, MessageTooLarge, Protocol
 from ami_integration.ami.protocol import State
+from tests.ami.reference import reference
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 Seen = list[tuple[str, list[tuple[str, str]]]]
@@ -183,25 +184,6 @@ def test_a_server_reads_actions_without_a_banner() -> None:
     action = protocol.next_message()
     assert isinstance(action, Message)
     assert (action.kind, action.name, action.action_id) == ("Action", "Ping", "1")
-
-
-def reference(stream: bytes) -> list[list[bytes]]:
-    """The framing rule, as plainly as it can be said: the lines of each message."""
-    messages: list[list[bytes]] = []
-    lines: list[bytes] = []
-    for line in _lines(stream):
-        text = line[:-1].removesuffix(b"\r")
-        if text:
-            lines.append(text)
-        elif lines:
-            messages.append(lines)
-            lines = []
-    return messages
-
-
-def _lines(stream: bytes) -> list[bytes]:
-    *whole, _unfinished = stream.split(b"\n")
-    return [line + b"\n" for line in whole]
 
 
 PIECES = [
