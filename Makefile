@@ -5,7 +5,7 @@ boot = @command -v $(PYTHON) >/dev/null 2>&1 || { echo "amiweb: needs Python 3.1
 	exec $(PYTHON) amiweb/bootstrap.py
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 run:  ## start amiweb with two simulated PBXs (Ctrl-C stops it)
 	$(boot) base -m amiweb.trial
 test:  ## run the whole suite against what this machine has
@@ -16,6 +16,8 @@ pbx:  ## provision the real Asterisks that tests/pbx uses (Debian, as root)
 	$(boot) dev -m tests.pbx.provision $(ARGS)
 bench:  ## measure, on an otherwise idle machine (AMIWEB_BENCH_SCALE=0.01: a try)
 	$(boot) dev -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
+bench-client:  ## measure the AMI client beside its references
+	$(boot) dev -m pytest tests/bench/bench_client.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
 	$(boot) dev -m pytest -m soak $(ARGS)
@@ -25,4 +27,4 @@ clean:  ## remove what can be made again (not var/, which holds your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help run test lint pbx bench soak requirements clean
+.PHONY: help run test lint pbx bench bench-client soak requirements clean
