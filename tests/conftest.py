@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.pbx.fixtures",
     "tests.browser.fixtures",
     "tests.simulator.fixtures",
+    "tests.sshd",
 ]
 
 # Fixture → marker of the tests that use it, for `-m "not pbx"` and the like.
@@ -29,6 +30,7 @@ MARKERS = {
     "chromium": "browser",
     "postgres_cluster": "postgres",
     "stack": "processes",
+    "ssh_account": "ssh",
 }
 
 

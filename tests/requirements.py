@@ -1,7 +1,7 @@
 """Parts of the machine that some tests need, and what this run of the tests found of them.
 
 A fresh machine with only Python passes the suite: what needs root, Debian or a browser is skipped there with
-its reason. In CI (`AMIWEB_TEST_REQUIRE=pbx,postgres,browser`) such a skip is a failure, so a missing part
+its reason. In CI (`AMIWEB_TEST_REQUIRE=pbx,postgres,browser,ssh`) such a skip is a failure, so a missing part
 can't hide. Either way the run ends with a summary of what it ran against (tests/conftest.py prints it),
 because "passed" means little without knowing on which Asterisk.
 """
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-PARTS = ("pbx", "postgres", "browser")
+PARTS = ("pbx", "postgres", "browser", "ssh")
 
 _met: dict[str, str] = {}
 _missed: dict[str, str] = {}

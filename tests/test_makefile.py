@@ -73,5 +73,5 @@ def test_clean_never_touches_the_var_folder() -> None:
 def test_ci_calls_the_test_command_of_the_readme() -> None:
     assert "\n    make test\n" in (ROOT / "README.md").read_text()
     ci = (ROOT / ".ci" / "run").read_text()
-    assert "AMIWEB_TEST_REQUIRE=pbx,postgres,browser make test" in ci
+    assert "AMIWEB_TEST_REQUIRE=pbx,postgres,browser,ssh make test" in ci
     assert os.access(ROOT / ".ci" / "run", os.X_OK)

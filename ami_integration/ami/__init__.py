@@ -22,6 +22,7 @@ from ami_integration.ami.errors import (
     NameNotResolved,
     NoBanner,
     NotAMI,
+    SSHFailed,
     TLSFailed,
 )
 from ami_integration.ami.messages import (
@@ -46,6 +47,7 @@ from ami_integration.ami.reconnecting import (
     ReconnectingClient,
     Resumed,
 )
+from ami_integration.ami.ssh import SSH
 from ami_integration.ami.transports import TCP, TLS, Timeouts, fetch_certificate
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "MAX_HEADERS",
     "MAX_LINE",
     "NEED_DATA",
+    "SSH",
     "TCP",
     "TLS",
     "AMIClient",
@@ -87,6 +90,7 @@ __all__ = [
     "Reply",
     "Response",
     "Resumed",
+    "SSHFailed",
     "Subscription",
     "TLSFailed",
     "Timeouts",

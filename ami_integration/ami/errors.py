@@ -43,7 +43,7 @@ class ConnectError(AMIError):
     """No session could be opened.
 
     Attributes:
-        phase: where it ended: ``resolve``, ``connect``, ``tls`` or ``banner``.
+        phase: where it ended: ``resolve``, ``connect``, ``tls``, ``ssh`` or ``banner``.
     """
 
     phase = "connect"
@@ -80,6 +80,24 @@ class TLSFailed(ConnectError):
     def __init__(self, message: str, *, reason: str = "other") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SSHFailed(ConnectError):
+    """The SSH tunnel could not be opened.
+
+    Attributes:
+        reason: ``host_key`` (not the pinned one), ``auth`` (the SSH server refuses the login), ``key`` (the
+            private key can't be used), ``forbidden`` (the server doesn't forward), ``extra`` (asyncssh isn't
+            installed) or ``other``.
+        host_key: the host key that the server showed, as it would be pinned; "" if that isn't the matter.
+    """
+
+    phase = "ssh"
+
+    def __init__(self, message: str, *, reason: str = "other", host_key: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.host_key = host_key
 
 
 class NoBanner(ConnectError):
