@@ -129,7 +129,7 @@ class Recorder:
         return messages
 
     def run(self, *, seconds: float | None = None, count: int | None = None) -> bool:
-        """Record until so many seconds or events are over, `stop` is called, or the PBX closes (then False)."""
+        """Record for so many seconds or events, until `stop` is called, or the PBX closes (then False)."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while not self._stopping and (count is None or self.events < count):
             left = _LOOK_UP if deadline is None else min(_LOOK_UP, deadline - time.monotonic())

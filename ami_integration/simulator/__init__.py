@@ -1,19 +1,22 @@
 """
 A PBX that speaks AMI without telephony: for the trial, for training, for tests and for load.
 
-``SimulatedPBX`` is the server, ``open_office()`` makes the company that calls go on in. It is plain Python
-(asyncio) and knows neither Django nor the client; that it parses and writes AMI by itself is told in
-requests.py and wire.py. How far it is like a real Asterisk 22 is measured against captures of one
-(tests/simulator).
+``SimulatedPBX`` is the server, ``open_office()`` makes the company that calls go on in, ``Faults`` go wrong
+on demand, and a ``Replay`` tells what a real PBX told. It is plain Python (asyncio) and knows neither Django
+nor the client (replay.py alone reads the client's recordings); that it parses and writes AMI by itself is
+told in requests.py and wire.py. How far it is like a real Asterisk 22 is measured against captures of one
+(tests/simulator), and against one that runs (tests/pbx/test_simulator.py).
 
 Known to differ: the order of events of different channels is always one of the many that a real PBX's
 threads produce; a Local channel's device tells each state once; of an Originate's applications only Wait()
 is timed, any other takes ten seconds; Codecs, EarlyMedia and PreDialGoSub are accepted and do nothing; no
-RTCP events, CDR or CEL; TLS and HTTP are not there.
+RTCP events, CDR or CEL; HTTP is not there.
 """
 
+from ami_integration.simulator.faults import Faults
 from ami_integration.simulator.office import Office, OfficeSettings, Plan
 from ami_integration.simulator.people import open_office
+from ami_integration.simulator.replay import Replay
 from ami_integration.simulator.server import Account, Limits, PortRefused, SimulatedPBX
 from ami_integration.simulator.version import AMI_VERSION, ASTERISK_VERSION
 from ami_integration.simulator.wire import Event, EventClass
@@ -30,11 +33,13 @@ __all__ = [
     "Account",
     "Event",
     "EventClass",
+    "Faults",
     "Limits",
     "Office",
     "OfficeSettings",
     "Plan",
     "PortRefused",
+    "Replay",
     "SimulatedPBX",
     "open_office",
 ]

@@ -20,12 +20,12 @@ from ami_integration.simulator import cli, originating
 from ami_integration.simulator.catalogue import DESCRIPTIONS, Description
 from ami_integration.simulator.telephony import UNKNOWN
 from ami_integration.simulator.version import ASTERISK_VERSION
-from ami_integration.simulator.wire import EventClass, Header, privilege_text
+from ami_integration.simulator.wire import EventClass, Header, encode, privilege_text
 
 if TYPE_CHECKING:
     from ami_integration.simulator.office import Queue
     from ami_integration.simulator.requests import Request
-    from ami_integration.simulator.server import Session
+    from ami_integration.simulator.session import Session
 
 Handler = Callable[["Session", "Request"], Awaitable[None]]
 
@@ -66,12 +66,12 @@ async def challenge(session: Session, request: Request) -> None:
 
 
 async def login(session: Session, request: Request) -> None:
+    await asyncio.sleep(session.pbx.faults.slow_login)
     if session.account is not None:
         session.respond(request, "Success", "Already authenticated")
     elif session.log_in(request):
         session.respond(request, "Success", "Authentication accepted")
-        session.send_fully_booted()
-        session.tell_successful_auth(request)
+        session.begin(request)
     else:
         await asyncio.sleep(session.pbx.limits.login_failed_pause)
         session.respond_error(request, "Authentication failed")
@@ -108,12 +108,23 @@ async def command(session: Session, request: Request) -> None:
         session.respond_error(request, "Command blacklisted")
     else:
         output = cli.run(session.pbx.office, line)
+        if session.pbx.faults.old_command:
+            session.answer(request, old_command(request, output.lines))
+            return
         session.respond(
             request,
             "Success" if output.success else "Error",
             "Command output follows",
             [("Output", text) for text in output.lines],
         )
+
+
+def old_command(request: Request, lines: list[str]) -> bytes:
+    """As Asterisk 13 and older: no blank line between headers and output, and an end of its own."""
+    head = [("Response", "Follows"), ("Privilege", "Command"), ("ActionID", request.action_id)]
+    text = encode([(name, value) for name, value in head if value]).removesuffix(b"\r\n")
+    output = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    return text + output + b"--END COMMAND--\r\n\r\n"
 
 
 async def core_settings(session: Session, request: Request) -> None:

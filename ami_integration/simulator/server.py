@@ -1,27 +1,25 @@
 """
-The simulated PBX: listens, logs sessions in, runs their actions, and carries the office's events to them.
+The simulated PBX: listens, and carries the office's events to its sessions (session.py).
 
-It keeps the habits of the real one that a client must survive: actions of a session run strictly in order;
-no event is written while an action runs; a failed login waits a second and closes; and a session that
-doesn't read is cut off. The office never waits for a session: every write goes to the transport's buffer,
-which is bounded in bytes and in time.
+The office never waits for a session: every write goes to the transport's buffer, which is bounded in bytes
+and in time. Faults (faults.py) and a recording to replay (replay.py) may be set and changed while it runs.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ami_integration.simulator.actions import ACTIONS, Action, SessionClosed
+from ami_integration.simulator.faults import Faults
 from ami_integration.simulator.office import Office
-from ami_integration.simulator.requests import Request, RequestReader
+from ami_integration.simulator.replay import Replay
+from ami_integration.simulator.session import Session
 from ami_integration.simulator.version import AMI_VERSION
-from ami_integration.simulator.wire import Event, EventClass, Header, encode, mask_from_text, privilege_text
+from ami_integration.simulator.wire import Event, EventClass
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +74,12 @@ class SimulatedPBX:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        tls: ssl.SSLContext | None = None,
+        faults: Faults | None = None,
+        replay: Replay | None = None,
     ) -> None:
-        """Port 0 takes any free one, kept over stop() and start(). ``rng`` makes the login challenges.
+        """Port 0 takes any free one, kept over stop() and start(). ``rng`` makes the login challenges. With
+        ``tls`` it speaks TLS and nothing else. ``replay``: what sessions are told besides the office's news.
 
         Raises PortRefused for port 5038.
         """
@@ -93,6 +95,9 @@ class SimulatedPBX:
         self.limits = limits or Limits()
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311 - a simulated PBX protects nothing
+        self.tls = tls
+        self.faults = faults or Faults()
+        self.replay = replay
         self.hung: set[str] = set()
         self.sessions: set[Session] = set()
         self.slow_sessions = 0
@@ -102,7 +107,7 @@ class SimulatedPBX:
 
     async def start(self) -> None:
         """Listen and let the office run. Raises OSError if the port can't be had."""
-        self._server = await asyncio.start_server(self._connected, self.host, self.port)
+        self._server = await asyncio.start_server(self._connected, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         self.office.publish = self.publish
         self.office.on_planned = self._wake.set
@@ -170,279 +175,7 @@ class SimulatedPBX:
             self.sessions.discard(session)
 
 
-class Session:
-    """One connection: its login, its mask, and its actions one after the other."""
-
-    def __init__(self, pbx: SimulatedPBX, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.pbx = pbx
-        self.account: Account | None = None
-        self.mask = EventClass.NONE
-        self.busy = False
-        self.challenge = ""
-        self.closed = False
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a session is made in the task that runs it")
-        self.task = task
-        self._reader = reader
-        self._transport = writer.transport
-        self._requests = RequestReader()
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._written = 0
-        self._watch: asyncio.TimerHandle | None = None
-        self.peer = _address(writer.get_extra_info("peername"))
-        self.local = _address(writer.get_extra_info("sockname"))
-
-    async def run(self) -> None:
-        """Serve the connection until either side ends it."""
-        try:
-            self.write(f"Asterisk Call Manager/{self.pbx.ami_version}\r\n".encode())
-            await self._serve()
-        except (SessionClosed, ConnectionError):
-            pass
-        except asyncio.CancelledError:
-            if not self.closed:
-                raise
-        finally:
-            self.closed = True
-            self._transport.close()  # sends what still waits
-
-    async def _serve(self) -> None:
-        deadline = asyncio.get_running_loop().time() + self.pbx.limits.auth_timeout
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline if self.account is None else None):
-                    data = await self._reader.read(65536)
-            except TimeoutError:
-                return
-            if not data:
-                return
-            for request in self._requests.feed(data):
-                self.busy = True
-                await self._process(request)
-                self.busy = False
-                self._flush_held()
-
-    async def _process(self, request: Request) -> None:
-        if request.error:
-            self.respond_error(request, request.error)
-            return
-        name = request.action
-        if not name:
-            self.respond_error(request, "Missing action in request")
-            return
-        self.pbx.bring_office_up_to_date()
-        if name.lower() in self.pbx.hung:
-            await asyncio.Event().wait()
-        if self.account is None and name.lower() not in {"login", "logoff", "challenge"}:
-            self.respond_error(request, "Permission denied")
-            return
-        action = ACTIONS.get(name.lower())
-        if action is None:
-            self.respond_error(
-                request,
-                f"Invalid/unknown command: {name}. Use Action: ListCommands to show available commands.",
-            )
-        elif not self.may_run(action):
-            self.respond_error(request, "Permission denied")
-        else:
-            await action.run(self, request)
-
-    def may_run(self, action: Action) -> bool:
-        """Whether the account's write classes allow the action. Any one of its classes is enough."""
-        if not action.classes:
-            return True
-        return self.account is not None and bool(self.account.write & action.classes)
-
-    # -- login ------------------------------------------------------------------------------------
-
-    def make_challenge(self) -> str:
-        """The session's challenge: made once, then the same."""
-        if not self.challenge:
-            self.challenge = str(self.pbx.rng.randrange(100_000_000, 1_000_000_000))
-        return self.challenge
-
-    def log_in(self, request: Request) -> bool:
-        """Check a Login's credentials, MD5 or plain; on success take the account and the mask asked for."""
-        account = self.pbx.accounts.get(request.get("Username"))
-        if account is None:
-            return False
-        if request.get("AuthType").lower() == "md5":
-            key = request.get("Key")
-            digest = hashlib.md5(
-                f"{self.challenge}{account.secret}".encode(), usedforsecurity=False
-            ).hexdigest()
-            good = (
-                bool(self.challenge)
-                and bool(key)
-                and hmac.compare_digest(digest, key.encode().decode("latin-1"))
-            )
-        else:
-            given = request.get("Secret").encode("utf-8", "surrogateescape")
-            good = hmac.compare_digest(account.secret.encode(), given)
-        if good:
-            self.account = account
-            self.mask = EventClass.ALL
-            self.set_mask(request.get("Events"))
-        return good
-
-    def set_mask(self, text: str) -> bool:
-        """Set the event mask; False (and no change) where Asterisk would refuse the text."""
-        mask = mask_from_text(text)
-        if mask is None:
-            return False
-        self.mask = mask
-        return True
-
-    # -- writing ----------------------------------------------------------------------------------
-
-    def respond(
-        self, request: Request, response: str, message: str = "", headers: list[Header] | None = None
-    ) -> None:
-        """Write a response: Response, ActionID, Message, then its own headers."""
-        head: list[Header] = [("Response", response)]
-        if request.action_id:
-            head.append(("ActionID", request.action_id))
-        if message:
-            head.append(("Message", message))
-        self.write(encode([*head, *(headers or [])]))
-
-    def respond_error(self, request: Request, message: str) -> None:
-        """Write ``Response: Error`` with its sentence."""
-        self.respond(request, "Error", message)
-
-    def respond_list(
-        self,
-        request: Request,
-        message: str,
-        items: list[tuple[str, list[Header]]],
-        complete: str,
-        *,
-        action_id_last: bool = False,
-    ) -> None:
-        """Write a list: its start, an event for each item (without Privilege, as Asterisk's), and its end.
-
-        ``action_id_last``: some lists have the ActionID at the end of their items instead of first.
-        """
-        action_id: list[Header] = [("ActionID", request.action_id)] if request.action_id else []
-        first, last = ([], action_id) if action_id_last else (action_id, [])
-        parts = [encode([("Response", "Success"), *action_id, ("EventList", "start"), ("Message", message)])]
-        parts += [encode([("Event", name), *first, *headers, *last]) for name, headers in items]
-        end: list[Header] = [("EventList", "Complete"), ("ListItems", str(len(items)))]
-        parts.append(encode([("Event", complete), *action_id, *end]))
-        self.write(b"".join(parts))
-
-    def send_event(self, event: Event) -> None:
-        """Write an event, or hold it while an action runs; nothing if classes or mask don't let it pass."""
-        if self.account is None or self.closed or not event.passes(self.account.read & self.mask):
-            return
-        if self.busy:
-            self._held.append(event.encoded)
-            self._held_bytes += len(event.encoded)
-            if self._held_bytes > self.pbx.limits.buffer_bytes:
-                self._cut_off()
-        else:
-            self.write(event.encoded)
-
-    def tell_successful_auth(self, request: Request) -> None:
-        """SuccessfulAuth, to every session that reads class ``security``."""
-        now = _event_time(self.pbx.clock())
-        self.pbx.publish(
-            Event(
-                "SuccessfulAuth",
-                EventClass.SECURITY,
-                (
-                    ("EventTV", now),
-                    ("Severity", "Informational"),
-                    ("Service", "AMI"),
-                    ("EventVersion", "1"),
-                    ("AccountID", request.get("Username")),
-                    ("SessionID", f"{id(self):#x}"),
-                    ("LocalAddress", f"IPV4/TCP/{self.local.replace(':', '/')}"),
-                    ("RemoteAddress", f"IPV4/TCP/{self.peer.replace(':', '/')}"),
-                    ("UsingPassword", "0"),
-                    ("SessionTV", now),
-                ),
-            )
-        )
-
-    def send_fully_booted(self) -> None:
-        """Write FullyBooted to this session alone, if its classes and mask have ``system``."""
-        if self.account is None or not EventClass.SYSTEM & self.account.read & self.mask:
-            return
-        uptime = str(self.pbx.office.uptime)
-        self.write(
-            encode(
-                [
-                    ("Event", "FullyBooted"),
-                    ("Privilege", privilege_text(EventClass.SYSTEM)),
-                    ("Uptime", uptime),
-                    ("LastReload", uptime),
-                    ("Status", "Fully Booted"),
-                ]
-            )
-        )
-
-    def write(self, data: bytes) -> None:
-        """Give bytes to the transport without waiting; a session that lets too much wait is cut off."""
-        if self.closed or self._transport.is_closing():
-            return
-        self._transport.write(data)
-        self._written += len(data)
-        waiting = self._transport.get_write_buffer_size()
-        if waiting > self.pbx.limits.buffer_bytes:
-            self._cut_off()
-        elif waiting and self._watch is None:
-            self._watch_progress()
-
-    def _watch_progress(self) -> None:
-        taken = self._written - self._transport.get_write_buffer_size()
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self.pbx.limits.write_timeout, self._check_progress, taken)
-
-    def _check_progress(self, before: int) -> None:
-        self._watch = None
-        waiting = self._transport.get_write_buffer_size()
-        if not waiting:
-            return
-        if self._written - waiting == before:
-            self._cut_off()
-        else:
-            self._watch_progress()
-
-    def _flush_held(self) -> None:
-        held, self._held, self._held_bytes = self._held, [], 0
-        for data in held:
-            self.write(data)
-
-    def _cut_off(self) -> None:
-        if self.closed:
-            self._transport.abort()  # its last words will not be read either
-            return
-        self.pbx.slow_sessions += 1
-        logger.warning("session %s reads too slowly and is closed", self.peer)
-        self.abort()
-
-    def abort(self) -> None:
-        """Close at once, what waits to be written is lost; a blocked action ends with it."""
-        if self.closed:
-            return
-        self.closed = True
-        self._transport.abort()
-        self.task.cancel()
-
-
 def _tell_if_it_failed(task: asyncio.Task[None]) -> None:
     """Without it an office that broke would just fall silent."""
     if not task.cancelled() and task.exception() is not None:
         logger.critical("the simulated office has stopped", exc_info=task.exception())
-
-
-def _address(name: tuple[str, int] | None) -> str:
-    return f"{name[0]}:{name[1]}" if name else "?:0"
-
-
-def _event_time(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds * 1000) % 1000:03d}+0000"

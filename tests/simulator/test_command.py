@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ami_integration.ami import TCP, TLS, AMIClient
 from ami_integration.simulator import SECRET, USERNAME
+from tests.certificates import make_certificates
 from tests.simulator.raw import RawAMI
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +92,46 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         (["--port", "70000"], "give another --host or --port"),
         (["--port", "0", "--secret-file", "/nonexistent/secret"], "can't be read"),
         (["--port", "0", "--calls-per-second", "-1"], "can't be negative"),
+        (["--port", "0", "--fault", "nonsense"], "there is no fault 'nonsense'"),
+        (["--port", "0", "--replay", "/nonexistent/file"], "can't be read"),
+        (["--port", "0", "--replay", __file__], "isn't an AMI recording"),
+        (["--port", "0", "--tls-certificate", __file__], "can't be used"),
     ],
 )
 def test_what_can_not_be_is_one_clear_line(arguments: list[str], said: str) -> None:
     assert said in _refused(*arguments)
+
+
+def test_it_speaks_tls_with_the_faults_it_is_told(tmp_path: Path) -> None:
+    (port,) = _free_ports(1)
+    certificates = make_certificates()
+    (tmp_path / "server.pem").write_bytes(certificates.server)
+    arguments = ["--port", str(port), "--tls-certificate", str(tmp_path / "server.pem")]
+    transport = TLS("127.0.0.1", port, ca_pem=certificates.ca.decode())
+    with (
+        _simulate(*arguments, "--fault", "segment=3", "--fault", "old-command"),
+        AMIClient(transport, username=USERNAME, secret=SECRET) as client,
+    ):
+        reply = client.command("core show version")
+    assert reply.response.name == "Follows"
+    assert reply.output[0].startswith("Asterisk 22.")
+
+
+def test_it_replays_a_recording_that_was_made_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMI_SECRET", SECRET)
+    first, second = _free_ports(2)
+    recording = tmp_path / "office.recording"
+    with _simulate("--port", str(first), "--calls-per-second", "50", "--seed", "1"):
+        words = ["127.0.0.1", str(recording), "--port", str(first), "--username", USERNAME]
+        done = subprocess.run(
+            [sys.executable, "-m", "ami_integration.ami.record", *words, "--count", "200"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+    with (
+        _simulate("--port", str(second), "--replay", str(recording), "--speed", "0"),
+        AMIClient(TCP("127.0.0.1", second), username=USERNAME, secret=SECRET, events="on") as client,
+    ):
+        names = [event.name for _, event in zip(range(200), client.events(timeout=10), strict=False)]
+    assert len(names) == 200
+    assert "Newchannel" in names

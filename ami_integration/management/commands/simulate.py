@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import signal
+import ssl
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -17,8 +18,10 @@ from ami_integration.simulator import (
     SECRET,
     USERNAME,
     Account,
+    Faults,
+    Limits,
     OfficeSettings,
-    PortRefused,
+    Replay,
     SimulatedPBX,
     open_office,
 )
@@ -62,17 +65,50 @@ class Command(BaseCommand):
             help="Makes each PBX's office tell the same history each time. Default: chance.",
         )
 
+        parser.add_argument(
+            "--tls-certificate",
+            type=Path,
+            help="PEM file with a key and its certificate: speak TLS instead of clear text.",
+        )
+        parser.add_argument(
+            "--fault",
+            action="append",
+            default=[],
+            metavar="NAME[=VALUE]",
+            help="Do this wrong, always; give it again for further faults. segment=BYTES, stall=SECONDS, "
+            "half=ACTION, kick=SECONDS, holes=EVERY, slow-login=SECONDS, old-command, double-response, "
+            "crlf-lf, list-items=MORE, no-complete, error-after-start; see simulator/faults.py.",
+        )
+        parser.add_argument(
+            "--write-timeout",
+            type=float,
+            default=Limits().write_timeout,
+            help="Seconds after which a session that doesn't read is cut off (default: %(default)s).",
+        )
+        parser.add_argument(
+            "--replay",
+            type=Path,
+            metavar="FILE",
+            help="Tell each session what was recorded by python -m ami_integration.ami.record; the office is "
+            "quiet then.",
+        )
+        parser.add_argument(
+            "--speed",
+            type=float,
+            default=1.0,
+            help="How many times faster than recorded to replay; 0: as fast as it is read (default: 1).",
+        )
+        parser.add_argument("--loop", action="store_true", help="Begin the replay again at its end.")
+
     def handle(self, *args: Any, **options: Any) -> None:
         first_ports = options["port"] or list(settings.AMIWEB_SIMULATOR_PORTS)
         ports = [port + step for port in first_ports for step in range(max(1, options["count"]))]
         if options["calls_per_second"] < 0:
             raise CommandError("--calls-per-second can't be negative; 0 makes a quiet office")
+        if options["replay"]:
+            options["calls_per_second"] = 0.0
         seed = options["seed"] if options["seed"] is not None else random.SystemRandom().getrandbits(32)
-        account = Account(options["username"], _secret(options["secret_file"]))
-        pbxs = [
-            _make_pbx(options["host"], port, account, options["calls_per_second"], seed + index)
-            for index, port in enumerate(ports)
-        ]
+        pbxs = [_make_pbx(port, seed + index, options) for index, port in enumerate(ports)]
         asyncio.run(self._run(pbxs))
 
     async def _run(self, pbxs: list[SimulatedPBX]) -> None:
@@ -96,12 +132,44 @@ class Command(BaseCommand):
                 await pbx.stop()
 
 
-def _make_pbx(host: str, port: int, account: Account, rate: float, seed: int) -> SimulatedPBX:
-    office = open_office(seed=seed, start=time.time(), settings=OfficeSettings(calls_per_second=rate))
+def _make_pbx(port: int, seed: int, options: dict[str, Any]) -> SimulatedPBX:
+    account = Account(options["username"], _secret(options["secret_file"]))
+    settings = OfficeSettings(calls_per_second=options["calls_per_second"])
     try:
-        return SimulatedPBX(office, [account], host=host, port=port)
-    except PortRefused as error:
+        return SimulatedPBX(
+            open_office(seed=seed, start=time.time(), settings=settings),
+            [account],
+            host=options["host"],
+            port=port,
+            limits=Limits(write_timeout=options["write_timeout"]),
+            tls=_tls(options["tls_certificate"]),
+            faults=Faults.from_words(options["fault"]),
+            replay=_replay(options["replay"], speed=options["speed"], loop=options["loop"]),
+        )
+    except ValueError as error:  # PortRefused is one
         raise CommandError(str(error)) from None
+
+
+def _tls(certificate: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate)
+    except OSError as error:  # ssl.SSLError is one
+        raise CommandError(
+            f"the certificate {certificate} can't be used: {error.strerror or error}"
+        ) from None
+    return context
+
+
+def _replay(path: Path | None, *, speed: float, loop: bool) -> Replay | None:
+    if path is None:
+        return None
+    try:
+        return Replay.from_file(path, speed=speed, loop=loop)
+    except OSError as error:
+        raise CommandError(f"the recording {path} can't be read: {error.strerror}") from None
 
 
 def _secret(path: Path | None) -> str:
