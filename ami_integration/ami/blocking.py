@@ -1,18 +1,24 @@
 """The blocking client: no event loop, no thread of its own, one session at a time.
 
-It is a thin shell round `Protocol` and `Exchanges`: next message, else read and feed.
+It is a thin shell round `Protocol` and `Exchanges`: next message, else read and feed. It reads only while it
+is asked for something; threads take turns, and a process that was forked off can't spoil the session of its
+parent.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import select
 import socket
 import ssl
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from ami_integration.ami.errors import (
     ActionTimeout,
@@ -24,10 +30,32 @@ from ami_integration.ami.errors import (
     seconds,
 )
 from ami_integration.ami.exchange import Exchange, Exchanges
-from ami_integration.ami.login import login_steps
+from ami_integration.ami.filters import EventFilter
+from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Action, Event, Headers, Message, Reply
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
-from ami_integration.ami.session import as_action, check_banner, lost, no_banner, no_login, silent
+from ami_integration.ami.session import (
+    Lag,
+    LagWarning,
+    as_action,
+    check_banner,
+    lost,
+    no_banner,
+    no_login,
+    peer_address,
+    receive_buffer,
+    silent,
+    waiting_bytes,
+    watch_peer,
+)
+from ami_integration.ami.subscriptions import (
+    EventQueue,
+    QueueOptions,
+    mask_classes,
+    mask_with_call,
+    passes,
+)
 from ami_integration.ami.transports import (
     Address,
     Timeouts,
@@ -38,7 +66,67 @@ from ami_integration.ami.transports import (
     resolve,
 )
 
+logger = logging.getLogger(__name__)
+
 _READ = 256 * 1024
+#: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
+_READS_BEFORE_SENDING = 16
+#: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.
+_SLICE = 0.1
+
+
+class BlockingSubscription(EventQueue):
+    """Events of one `AMIClient`, queued for one reader; see `EventQueue` for its arguments and counters."""
+
+    def __init__(
+        self, client: AMIClient, names: Iterable[str] | None = None, **options: Unpack[QueueOptions]
+    ) -> None:
+        super().__init__(names, **options)
+        self._client = client
+
+    def batches(self, timeout: float | None = None) -> Iterator[list[Event]]:
+        """Lists of the events that arrived since the last one; never empty.
+
+        Args:
+            timeout: seconds of silence after which the iteration ends; None waits for ever.
+
+        Raises:
+            ConnectionLost: the connection ended; events that came before are delivered first.
+        """
+        while self._client._wait_for(self, timeout):
+            yield self.take()
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """The same as single events."""
+        for batch in self.batches(timeout):
+            yield from batch
+
+    def close(self) -> None:
+        """Stop receiving; what waits can still be taken."""
+        self._client._unsubscribe(self)
+
+
+class _Turns:
+    """A re-entrant lock that tells whether somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._counting = threading.Lock()
+        self.waiting = 0
+
+    def __enter__(self) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        with self._counting:
+            self.waiting += 1
+        try:
+            self._lock.acquire()
+        finally:
+            with self._counting:
+                self.waiting -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class AMIClient:
@@ -50,7 +138,9 @@ class AMIClient:
         secret: its secret; never part of a repr, a log or an error.
         events: the EventMask of the login: ``off``, ``on``, or classes as in ``call,system``.
         timeouts: time limits in seconds.
-        max_events: events kept while nobody reads them; older ones are dropped and counted in `dropped`.
+        max_events: events kept for `events` while nobody reads them; older ones are dropped and counted in
+            `dropped`. With 0 none are kept, for who uses `subscribe`.
+        filters: what the PBX is to filter events by, set at each login before any event comes.
 
     Use it as a context manager, or call `connect` and `close`::
 
@@ -61,7 +151,9 @@ class AMIClient:
     Attributes:
         peer: the PBX's address, once connected.
         anomalies: what the PBX sent that was odd, counted by kind.
-        dropped: events dropped because nobody read them.
+        last_received: when the last bytes came (`time.monotonic`).
+        events_mask: the EventMask, set again at each login.
+        filters: the filters, set again at each login.
     """
 
     def __init__(
@@ -73,23 +165,33 @@ class AMIClient:
         events: str = "off",
         timeouts: Timeouts | None = None,
         max_events: int = 10_000,
+        filters: Iterable[EventFilter] = (),
     ) -> None:
         self.transport = transport
         self.username = username
         self.timeouts = timeouts or Timeouts()
         self.peer = ""
-        self.dropped = 0
+        self.last_received = time.monotonic()
+        self.events_mask = events
+        self.filters = list(filters)
         self._secret = secret
-        self._mask = events
         self._banner: Banner | None = None
         self._addresses: list[Address] = []
         self._sock: socket.socket | None = None
         self._lost: ConnectionLost | MessageTooLarge | None = None
         self._protocol = Protocol("client")
         self._exchanges = Exchanges(self._protocol.anomalies)
-        self._events: deque[Event] = deque()
-        self._max_events = max_events
-        self._lock = threading.RLock()
+        self._unread = EventQueue(maxsize=max(1, max_events))
+        self._subscriptions: tuple[EventQueue, ...] = (self._unread,) if max_events else ()
+        # Those that follow a call: they see what a mask that was widened for them lets through.
+        self._followers: tuple[EventQueue, ...] = ()
+        self._gate: frozenset[str] | None = None
+        self._ping: tuple[Exchange, float] | None = None
+        self._poll: select.poll | None = None
+        self._drained_at = self.last_received
+        self._lag = LagWarning(transport)
+        self._lock = _Turns()
+        _clients.add(self)
 
     # -- opening and closing
 
@@ -132,14 +234,20 @@ class AMIClient:
         self._protocol = Protocol("client")
         self._exchanges = Exchanges(self._protocol.anomalies)
         self._lost = None
+        self._gate = self._ping = None
         self._sock = connect(self.transport, self._addresses, self.timeouts.connect)
-        self.peer = self._sock.getpeername()[0]
+        self.peer = peer_address(self._sock)
+        watch_peer(self._sock, self.timeouts.keepalive)
         return self.peer
 
     def open_tls(self) -> str | None:
         """The second step of `open`: the TLS handshake. Returns its version, or None on a clear transport."""
         sock, self._sock = self._connected(), None
         self._sock = handshake(self.transport, sock, self.timeouts.tls)
+        self.last_received = self._drained_at = time.monotonic()
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(self._sock, select.POLLIN)
         return self._sock.version() if isinstance(self._sock, ssl.SSLSocket) else None
 
     def read_banner(self) -> Banner:
@@ -179,8 +287,9 @@ class AMIClient:
             steps = login_steps(
                 username=self.username,
                 secret=self._secret,
-                events=self._mask,
+                events=self.events_mask,
                 private=is_private(self.transport, self.peer),
+                filters=self.filters,
             )
             try:
                 action = next(steps)
@@ -244,6 +353,22 @@ class AMIClient:
     def anomalies(self) -> Anomalies:
         return self._protocol.anomalies
 
+    @property
+    def dropped(self) -> int:
+        """Events dropped because nobody read `events`."""
+        return self._unread.dropped
+
+    @property
+    def lag(self) -> Lag:
+        """What waits in the kernel, and for how long at most: this client reads only while it is used."""
+        waiting = waiting_bytes(self._sock)
+        return Lag(waiting, time.monotonic() - self._drained_at if waiting else 0.0)
+
+    @property
+    def lag_warnings(self) -> int:
+        """How many times so much waited to be read that Asterisk was about to cut the session."""
+        return self._lag.count
+
     # -- using it
 
     def action(self, action: str | Action, headers: Headers = (), *, timeout: float | None = None) -> Reply:
@@ -259,7 +384,7 @@ class AMIClient:
 
         Raises:
             InvalidAction: it can't be sent; nothing was.
-            ActionTimeout: it was sent, and the answer didn't come in time.
+            ActionTimeout: the answer didn't come in time, or a list didn't end; `reply` has what came.
             ConnectionLost: the connection ended; `sent` says whether the action could have left.
         """
         limit = self.timeouts.action if timeout is None else timeout
@@ -270,28 +395,228 @@ class AMIClient:
         """Run a CLI command; the lines are in the reply's `output`."""
         return self.action("Command", {"Command": command}, timeout=timeout)
 
+    def originate(
+        self,
+        call: str | Origination,
+        *,
+        cancel: threading.Event | None = None,
+        **options: Unpack[OriginateOptions],
+    ) -> Originated:
+        """Make a call, and follow it to its outcome.
+
+        Args:
+            call: whom to call (``PJSIP/100``), with options as for `Origination`; or one made before.
+            cancel: set it from another thread to hang up; the outcome is then `Outcome.CANCELLED`.
+
+        Returns:
+            the outcome; a call that wasn't answered is one, too. Where this login is shown no events of the
+            call, the PBX is asked about it; where it may not ask, the outcome is `Outcome.UNOBSERVABLE`.
+
+        Raises:
+            AMIError: as `action` does. The call may go on; it is never tried again.
+
+        An interruption (KeyboardInterrupt) hangs up, too. Where the EventMask lets no ``call`` through, it is
+        widened for the length of the call; other readers of events see none of that.
+        """
+        made = Origination(call, **options) if isinstance(call, str) else call
+        follower = BlockingSubscription(self, predicate=made.concerns)
+        with self._lock:
+            self._followers = (*self._followers, follower)
+            try:
+                with self._widened_mask():
+                    try:
+                        extra = made.ring if made.wait else 0.0
+                        return self._walk(made.steps(), follower, cancel=cancel, extra=extra)
+                    except _Cancelled:
+                        return made.cancelled(gone=self._hang_up(made, follower))
+                    except AMIError:
+                        raise
+                    except BaseException:
+                        self._hang_up(made, follower)
+                        raise
+            finally:
+                self._unsubscribe(follower)
+
+    def _walk(
+        self,
+        steps: Steps[T],
+        follower: BlockingSubscription,
+        *,
+        cancel: threading.Event | None = None,
+        extra: float = 0.0,
+    ) -> T:
+        """Take the steps of a call.
+
+        Args:
+            extra: seconds that an answer may take beyond its usual time limit.
+        """
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Action):
+                    step = steps.send(self.action(step, timeout=self.timeouts.action + extra))
+                else:
+                    step = steps.send(self._await_call(follower, step.seconds, cancel))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _await_call(
+        self, follower: BlockingSubscription, limit: float, cancel: threading.Event | None
+    ) -> list[Event]:
+        deadline = time.monotonic() + limit
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise _Cancelled
+            if follower.waiting:
+                return follower.take()
+            now = time.monotonic()
+            if now >= deadline:
+                return []
+            if not self._dispatch_ready():
+                self._read(deadline if cancel is None else min(deadline, now + _SLICE))
+
+    def _hang_up(self, call: Origination, follower: BlockingSubscription) -> bool:
+        try:
+            gone = self._walk(call.hangup_steps(), follower)
+        except AMIError as error:
+            logger.warning("%s: a cancelled call could not be hung up: %s", self.transport, error)
+            return False
+        if not gone:
+            logger.warning("%s: this login may not hang up the call that it cancelled", self.transport)
+        return gone
+
+    @contextlib.contextmanager
+    def _widened_mask(self) -> Iterator[None]:
+        """See that events of calls come, and have none of them reach who didn't ask for them."""
+        mask = mask_with_call(self.events_mask)
+        if mask is None:
+            yield
+            return
+        self._gate = mask_classes(self.events_mask)
+        self.action("Events", {"EventMask": mask})
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AMIError):
+                if self.action("Events", {"EventMask": self.events_mask or "off"}).success:
+                    self._gate = None
+
+    def set_events_mask(self, mask: str) -> Reply:
+        """Set the EventMask now and at every later login: ``off``, ``on``, or classes (``call,system``)."""
+        with self._lock:
+            reply = self.action("Events", {"EventMask": mask})
+            if reply.success:
+                self.events_mask = mask
+            return reply
+
+    def add_filter(self, wanted: EventFilter) -> None:
+        """Have the PBX filter events, now and after every later login; see `EventFilter`.
+
+        Raises:
+            LoginFailed: it refused the filter, with ``reason`` ``filter``.
+            AMIError: as `action` does.
+        """
+        steps = filter_steps([wanted])
+        with self._lock:
+            try:
+                step = next(steps)
+                while True:
+                    step = steps.send(self.action(step))
+            except StopIteration:
+                self.filters.append(wanted)
+
+    def subscribe(
+        self, names: Iterable[str] | None = None, **options: Unpack[QueueOptions]
+    ) -> BlockingSubscription:
+        """Receive events from now on, beside `events`; they are read while this client is used for anything.
+
+        Args:
+            names: only events of these names; all when None.
+            options: ``pattern``, ``predicate``, ``maxsize``, ``policy``, ``callback``; see `EventQueue`. A
+                callback is called by the thread that reads.
+        """
+        subscription = BlockingSubscription(self, names, **options)
+        self._subscriptions = (*self._subscriptions, subscription)
+        return subscription
+
+    def listen(self, timeout: float | None = None) -> None:
+        """Read until the connection ends or nothing has come for so many seconds: for callbacks.
+
+        Raises:
+            ConnectionLost: the connection ended.
+        """
+        heard = EventQueue(maxsize=1)
+        self._subscriptions = (*self._subscriptions, heard)
+        try:
+            while self._wait_for(heard, timeout):
+                heard.take()
+        finally:
+            self._unsubscribe(heard)
+
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Events as they come, those that came during actions first.
+
+        Other threads may send actions meanwhile.
 
         Args:
             timeout: seconds of silence after which the iteration ends; None waits for ever.
 
         Raises:
-            ConnectionLost: the connection ended.
+            ConnectionLost: the connection ended, or it was silent and a Ping wasn't answered
+                (`Timeouts.keepalive`).
         """
-        while True:
+        while self._wait_for(self._unread, timeout):
             with self._lock:
-                if not self._events:
-                    deadline = None if timeout is None else time.monotonic() + timeout
-                    while not self._events:
-                        message = self._next(deadline)
-                        if message is None:
-                            return
-                        self._dispatch(message)
-                event = self._events.popleft()
-            yield event
+                event = self._unread.take_one()
+            if event is not None:
+                yield event
 
     # -- inside
+
+    def _wait_for(self, queue: EventQueue, timeout: float | None) -> bool:
+        """Read until the queue holds something; False when so many seconds pass without."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            while self._lock.waiting:
+                time.sleep(0.001)
+            with self._lock:
+                if queue.waiting:
+                    return True
+                if self._dispatch_ready():
+                    continue
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
+                    return False
+                until = now + _SLICE
+                if not self._read(until if deadline is None else min(deadline, until)):
+                    self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """Nothing waits to be read. Ask a silent PBX whether it lives, without waiting for the answer."""
+        now, limit = time.monotonic(), self.timeouts.keepalive
+        if self._ping is not None:
+            exchange, deadline = self._ping
+            if exchange.done or now - self.last_received < limit:
+                self._ping = None
+                self._abandon(exchange)
+            elif now >= deadline:
+                self._ping = None
+                error = ConnectionLost(
+                    f"{self.transport} has been silent, and didn't answer a Ping in {seconds(limit)}."
+                )
+                self._lost = error
+                self._drop()
+                raise error
+        elif now - self.last_received >= limit and not self._exchanges.slow:
+            action = Action("Ping")
+            exchange = self._exchanges.begin(action)
+            self._send(exchange, action.encode(), now + limit)
+            self._ping = (exchange, now + limit)
+
+    def _unsubscribe(self, subscription: EventQueue) -> None:
+        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
+        self._followers = tuple(one for one in self._followers if one is not subscription)
 
     def _connected(self) -> socket.socket:
         if self._sock is None:
@@ -302,84 +627,181 @@ class AMIClient:
 
     def _run(self, action: Action, deadline: float) -> Reply:
         data = self._protocol.send(action)
-        sock = self._connected()
+        self._connected()
+        self._catch_up()
         try:
             exchange = self._exchanges.begin(action)
         except ValueError as error:
             raise InvalidAction(str(error)) from None
         try:
-            exchange.sent = True
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
-            sock.sendall(data)
+            self._send(exchange, data, deadline)
             while exchange.reply is None:
-                message = self._next(deadline)
-                if message is None:
-                    raise ActionTimeout(f"{self.transport} didn't answer {action.name} in time.", sent=True)
-                self._dispatch(message)
+                if not self._dispatch_ready() and not self._read(deadline):
+                    raise ActionTimeout(
+                        f"{self.transport} didn't answer {action.name} in time.",
+                        sent=True,
+                        reply=exchange.partial,
+                    )
             return exchange.reply
-        except TimeoutError:
-            # Part of the action may have left, and the rest can't follow: the session is of no use any more.
-            self._drop()
-            raise ActionTimeout(
-                f"{action.name} could not be written to {self.transport} in time.", sent=True
-            ) from None
-        except OSError as error:
-            self._drop()
-            raise lost(self.transport, error, sent=True) from None
         except ConnectionLost as error:
-            raise ConnectionLost(str(error), sent=True) from None
+            raise ConnectionLost(str(error), sent=exchange.sent, reply=exchange.partial) from None
         finally:
             self._abandon(exchange)
+
+    def _catch_up(self) -> None:
+        """Read what came while nobody did: above all the end of the connection, before an action is lost."""
+        for _ in range(_READS_BEFORE_SENDING):
+            while self._dispatch_ready():
+                pass
+            if not self._readable() or not self._read(time.monotonic()):
+                return
+
+    def _readable(self) -> bool:
+        sock = self._connected()
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        if self._poll is not None:
+            return bool(self._poll.poll(0))
+        return bool(select.select([sock], [], [], 0)[0])
+
+    def _send(self, exchange: Exchange, data: bytes, deadline: float) -> None:
+        """Write an action; `Exchange.sent` says whether any of it left.
+
+        Raises:
+            ActionTimeout, ConnectionLost: it couldn't be written whole; if a part was, the socket is closed.
+        """
+        sock = self._connected()
+        rest = memoryview(data)
+        try:
+            while rest:
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                written = sock.send(rest)
+                exchange.sent = exchange.sent or written > 0
+                rest = rest[written:]
+        except TimeoutError:
+            if exchange.sent or isinstance(sock, ssl.SSLSocket):
+                # The rest can't follow, and the next action would be read as a part of this one.
+                self._drop()
+            raise ActionTimeout(
+                f"{exchange.action_name} could not be written to {self.transport} in time.",
+                sent=exchange.sent,
+            ) from None
+        except OSError as error:
+            self._lost = lost(self.transport, error, sent=False)
+            self._drop()
+            raise lost(self.transport, error, sent=exchange.sent) from None
 
     def _abandon(self, exchange: Exchange) -> None:
         if not exchange.done:
             self._exchanges.abandon(exchange)
 
-    def _dispatch(self, message: Message) -> None:
-        taken = self._exchanges.dispatch(message)
-        if isinstance(taken, Event):
-            if len(self._events) >= self._max_events:
-                self._events.popleft()
-                self.dropped += 1
-            self._events.append(taken)
-
-    def _next(self, deadline: float | None) -> Message | None:
-        """The next message, or None when the deadline passes first.
+    def _dispatch_ready(self) -> bool:
+        """Put every whole message where it belongs; returns whether there was any.
 
         Raises:
-            ConnectionLost, MessageTooLarge: and the socket is closed.
+            ConnectionLost, MessageTooLarge: nothing more comes, and the socket is closed.
         """
-        while True:
-            try:
-                message = self._protocol.next_message()
-            except MessageTooLarge as error:
-                self._lost = error
-                self._drop()
-                raise
-            if message is CLOSED:
-                self._lost = lost(self.transport, None, sent=False)
-                self._drop()
-                raise self._lost
-            if message is not NEED_DATA:
-                return message
-            sock = self._connected()
-            if deadline is not None and time.monotonic() >= deadline:
+        next_message, dispatch = self._protocol.next_message, self._exchanges.dispatch
+        events: list[Event] = []
+        some = False
+        try:
+            while (message := next_message()) is not NEED_DATA:
+                if message is CLOSED:
+                    if not some:
+                        self._lost = lost(self.transport, None, sent=False)
+                        self._drop()
+                        raise self._lost
+                    break
+                some = True
+                taken = dispatch(message)
+                if isinstance(taken, Event):
+                    events.append(taken)
+        except MessageTooLarge as error:
+            self._lost = error
+            self._drop()
+            raise
+        finally:
+            if events:
+                self._deliver(events)
+        return some
+
+    def _deliver(self, events: list[Event]) -> None:
+        for follower in self._followers:
+            follower.put(events)
+        if self._gate is not None:
+            gate = self._gate
+            events = [event for event in events if passes(event, gate)]
+        for subscription in self._subscriptions:
+            subscription.put(events)
+
+    def _read(self, deadline: float | None) -> bool:
+        """Read once and feed what came; False when the deadline passes first.
+
+        Raises:
+            ConnectionLost: and the socket is closed.
+        """
+        sock = self._connected()
+        try:
+            sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+            data = sock.recv(_READ)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            self._lost = lost(self.transport, error, sent=False)
+            self._drop()
+            raise self._lost from None
+        self.last_received = time.monotonic()
+        if len(data) < _READ:
+            self._drained_at = self.last_received
+        else:
+            self._lag.check(self.lag, receive_buffer(sock))
+        self._protocol.receive_data(data)
+        return True
+
+    def _next(self, deadline: float) -> Message | None:
+        """The next message (of the greeting), or None when the deadline passes first.
+
+        Raises:
+            ConnectionLost: and the socket is closed.
+        """
+        while (message := self._protocol.next_message()) is NEED_DATA:
+            if time.monotonic() >= deadline or not self._read(deadline):
                 return None
-            try:
-                sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
-                data = sock.recv(_READ)
-            except TimeoutError:
-                return None
-            except OSError as error:
-                self._lost = lost(self.transport, error, sent=False)
-                self._drop()
-                raise self._lost from None
-            self._protocol.receive_data(data)
+        if message is CLOSED:
+            self._drop()
+            raise lost(self.transport, None, sent=False)
+        return message
 
     def _drop(self) -> None:
         sock, self._sock = self._sock, None
+        self._poll = None
         if sock is not None:
             sock.close()
 
+    def _forked(self) -> None:
+        """In a process that was forked off: the connection is the parent's, and another thread may have held
+        the lock.
+        """
+        self._lock = _Turns()
+        if self._sock is not None:
+            self._lost = ConnectionLost("The connection belongs to the parent process: connect again.")
+            self._drop()
+
     def __repr__(self) -> str:
         return f"<AMIClient {self.username}@{self.transport} {'connected' if self.connected else 'closed'}>"
+
+
+class _Cancelled(Exception):
+    """The originator doesn't want the call any more."""
+
+
+_clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,11 @@ may have been carried out, so repeating it could dial twice. The messages are se
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ami_integration.ami.messages import Reply
+
 
 class AMIError(Exception):
     """Base of all errors of this package.
@@ -101,9 +106,17 @@ class SSHFailed(ConnectError):
 
 
 class NoBanner(ConnectError):
-    """The port was closed or stayed silent before an AMI banner came."""
+    """The port was closed or stayed silent before an AMI banner came.
+
+    Attributes:
+        reason: ``closed`` (too many sessions that haven't logged in, or not AMI's port) or ``silent``.
+    """
 
     phase = "banner"
+
+    def __init__(self, message: str, *, reason: Literal["closed", "silent"] = "closed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NotAMI(ConnectError):
@@ -117,18 +130,46 @@ class LoginError(AMIError):
 
 
 class LoginFailed(LoginError):
-    """The PBX refused the login, in its own words."""
+    """The PBX refused the login, in its own words.
+
+    Attributes:
+        reason: ``refused`` (username, secret or this address: Asterisk doesn't say which), ``in_use`` (the
+            account allows one session, and has it), ``no_challenge`` (only a plain login is possible, over a
+            link that others could read), ``closed`` (without a word), or ``filter`` (the account may log in,
+            but not set the filters that were asked for).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["refused", "in_use", "no_challenge", "closed", "filter"] = "refused",
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class LoginTimeout(LoginError):
     """The PBX didn't answer the login in time."""
 
 
-class ActionTimeout(AMIError):
-    """The action was sent, and its answer didn't come (or didn't end) in time."""
+class Unanswered(AMIError):
+    """The answer didn't come, or didn't end.
+
+    Attributes:
+        reply: what had come of the answer, for example the items of a list without an end; or None.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False, reply: Reply | None = None) -> None:
+        super().__init__(message, sent=sent)
+        self.reply = reply
 
 
-class ConnectionLost(AMIError):
+class ActionTimeout(Unanswered):
+    """The answer didn't come (or didn't end) in time."""
+
+
+class ConnectionLost(Unanswered):
     """The connection ended while something was waiting for it."""
 
 

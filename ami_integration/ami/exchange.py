@@ -19,6 +19,8 @@ from ami_integration.ami.protocol import Anomalies
 _MOST_ABANDONED = 1000
 #: For this many answered actions, a further response is added to the answer. Few, since answers may be large.
 _MOST_ANSWERED = 8
+#: Actions that may take Asterisk long; until their end it answers nothing else on their session.
+_SLOW = frozenset({"originate", "command", "waitevent", "moduleload", "reload", "updateconfig"})
 #: Actions that answer without a Response header: IAXnetstats, and Queues before Asterisk 14.
 _HEADLESS = frozenset({"iaxnetstats", "queues"})
 
@@ -102,6 +104,11 @@ class Exchanges:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def slow(self) -> bool:
+        """Whether silence may only mean that the PBX works on what it was asked for."""
+        return any(one.action_name.lower() in _SLOW for one in self._waiting.values())
+
     def begin(self, action: Action) -> Exchange:
         """Expect an answer to this action.
 
@@ -181,9 +188,7 @@ class Exchanges:
     def _find(self, action_id: str | None) -> Exchange | None:
         if action_id is None:
             return None
-        return (
-            self._waiting.get(action_id) or self._abandoned.get(action_id) or self._answered.get(action_id)
-        )
+        return self._waiting.get(action_id) or self._abandoned.get(action_id) or self._answered.get(action_id)
 
     def _oldest(self) -> Exchange | None:
         return next((e for e in self._waiting.values() if e.sent and not e.listing), None)

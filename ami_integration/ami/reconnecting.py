@@ -1,8 +1,9 @@
 """A session that comes back: events of one PBX for as long as somebody wants them.
 
 It reconnects with capped exponential backoff and jitter, so that a fleet doesn't storm a PBX which has just
-restarted, and it says what happened: the time without a session is a `Gap`, and never hidden. It sends no
-action of its own accord and repeats none.
+restarted, and it says what happened: the time without a session is a `Gap`, and never hidden. Whatever keeps
+it out is told apart (`failure_kind`), since each needs another wait and another person. Each session gets the
+EventMask and the filters of the one before it. It sends no action of its own accord and repeats none.
 """
 
 from __future__ import annotations
@@ -10,14 +11,44 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ami_integration.ami.aio import AsyncAMIClient
-from ami_integration.ami.errors import AMIError, ConnectionLost, LoginError
+from ami_integration.ami.errors import (
+    AMIError,
+    ConnectionLost,
+    LoginFailed,
+    NoBanner,
+    SSHFailed,
+    TLSFailed,
+)
+from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.messages import Event
 from ami_integration.ami.transports import Timeouts, Transport
+
+#: What keeps a session from being: the network (or a PBX that is down or overloaded); the login (name, secret
+#: or address not permitted, which Asterisk doesn't tell apart; or the account may not filter); a certificate
+#: or host key that isn't trusted; an account whose only session is taken; or too many sessions on the PBX.
+FailureKind: TypeAlias = Literal["network", "login", "trust", "in_use", "too_many_sessions"]
+
+
+def failure_kind(error: AMIError) -> FailureKind:
+    """Which kind of failure an error is, and so who can mend it."""
+    if isinstance(error, LoginFailed):
+        if error.reason == "in_use":
+            return "in_use"
+        return "network" if error.reason == "closed" else "login"
+    if isinstance(error, NoBanner) and error.reason == "closed":
+        return "too_many_sessions"
+    if isinstance(error, SSHFailed) and error.reason in ("auth", "key"):
+        return "login"
+    if isinstance(error, SSHFailed) and error.reason == "host_key":
+        return "trust"
+    if isinstance(error, TLSFailed) and error.reason in ("unknown_ca", "name", "expired", "pin"):
+        return "trust"
+    return "network"
 
 
 @dataclass(frozen=True)
@@ -27,14 +58,19 @@ class Backoff:
     Attributes:
         first: after the first failure; doubled after each further one.
         cap: never longer than this.
-        login_failed: after a refused login, which only a person can mend: PBXs log these, and lock out who
-            tries too often.
+        login_failed: after a refused login (or filter, or an untrusted certificate or key), which only a
+            person can mend: PBXs log these, and lock out who tries too often.
+        in_use: where the account's only session is taken, maybe by one of ours that the PBX thinks alive.
+        crowded: where the PBX seems to have too many sessions that haven't logged in, which more attempts
+            make worse; doubled like `first`.
         stable: a session that held this long was a good one, and the next failure counts as the first.
     """
 
     first: float = 0.5
     cap: float = 30.0
     login_failed: float = 60.0
+    in_use: float = 30.0
+    crowded: float = 5.0
     stable: float = 10.0
 
     def delay(self, failures: int, error: AMIError, jitter: float) -> float:
@@ -45,10 +81,15 @@ class Backoff:
             error: why the last one did.
             jitter: 0 to 1; the wait is between half and the whole of the delay.
         """
-        if isinstance(error, LoginError):
-            whole = self.login_failed
-        else:
-            whole = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
+        match failure_kind(error):
+            case "login" | "trust":
+                whole = self.login_failed
+            case "in_use":
+                whole = self.in_use
+            case "too_many_sessions":
+                whole = min(self.cap, self.crowded * 2.0 ** min(failures - 1, 30))
+            case "network":
+                whole = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))
         return whole * (0.5 + jitter / 2)
 
 
@@ -68,6 +109,10 @@ class ConnectFailed:
     error: AMIError
     retry_in: float
 
+    @property
+    def kind(self) -> FailureKind:
+        return failure_kind(self.error)
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -75,6 +120,10 @@ class Gap:
 
     since: float
     error: AMIError
+
+    @property
+    def kind(self) -> FailureKind:
+        return failure_kind(self.error)
 
 
 @dataclass(frozen=True)
@@ -96,6 +145,7 @@ class ReconnectingClient:
     Args:
         transport, username, secret, events, timeouts: as for `AsyncAMIClient`.
         backoff: how long to wait between attempts.
+        filters: as for `AsyncAMIClient`.
         maxsize: events that may wait for the reader before the oldest are dropped and counted.
 
     Iterate over `batches`; closing the iteration closes the session::
@@ -122,6 +172,7 @@ class ReconnectingClient:
     timeouts: Timeouts = field(default_factory=Timeouts)
     backoff: Backoff = field(default_factory=Backoff)
     maxsize: int = 100_000
+    filters: Sequence[EventFilter] = ()
     client: AsyncAMIClient | None = field(default=None, init=False)
     last_error: AMIError | None = field(default=None, init=False)
     dropped: int = field(default=0, init=False)
@@ -137,6 +188,7 @@ class ReconnectingClient:
                 secret=self.secret,
                 events=self.events,
                 timeouts=self.timeouts,
+                filters=self.filters,
             )
             # Before connecting: events may come in the same segment as the login's answer.
             subscription = client.subscribe(maxsize=self.maxsize)
@@ -165,6 +217,8 @@ class ReconnectingClient:
                 gap = Gap(since=time.time() - age, error=error)
             finally:
                 self.client = None
+                # What was changed during the session holds for the next one.
+                self.events, self.filters = client.events_mask, tuple(client.filters)
                 await client.close()
             failures = 1 if time.monotonic() - began >= self.backoff.stable else failures + 1
             yield gap

@@ -2,10 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
+import struct
+from dataclasses import dataclass
+
 from ami_integration.ami.errors import ConnectionLost, LoginFailed, NoBanner, NotAMI, seconds
 from ami_integration.ami.messages import Action, Headers, Message
 from ami_integration.ami.protocol import Banner
 from ami_integration.ami.transports import TLS, Transport
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # not a Unix: there the kernel can't be asked
+    fcntl = termios = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far behind the PBX the reader is.
+
+    Attributes:
+        bytes: waiting in the kernel to be read; 0 where the system can't tell.
+        seconds: they are at most so old.
+    """
+
+    bytes: int
+    seconds: float
+
+
+def waiting_bytes(sock: socket.socket | None) -> int:
+    """The bytes that wait in the kernel to be read from this socket."""
+    if sock is None or fcntl is None:
+        return 0
+    answer = bytearray(4)
+    try:
+        fcntl.ioctl(sock.fileno(), termios.FIONREAD, answer)
+    except (OSError, ValueError):
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+def receive_buffer(sock: socket.socket) -> int:
+    """How many bytes the kernel would hold for this socket."""
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    except OSError:
+        return 0
+
+
+class LagWarning:
+    """Warns once when the reader falls behind, and again only after it has caught up.
+
+    Asterisk cuts a session whose socket stays full for its `writetimeout` (100 ms by default).
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.count = 0
+        self._transport = transport
+        self._warned = False
+
+    def check(self, lag: Lag, held: int) -> None:
+        """Look at a lag.
+
+        Args:
+            held: how many bytes the kernel would hold.
+        """
+        if lag.bytes * 2 >= held > 0:
+            if not self._warned:
+                self._warned = True
+                self.count += 1
+                logger.warning(
+                    "%s sends faster than this process reads: %d bytes wait, up to %.1f s old. "
+                    "Asterisk closes the session soon (writetimeout)",
+                    self._transport,
+                    lag.bytes,
+                    lag.seconds,
+                )
+        elif lag.bytes * 8 < held:
+            self._warned = False
+
+
+def peer_address(sock: socket.socket) -> str:
+    """The address of the other end; empty where it has none (a tunnel)."""
+    name = sock.getpeername()
+    return str(name[0]) if isinstance(name, tuple) and name else ""
+
+
+def watch_peer(sock: socket.socket, keepalive: float) -> None:
+    """Have the kernel give up a peer that is gone within about so many seconds.
+
+    Two cases: nothing is under way (keepalive probes), and what was sent is never acknowledged.
+    """
+    options = [
+        ("TCP_KEEPIDLE", max(1, round(keepalive / 2))),
+        ("TCP_KEEPINTVL", max(1, round(keepalive / 6))),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", max(1000, round(keepalive * 1000))),
+    ]
+    for name, value in options:
+        # A tunnel's socket isn't TCP, and other systems know fewer options.
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def as_action(action: str | Action, headers: Headers) -> Action:
@@ -40,12 +142,16 @@ def no_banner(transport: Transport) -> NoBanner:
 def silent(transport: Transport, timeout: float) -> NoBanner:
     """Connected, and nothing was said."""
     hint = "" if isinstance(transport, TLS) else " It may expect TLS, or speak another protocol."
-    return NoBanner(f"{transport} accepted the connection and said nothing for {seconds(timeout)}.{hint}")
+    return NoBanner(
+        f"{transport} accepted the connection and said nothing for {seconds(timeout)}.{hint}", reason="silent"
+    )
 
 
 def no_login(transport: Transport) -> LoginFailed:
     """The connection was closed in the middle of the login."""
-    return LoginFailed(f"{transport} closed the connection during the login without a reason.")
+    return LoginFailed(
+        f"{transport} closed the connection during the login without a reason.", reason="closed"
+    )
 
 
 def lost(transport: Transport, error: BaseException | None, *, sent: bool) -> ConnectionLost:
