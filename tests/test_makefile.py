@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "Makefile").read_text()
-TARGETS = ("help", "run", "test", "lint", "pbx", "bench", "soak", "requirements", "clean")
+TARGETS = ("help", "run", "test", "lint", "pbx", "bench", "bench-client", "soak", "requirements", "clean")
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
