@@ -76,6 +76,10 @@ def _uptime(office: Office, arguments: list[str]) -> list[str]:
     return [f"System uptime: {text}", f"Last reload: {text}"]
 
 
+def _uptime_in_seconds(office: Office, arguments: list[str]) -> list[str]:
+    return [f"System uptime: {office.uptime}", f"Last reload: {office.uptime}"]
+
+
 def _show_command(office: Office, arguments: list[str]) -> list[str]:
     lines: list[str] = []
     for name in arguments:
@@ -105,8 +109,13 @@ _COMMANDS: dict[tuple[str, ...], tuple[range, tuple[str, ...], Answer]] = {
     ),
     ("core", "show", "uptime"): (
         range(1),
-        ("core show uptime", "Shows since when the simulator runs."),
+        ("core show uptime [seconds]", "Shows since when the simulator runs."),
         _uptime,
+    ),
+    ("core", "show", "uptime", "seconds"): (
+        range(1),
+        ("core show uptime [seconds]", "Shows since when the simulator runs."),
+        _uptime_in_seconds,
     ),
     ("manager", "show", "commands"): (
         range(1),
