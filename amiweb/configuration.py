@@ -32,7 +32,6 @@ from django.core.exceptions import ImproperlyConfigured
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
 SECRET_KEY_MIN = 50  # characters; what `manage.py check --deploy` asks for
-ADMIN_PASSWORD_MIN = 12  # characters
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,17 @@ VARIABLES = (
         "not used",
         "Ports of the trial's simulated PBXs, separated by commas. Never 5038, which is a real one's.",
     ),
-    Variable("AMIWEB_ADMIN_USERNAME", "`admin`", "`admin`", "Name of the first administrator."),
+    Variable(
+        "AMIWEB_ADMIN_USERNAME",
+        "`admin`",
+        "not used; `manage.py createsuperuser` asks for it",
+        "Name of the trial's first administrator.",
+    ),
     Variable(
         "AMIWEB_ADMIN_PASSWORD",
         "generated and printed once",
-        "optional; at least 12 characters",
-        "Password of the first administrator. It is used once, when there is none.",
+        "not used; `manage.py createsuperuser` asks for it",
+        "Password of the trial's first administrator. It is used once, when there is none.",
         secret=True,
     ),
     Variable(
@@ -248,7 +252,7 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         port=env.integer("AMIWEB_PORT", env.text("AMIWEB_PORT", "8765"), 1, 65535),
         simulator_ports=_simulator_ports(env),
         admin_username=env.text("AMIWEB_ADMIN_USERNAME", "admin"),
-        admin_password=_admin_password(env, production),
+        admin_password=env.secret("AMIWEB_ADMIN_PASSWORD") or None,
         debug=_debug(env, production),
         time_zone=_time_zone(env),
         log_level=env.choice("AMIWEB_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
@@ -322,6 +326,8 @@ def _encryption_keys(env: _Reader, production: bool, var_dir: Path) -> dict[str,
             env.problem(name, f"the key {key_id!r} is not a Fernet key (32 bytes in URL-safe base64)")
             continue
         ring[key_id] = key
+    if value and not value.replace(",", "").strip():
+        env.problem(name, "holds no key; give at least one as id:key")
     return ring
 
 
@@ -344,6 +350,22 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
         return sqlite(str(database["NAME"]))
     if database.get("ENGINE") != "django.db.backends.postgresql":
         env.problem(name, "only PostgreSQL (and SQLite in the trial) is supported")
+        return database
+    # libpq would fill in either from whatever it finds on the machine.
+    missing = [
+        what
+        for what, there in (
+            ("host", database["HOST"] or database.get("OPTIONS", {}).get("host")),
+            ("database name", database["NAME"]),
+        )
+        if not there
+    ]
+    if missing:
+        env.problem(
+            name,
+            f"names no {' and no '.join(missing)}, as in postgres://user:password@host:5432/name "
+            "(a socket's folder as host: postgres://user@%2Frun%2Fpostgresql/name)",
+        )
     return database
 
 
@@ -461,14 +483,6 @@ def _simulator_ports(env: _Reader) -> tuple[int, ...]:
     if len(set(ports)) != len(ports):
         env.problem(name, "a port is there twice")
     return ports
-
-
-def _admin_password(env: _Reader, production: bool) -> str | None:
-    name = "AMIWEB_ADMIN_PASSWORD"
-    value = env.secret(name)
-    if production and value and len(value) < ADMIN_PASSWORD_MIN:
-        env.problem(name, f"weak: fewer than {ADMIN_PASSWORD_MIN} characters")
-    return value or None
 
 
 def _debug(env: _Reader, production: bool) -> bool:
