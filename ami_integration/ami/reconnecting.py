@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ami_integration.ami.aio import AsyncAMIClient
-from ami_integration.ami.errors import AMIError, ConnectionLost, LoginError
+from ami_integration.ami.errors import AMIError, ConnectionLost, LoginFailed
 from ami_integration.ami.messages import Event
 from ami_integration.ami.transports import Timeouts, Transport
 
@@ -45,7 +45,7 @@ class Backoff:
             error: why the last one did.
             jitter: 0 to 1; the wait is between half and the whole of the delay.
         """
-        if isinstance(error, LoginError):
+        if isinstance(error, LoginFailed):
             whole = self.login_failed
         else:
             whole = min(self.cap, self.first * 2.0 ** min(failures - 1, 30))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ami_integration.ami.errors import ConnectionLost, LoginFailed, NoBanner, NotAMI, seconds
+from ami_integration.ami.errors import ConnectionLost, LoginError, NoBanner, NotAMI, seconds
 from ami_integration.ami.messages import Action, Headers, Message
 from ami_integration.ami.protocol import Banner
 from ami_integration.ami.transports import TLS, Transport
@@ -43,9 +43,9 @@ def silent(transport: Transport, timeout: float) -> NoBanner:
     return NoBanner(f"{transport} accepted the connection and said nothing for {seconds(timeout)}.{hint}")
 
 
-def no_login(transport: Transport) -> LoginFailed:
-    """The connection was closed in the middle of the login."""
-    return LoginFailed(f"{transport} closed the connection during the login without a reason.")
+def no_login(transport: Transport) -> LoginError:
+    """The connection was closed in the middle of the login: no refusal, so it may be tried again soon."""
+    return LoginError(f"{transport} closed the connection during the login without a reason.")
 
 
 def lost(transport: Transport, error: BaseException | None, *, sent: bool) -> ConnectionLost:
