@@ -192,7 +192,8 @@ def _misfire(schedule: Schedule, due_at: datetime, now: datetime) -> tuple[int, 
         return 0, None
     reason = (
         f"Not run: it was due more than {GRACE} s before amiweb got to it "
-        f"({now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC). The clock (beat) or the workers were not running."
+        f"({now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC). The clock (the processes beat and "
+        "ticker) was not running, or could not reach the task queue or the database."
     )
     rows = [
         PlannedRun(
