@@ -340,7 +340,7 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
             return {}
         return sqlite(var_dir / "amiweb.sqlite3")
     try:
-        database = dict(dj_database_url.parse(value))
+        database: dict[str, Any] = dict(dj_database_url.parse(value))
     except (ValueError, KeyError):  # its messages quote the URL, which may hold a password
         env.problem(name, "not a database URL, such as postgres://user:password@host:5432/name")
         return {}
