@@ -99,6 +99,18 @@ def test_a_listener_stores_events_and_stops_within_seconds_when_it_is_asked_to(
     assert pbx.simulator.sessions == 0
 
 
+def test_a_server_added_by_hand_is_marked_once_the_listener_meets_a_simulator_there(
+    stack: Stack, server: Server
+) -> None:
+    assert not server.simulated
+    stack.start("listener")
+    wait_until(
+        lambda: Server.objects.get().simulated,
+        seconds=30,
+        what=lambda: f"it is marked: {stack.log('listener')}",
+    )
+
+
 def test_ctrl_c_stops_it_as_well(stack: Stack, server: Server) -> None:
     process = stack.start("listener")
     online(stack, server)
