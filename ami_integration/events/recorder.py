@@ -71,7 +71,7 @@ class Recorder:
         self._valkey = valkey_client(url)
         self._reader = StreamReader(self._valkey)
         self._lease = Lease(self._valkey, "recorder", ttl=lease_seconds)
-        self._renewed = 0.0
+        self._renewed = float("-inf")  # monotonic
         self._clock = clock
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
@@ -167,7 +167,8 @@ class Recorder:
             for fields, error in refused:
                 self._put_aside(fields, error)
             recorded = _last_ids(entries)
-            self._reader.ack([entry_id for entry_id, _ in found], recorded)
+            if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
+                self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
             # Whatever was read is pending now, and perhaps Valkey has forgotten our group.
             self._pending = True
