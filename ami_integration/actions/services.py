@@ -8,6 +8,7 @@ died. The last two are called from the listener, since what watches the workers 
 import functools
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -41,6 +42,8 @@ SWEEP_BATCH = 1000
 #: Seconds for which a result waits for a database that is away, and the pause between two attempts.
 FINISH_WITHIN = 60
 FINISH_PAUSE = 1.0
+#: The longest Timeout of an Originate, in seconds.
+ORIGINATE_LIMIT = 600
 
 
 class RunRefused(Exception):
@@ -71,9 +74,18 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
     """
     if not action.strip():
         raise RunRefused("Name an action, for example Ping or CoreShowChannels.", field="action")
-    for name, _ in headers:
+    for name, value in headers:
         if name.lower() in ("action", "actionid"):
             raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")
+        # A run holds its thread for as long as its call may ring.
+        if action.strip().lower() == "originate" and name.lower() == "timeout":
+            milliseconds = re.match(r"\s*\+?(\d+)", value)  # as Asterisk's sscanf() reads it
+            if milliseconds and int(milliseconds[1]) > ORIGINATE_LIMIT * 1000:
+                raise RunRefused(
+                    f"Timeout: at most {ORIGINATE_LIMIT * 1000} milliseconds ({ORIGINATE_LIMIT // 60} "
+                    "minutes). The header counts in milliseconds: 30000 lets it ring for 30 seconds.",
+                    field="headers",
+                )
     try:
         Action(action).encode()
     except InvalidAction as error:

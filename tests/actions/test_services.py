@@ -96,6 +96,8 @@ def test_a_disabled_server_takes_no_action() -> None:
         ("Ping", [("Variable", "x")] * 127, "headers"),
         ("Ping", [("actionid", "mine")], "headers"),
         ("Ping", [("Action", "Originate")], "headers"),
+        ("originate", [("timeout", "600001")], "headers"),
+        ("Originate", [("Timeout", "30000"), ("Timeout", " +99999999999s")], "headers"),
     ],
 )
 def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
@@ -105,6 +107,15 @@ def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
         submit(action=action, headers=headers)
     assert refused.value.field == field
     assert not ActionRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "timeout"),
+    [("Originate", "600000"), ("Originate", ""), ("Originate", "soon"), ("QueueAdd", "600001")],
+)
+def test_a_timeout_that_holds_nobody_up_is_taken(action: str, timeout: str) -> None:
+    run = submit(action=action, headers=[("Timeout", timeout)])
+    assert ("Timeout", timeout) in run.headers_in_clear()
 
 
 def test_a_form_that_is_sent_twice_is_one_run() -> None:
