@@ -169,8 +169,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "amiweb.logs.LineFormatter"}},
-    "filters": {"outage of pushes": {"()": "ami_integration.access.pushes.OutageOfPushes"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "outage of pushes": {"()": "ami_integration.access.pushes.OutageOfPushes"},
+        "ticks": {"()": "amiweb.logs.TickFilter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["ticks"]}},
     "root": {"handlers": ["stderr"], "level": _config.log_level},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
