@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import ipaddress
+import math
 import os
 import random
 import signal
@@ -22,6 +24,8 @@ from ami_integration.simulator import (
     SimulatedPBX,
     open_office,
 )
+
+HIGHEST_PORT = 65535
 
 
 class Command(BaseCommand):
@@ -65,14 +69,23 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         first_ports = options["port"] or list(settings.AMIWEB_SIMULATOR_PORTS)
         ports = [port + step for port in first_ports for step in range(max(1, options["count"]))]
-        if options["calls_per_second"] < 0:
-            raise CommandError("--calls-per-second can't be negative; 0 makes a quiet office")
+        for port in ports:
+            if not 0 <= port <= HIGHEST_PORT:
+                raise CommandError(f"{port} is not a port: give a --port from 1 to {HIGHEST_PORT}")
+        rate = options["calls_per_second"]
+        if not (math.isfinite(rate) and rate >= 0):
+            raise CommandError(
+                f"--calls-per-second can't be {rate:g}: give a number such as 0.2; 0 makes a quiet office"
+            )
         seed = options["seed"] if options["seed"] is not None else random.SystemRandom().getrandbits(32)
-        account = Account(options["username"], _secret(options["secret_file"]))
-        pbxs = [
-            _make_pbx(options["host"], port, account, options["calls_per_second"], seed + index)
-            for index, port in enumerate(ports)
-        ]
+        host, secret = options["host"], _secret(options["secret_file"])
+        if secret == SECRET and not _is_loopback(host):
+            raise CommandError(
+                f"others can reach {host or 'all addresses'}, and everybody knows the default secret: "
+                "give a secret of your own with --secret-file, or leave --host at 127.0.0.1"
+            )
+        account = Account(options["username"], secret)
+        pbxs = [_make_pbx(host, port, account, rate, seed + index) for index, port in enumerate(ports)]
         asyncio.run(self._run(pbxs))
 
     async def _run(self, pbxs: list[SimulatedPBX]) -> None:
@@ -84,7 +97,7 @@ class Command(BaseCommand):
             for pbx in pbxs:
                 try:
                     await pbx.start()
-                except (OSError, OverflowError) as error:
+                except OSError as error:
                     raise CommandError(_why_not(pbx, error)) from None
                 self.stdout.write(
                     f"simulated PBX on {pbx.host}:{pbx.port} (username {next(iter(pbx.accounts))})"
@@ -104,6 +117,13 @@ def _make_pbx(host: str, port: int, account: Account, rate: float, seed: int) ->
         raise CommandError(str(error)) from None
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # what another name means may change
+
+
 def _secret(path: Path | None) -> str:
     if path is None:
         return SECRET
@@ -116,9 +136,9 @@ def _secret(path: Path | None) -> str:
     return secret
 
 
-def _why_not(pbx: SimulatedPBX, error: Exception) -> str:
-    number = getattr(error, "errno", None)
+def _why_not(pbx: SimulatedPBX, error: OSError) -> str:
+    number = error.errno
     if number == errno.EADDRINUSE:
         return f"port {pbx.port} is in use: stop what listens there, or give another --port"
-    reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
+    reason = os.strerror(number) if number and number > 0 else str(error)
     return f"can't listen on {pbx.host}:{pbx.port}: {reason}; give another --host or --port"
