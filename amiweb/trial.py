@@ -73,7 +73,7 @@ def run() -> int:
         end_leftovers(var)
         choose_ports()
         configuration = load_settings()
-        url = f"http://{configuration.AMIWEB_BIND}:{configuration.AMIWEB_PORT}/"
+        url = web_address(configuration.AMIWEB_BIND, configuration.AMIWEB_PORT)
         write_state(var, url)
         log_to_file(var)
         welcome = prepare(var)
@@ -81,6 +81,11 @@ def run() -> int:
         (var / "run" / keeper.SUPERVISOR_STATE).unlink(missing_ok=True)
     tell("amiweb has stopped.")
     return 0
+
+
+def web_address(host: str, port: int) -> str:
+    """Where a browser finds the web process."""
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def tell(text: str) -> None:
