@@ -1,4 +1,4 @@
-"""The bootstrap in a checkout of its own, with no requirements or tiny ones of its own: nothing is fetched."""
+"""The bootstrap in a checkout of its own, with no requirements or tiny local ones: nothing is fetched."""
 
 from __future__ import annotations
 
