@@ -252,8 +252,9 @@ def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
 def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
     """End a run that waited past its expiry, unsent."""
     reason = (
-        "Not sent: no worker took it before it expired. See that the worker runs and the task queue can be "
-        "reached, then run it again."
+        "Not sent: no worker took it before it expired. Either none ran (see that the worker runs and the "
+        "task queue can be reached), or they were busy, perhaps with earlier runs on this very server. Then "
+        "run it again."
     )
     expired = ActionRun.objects.expire(run_id, reason, now=now)
     if expired:
