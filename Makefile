@@ -3,6 +3,7 @@
 PYTHON ?= python3
 boot = @command -v $(PYTHON) >/dev/null 2>&1 || { echo "amiweb: needs Python 3.11 or newer, and there is no $(PYTHON): install it (Debian: apt install python3 python3-venv)" >&2; exit 1; }; \
 	exec $(PYTHON) amiweb/bootstrap.py
+compile = dev -m uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -11,7 +12,7 @@ run:  ## start amiweb with two simulated PBXs (Ctrl-C stops it)
 test:  ## run the whole suite against what this machine has
 	$(boot) dev -m pytest $(ARGS)
 lint:  ## format, rules, types, import directions, Django's checks
-	$(boot) dev -m tests.lint $(ARGS)
+	$(boot) dev -m tests.lint
 pbx:  ## provision the real Asterisks that tests/pbx uses (Debian, as root)
 	$(boot) dev -m tests.pbx.provision $(ARGS)
 bench:  ## measure, on an otherwise idle machine (AMIWEB_BENCH_SCALE=0.01: a try)
@@ -22,7 +23,8 @@ soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
 	$(boot) dev -m pytest -m soak $(ARGS)
 requirements:  ## compile requirements/*.in to the pinned .txt files
-	for name in base dev; do .venv/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes requirements/$$name.in -o requirements/$$name.txt || exit; done
+	$(boot) $(compile) requirements/base.in -o requirements/base.txt
+	$(boot) $(compile) requirements/dev.in -o requirements/dev.txt
 clean:  ## remove what can be made again (not var/, which holds your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

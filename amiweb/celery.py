@@ -3,7 +3,8 @@
 The rows in the database are the truth, so a task carries primary keys alone (JSON), keeps no result, and is
 acknowledged before it runs: what may have reached a PBX must never run a second time because a worker died.
 Beat knows one entry of ours. Which schedule is due is decided by `schedules.tick`, so an edit holds at once
-and a second beat does no harm; a tick that waited longer than a second is worthless and expires.
+and a second beat does no harm; a tick that waited longer than a second is worthless and expires. Ticks have a
+task queue and a worker of their own (the process `ticker`), so that no run holds them up.
 """
 
 import os

@@ -10,7 +10,7 @@ Two environments:
 - **production**: nothing is generated and nothing is guessed. Everything that is missing or weak is named in
   one message, so that an operator mends the file once and not line by line.
 
-Each `Variable` below is documented in docs/settings.md, which a test compares with `documentation()`.
+`amiweb.variables` lists the variables, for people.
 """
 
 import hashlib
@@ -32,119 +32,6 @@ from django.core.exceptions import ImproperlyConfigured
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
 SECRET_KEY_MIN = 50  # characters; what `manage.py check --deploy` asks for
-ADMIN_PASSWORD_MIN = 12  # characters
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable of the environment. A `secret` one may be given as NAME_FILE too, the path of a file."""
-
-    name: str
-    trial: str
-    production: str
-    meaning: str
-    secret: bool = False
-
-
-VARIABLES = (
-    Variable("AMIWEB_ENV", "`trial`", "`production`", "`trial` or `production`."),
-    Variable(
-        "AMIWEB_VAR_DIR",
-        "`var` beside `manage.py`",
-        "the same",
-        "Folder for all that amiweb writes: generated keys, the SQLite file, the embedded Valkey's data.",
-    ),
-    Variable(
-        "AMIWEB_SECRET_KEY",
-        "generated in `var/secret_key`",
-        "required; at least 50 characters, 5 of them different, no `django-insecure-`",
-        "Signs sessions and forms. `python -c 'import secrets; print(secrets.token_urlsafe(64))'` makes one.",
-        secret=True,
-    ),
-    Variable(
-        "AMIWEB_ENCRYPTION_KEYS",
-        "generated in `var/encryption_keys`",
-        "required; every key a Fernet key, every id different",
-        "Keys that encrypt AMI secrets: `id:key,id:key`. The first encrypts, all decrypt. Keep a copy apart "
-        "from the database's backup: without them the stored secrets are lost. `python -c 'from "
-        'cryptography.fernet import Fernet; print("k1:" + Fernet.generate_key().decode())\'` makes one.',
-        secret=True,
-    ),
-    Variable(
-        "AMIWEB_DATABASE_URL",
-        "SQLite in `var/amiweb.sqlite3`",
-        "required; PostgreSQL",
-        "`postgres://user:password@host:5432/name`.",
-        secret=True,
-    ),
-    Variable(
-        "AMIWEB_REDIS_URL",
-        "the embedded Valkey's private socket",
-        "required",
-        "Valkey or Redis for the task queue, the event stream and the channel layer: `redis://…`, "
-        "`rediss://…` or `unix:///path`.",
-        secret=True,
-    ),
-    Variable(
-        "AMIWEB_ALLOWED_HOSTS",
-        "`localhost,127.0.0.1,[::1]`",
-        "required; no `*`",
-        "Names under which browsers reach amiweb, separated by commas.",
-    ),
-    Variable(
-        "AMIWEB_TRUSTED_ORIGINS",
-        "none",
-        "optional; `https://` only, no `*`",
-        "Further origins that may post forms, such as `https://pbx.example.com:8443`, separated by commas.",
-    ),
-    Variable(
-        "AMIWEB_BIND",
-        "`127.0.0.1`; loopback only",
-        "`127.0.0.1`",
-        "Address that the web process listens on. In production a reverse proxy with TLS stands before it, "
-        "sets `X-Forwarded-Proto` itself, and nobody else can reach this address.",
-    ),
-    Variable("AMIWEB_PORT", "`8765`", "`8765`", "Port that the web process listens on."),
-    Variable(
-        "AMIWEB_SIMULATOR_PORTS",
-        "`15038,15039`",
-        "not used",
-        "Ports of the trial's simulated PBXs, separated by commas. Never 5038, which is a real one's.",
-    ),
-    Variable("AMIWEB_ADMIN_USERNAME", "`admin`", "`admin`", "Name of the first administrator."),
-    Variable(
-        "AMIWEB_ADMIN_PASSWORD",
-        "generated and printed once",
-        "optional; at least 12 characters",
-        "Password of the first administrator. It is used once, when there is none.",
-        secret=True,
-    ),
-    Variable(
-        "AMIWEB_DEBUG",
-        "`0`",
-        "`0`; refused",
-        "`1` shows Django's debug pages. For developers, in the trial only.",
-    ),
-    Variable(
-        "AMIWEB_TIME_ZONE",
-        "`UTC`",
-        "`UTC`",
-        "Time zone of the pages, such as `Europe/Berlin`. Stored times are UTC.",
-    ),
-    Variable("AMIWEB_LOG_LEVEL", "`INFO`", "`INFO`", "`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
-    Variable(
-        "AMIWEB_STATIC_ROOT",
-        "not used",
-        "`static` in the var folder",
-        "Folder that `manage.py collectstatic` fills and the web process serves.",
-    ),
-    Variable(
-        "AMIWEB_HSTS_SECONDS",
-        "not used",
-        "`31536000`",
-        "How long browsers shall insist on HTTPS. A smaller number while you try TLS out; never 0.",
-    ),
-)
 
 
 @dataclass
@@ -248,7 +135,7 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         port=env.integer("AMIWEB_PORT", env.text("AMIWEB_PORT", "8765"), 1, 65535),
         simulator_ports=_simulator_ports(env),
         admin_username=env.text("AMIWEB_ADMIN_USERNAME", "admin"),
-        admin_password=_admin_password(env, production),
+        admin_password=env.secret("AMIWEB_ADMIN_PASSWORD") or None,
         debug=_debug(env, production),
         time_zone=_time_zone(env),
         log_level=env.choice("AMIWEB_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
@@ -322,6 +209,8 @@ def _encryption_keys(env: _Reader, production: bool, var_dir: Path) -> dict[str,
             env.problem(name, f"the key {key_id!r} is not a Fernet key (32 bytes in URL-safe base64)")
             continue
         ring[key_id] = key
+    if value and not value.replace(",", "").strip():
+        env.problem(name, "holds no key; give at least one as id:key")
     return ring
 
 
@@ -334,7 +223,7 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
             return {}
         return sqlite(var_dir / "amiweb.sqlite3")
     try:
-        database = dict(dj_database_url.parse(value))
+        database: dict[str, Any] = dict(dj_database_url.parse(value))
     except (ValueError, KeyError):  # its messages quote the URL, which may hold a password
         env.problem(name, "not a database URL, such as postgres://user:password@host:5432/name")
         return {}
@@ -344,6 +233,22 @@ def _database(env: _Reader, production: bool, var_dir: Path) -> dict[str, Any]:
         return sqlite(str(database["NAME"]))
     if database.get("ENGINE") != "django.db.backends.postgresql":
         env.problem(name, "only PostgreSQL (and SQLite in the trial) is supported")
+        return database
+    # libpq would fill in either from whatever it finds on the machine.
+    missing = [
+        what
+        for what, there in (
+            ("host", database["HOST"] or database.get("OPTIONS", {}).get("host")),
+            ("database name", database["NAME"]),
+        )
+        if not there
+    ]
+    if missing:
+        env.problem(
+            name,
+            f"names no {' and no '.join(missing)}, as in postgres://user:password@host:5432/name "
+            "(a socket's folder as host: postgres://user@%2Frun%2Fpostgresql/name)",
+        )
     return database
 
 
@@ -463,14 +368,6 @@ def _simulator_ports(env: _Reader) -> tuple[int, ...]:
     return ports
 
 
-def _admin_password(env: _Reader, production: bool) -> str | None:
-    name = "AMIWEB_ADMIN_PASSWORD"
-    value = env.secret(name)
-    if production and value and len(value) < ADMIN_PASSWORD_MIN:
-        env.problem(name, f"weak: fewer than {ADMIN_PASSWORD_MIN} characters")
-    return value or None
-
-
 def _debug(env: _Reader, production: bool) -> bool:
     debug = env.choice("AMIWEB_DEBUG", "0", ("0", "1")) == "1"
     if production and debug:
@@ -535,12 +432,3 @@ def _generated(env: _Reader, name: str, path: Path, make: Callable[[], str]) -> 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
-
-
-def documentation() -> str:
-    """The table of docs/settings.md."""
-    rows = ["| Variable | Trial | Production | Meaning |", "|---|---|---|---|"]
-    for variable in VARIABLES:
-        name = f"`{variable.name}`" + (f" or `{variable.name}_FILE`" if variable.secret else "")
-        rows.append(f"| {name} | {variable.trial} | {variable.production} | {variable.meaning} |")
-    return "\n".join(rows)

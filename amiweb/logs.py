@@ -25,6 +25,14 @@ class LineFormatter(logging.Formatter):
         return "".join(_visible(character) for character in super().formatMessage(record))
 
 
+class TickFilter(logging.Filter):
+    """Drops what Celery says of each tick (sent, received, succeeded): several lines a second, for ever."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        routine = record.levelno == logging.INFO and record.name.startswith("celery.")
+        return not (routine and "schedules.tick" in record.getMessage())
+
+
 def _visible(character: str) -> str:
     if unicodedata.category(character)[0] == "C":
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+TICK_QUEUE = "amiweb.ticks"
+"""The task queue of `schedules.tick`, which beat fills and the ticker empties."""
+
 
 def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.1") -> dict[str, list[str]]:
     """Command lines by process name, to be run in the folder of `manage.py`.
@@ -22,7 +25,12 @@ def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.
             *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
             *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "off"),
         ],
-        "worker": [*celery, "worker", "--pool", "threads", "--concurrency", "16", "--loglevel", "INFO"],
+        "worker": [*celery, "worker", "--pool", "threads", "--concurrency", "32", "--loglevel", "INFO"],
+        # The clock's own worker: a PBX that keeps all threads of the other one waiting must not stop it.
+        "ticker": [
+            *(*celery, "worker", "--queues", TICK_QUEUE, "--pool", "threads", "--concurrency", "1"),
+            *("--hostname", "ticker@%h", "--without-mingle", "--without-gossip", "--loglevel", "INFO"),
+        ],
         "beat": [*celery, "beat", "--loglevel", "INFO", "--pidfile="],
         "listener": [*manage, "listen"],
         "recorder": [*manage, "record"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from amiweb.configuration import load
+from amiweb.processes import TICK_QUEUE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _config = load(os.environ, BASE_DIR)
@@ -154,6 +155,7 @@ CHANNEL_LAYERS = {
 CELERY_BROKER_URL = _config.celery_broker_url
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "amiweb"
+CELERY_TASK_ROUTES = {"schedules.tick": {"queue": TICK_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -167,10 +169,15 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "amiweb.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "outage of pushes": {"()": "ami_integration.access.pushes.OutageOfPushes"},
+        "ticks": {"()": "amiweb.logs.TickFilter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["ticks"]}},
     "root": {"handlers": ["stderr"], "level": _config.log_level},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
+        "channels_redis.pubsub": {"filters": ["outage of pushes"]},
         # uvicorn has set these up before it loads the application; they follow the same form from here on.
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "propagate": True},

@@ -1,9 +1,9 @@
 """What `make run` runs: all of amiweb on one machine, with nothing installed but Python.
 
-It prepares (database, first administrator, two simulated PBXs), then runs web, worker, beat, listener,
-simulator and an embedded Valkey under one supervisor until Ctrl-C. Everything it writes lies under the var
-folder: `amiweb.sqlite3`, the generated keys, `valkey/`, `log/` (one bounded file a process), `run/` (who
-runs).
+It prepares (database, first administrator, two simulated PBXs), then runs web, worker, ticker, beat,
+listener, simulator and an embedded Valkey under one supervisor until Ctrl-C. Everything it writes lies under
+the var folder: `amiweb.sqlite3`, the generated keys, `valkey/`, `log/` (one bounded file a process), `run/`
+(who runs).
 
 The trial stands outside the Django project: it prepares the environment which `settings.py` then reads.
 """
@@ -73,7 +73,7 @@ def run() -> int:
         end_leftovers(var)
         choose_ports()
         configuration = load_settings()
-        url = f"http://{configuration.AMIWEB_BIND}:{configuration.AMIWEB_PORT}/"
+        url = web_address(configuration.AMIWEB_BIND, configuration.AMIWEB_PORT)
         write_state(var, url)
         log_to_file(var)
         welcome = prepare(var)
@@ -81,6 +81,11 @@ def run() -> int:
         (var / "run" / keeper.SUPERVISOR_STATE).unlink(missing_ok=True)
     tell("amiweb has stopped.")
     return 0
+
+
+def web_address(host: str, port: int) -> str:
+    """Where a browser finds the web process."""
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def tell(text: str) -> None:
@@ -382,7 +387,7 @@ def supervise(var: Path, url: str, login: str) -> None:
     supervisor.keep(
         "listener", command_of["listener"], wait_for=[*broker, *(f"127.0.0.1:{port}" for port in ports)]
     )
-    for name in ("worker", "beat", "web"):
+    for name in ("worker", "ticker", "beat", "web"):
         supervisor.keep(name, command_of[name], wait_for=broker)
 
     def tell_when_ready() -> None:

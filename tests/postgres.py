@@ -56,9 +56,8 @@ def database_choice() -> str:
 class Cluster:
     """One PostgreSQL; `url()` is known from the beginning, `start()` makes it true."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="amiweb-pg-"))
-        atexit.register(self.stop)
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.gettempdir()) / f"{name}-pg"
         self.process: subprocess.Popen[bytes] | None = None
         self.version = ""
 
@@ -72,26 +71,27 @@ class Cluster:
         return f"postgres://postgres@{quote(str(self.folder), safe='')}:{PORT}/{database}"
 
     def start(self) -> None:
-        """Make the cluster if need be and start it.
+        """Make the cluster and start it.
 
         Raises:
             RuntimeError: with PostgreSQL's own words.
         """
         bin_folder = _bin()
         assert bin_folder is not None, why_not()
+        self.folder.mkdir(mode=0o700)
+        atexit.register(self.stop)
         identity: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         data, log = self.folder / "data", self.folder / "log"
-        if not data.exists():
-            made = subprocess.run(
-                [bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"],
-                cwd=self.folder, capture_output=True, text=True, check=False, **identity,
-            )  # fmt: skip
-            if made.returncode:
-                raise RuntimeError(f"initdb failed: {made.stderr}")
+        made = subprocess.run(
+            [bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"],
+            cwd=self.folder, capture_output=True, text=True, check=False, **identity,
+        )  # fmt: skip
+        if made.returncode:
+            raise RuntimeError(f"initdb failed: {made.stderr}")
         options = {
             "unix_socket_directories": str(self.folder), "port": str(PORT), "listen_addresses": "",
             "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
@@ -131,5 +131,5 @@ class Cluster:
 
 @functools.cache
 def cluster() -> Cluster:
-    """The run's one cluster."""
-    return Cluster()
+    """The run's one cluster, named after the run's folder (tests/settings.py)."""
+    return Cluster(Path(os.environ["AMIWEB_TEST_VAR"]).name)

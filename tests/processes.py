@@ -1,8 +1,8 @@
 """amiweb's real processes and its Valkey, for tests that need more than one process.
 
-`stack` starts web, worker, beat, listener and simulator with the very commands of `make run`, against the
-test's database, Valkey and var folder. A test that uses it needs committed rows, so its database is flushed
-afterwards (pytest-django's `transactional_db`).
+`stack` starts web, worker, ticker, beat, listener and simulator with the very commands of `make run`, against
+the test's database, Valkey and var folder. A test that uses it needs committed rows, so its database is
+flushed afterwards (pytest-django's `transactional_db`).
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ class Stack:
 READY: dict[str, Callable[[Stack, Process], bool]] = {
     "web": Stack._web_answers,
     "worker": Stack._worker_is_ready,
+    "ticker": Stack._worker_is_ready,
     "beat": Stack._beat_has_started,
     "simulator": Stack._simulators_answer,
 }

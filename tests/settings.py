@@ -20,9 +20,15 @@ _KEPT = ("AMIWEB_TEST_", "AMIWEB_SOAK_", "AMIWEB_BENCH_")
 for _name in [name for name in os.environ if name.startswith("AMIWEB_") and not name.startswith(_KEPT)]:
     del os.environ[_name]
 
-_var = Path(tempfile.mkdtemp(prefix="amiweb-test-"))
-atexit.register(shutil.rmtree, _var, ignore_errors=True)
-os.environ["AMIWEB_VAR_DIR"] = str(_var)
+# A process that a test starts with these settings shares the folder, and leaves it to the test run to remove.
+# (Workers of pytest-xdist are test runs of their own.)
+_run = os.environ.get("PYTEST_XDIST_WORKER", "main")
+_owner, _, _folder = os.environ.get("AMIWEB_TEST_VAR", "").partition(":")
+if _owner != _run:
+    _folder = tempfile.mkdtemp(prefix="amiweb-test-")
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    os.environ["AMIWEB_TEST_VAR"] = f"{_run}:{_folder}"
+os.environ["AMIWEB_VAR_DIR"] = _folder
 
 AMIWEB_TEST_DATABASE = postgres.database_choice()
 if AMIWEB_TEST_DATABASE == "postgres":
@@ -33,7 +39,7 @@ from amiweb.settings import DATABASES  # noqa: E402
 
 if AMIWEB_TEST_DATABASE == "sqlite":
     # A file, because real worker and web processes open it too.
-    DATABASES["default"].setdefault("TEST", {})["NAME"] = str(_var / "test.sqlite3")
+    DATABASES["default"].setdefault("TEST", {})["NAME"] = str(Path(_folder) / "test.sqlite3")
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.MD5PasswordHasher",  # each test that logs in would pay 0.2 s

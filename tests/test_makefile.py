@@ -41,6 +41,11 @@ def test_target_is_a_line_or_two(target: str) -> None:
     assert len(recipe(target)) <= 2
 
 
+@pytest.mark.parametrize("target", [target for target in TARGETS if target not in ("help", "clean")])
+def test_target_makes_the_environment_that_it_needs(target: str) -> None:
+    assert all(line.startswith("\t$(boot) ") for line in recipe(target))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_files_and_modules_that_a_target_names_exist(target: str) -> None:
     for line in recipe(target):

@@ -1,4 +1,4 @@
-"""What `pip install amiweb` brings: the AMI client alone, dependent on nothing; with [web] all the rest."""
+"""What `pip install .` brings: the AMI client alone, dependent on nothing; with [web] all the rest."""
 
 from __future__ import annotations
 

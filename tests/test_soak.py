@@ -21,7 +21,7 @@ from tests.polling import wait_until
 from tests.processes import Stack
 
 SECONDS = float(os.environ.get("AMIWEB_SOAK_SECONDS", "20"))
-PROCESSES = ("simulator", "listener", "worker", "beat", "web")
+PROCESSES = ("simulator", "listener", "worker", "ticker", "beat", "web")
 GROWTH = 64  # MB between the first and the last quarter; what a leak passes within the hour of `make soak`
 
 

@@ -14,7 +14,7 @@ AnyUser = User | AnonymousUser | None
 
 
 def user_may_run(*, user: AnyUser) -> bool:
-    """Whether this person may run actions (None: nobody, who may not).."""
+    """Whether this person may run actions (None: nobody, who may not)."""
     return user is not None and user.is_active and user.has_perm("ami_integration.add_actionrun")
 
 

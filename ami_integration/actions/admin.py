@@ -20,7 +20,7 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.ami import new_action_id
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, server_label
 
 
 @admin.register(ActionRun)
@@ -28,7 +28,8 @@ class ActionRunAdmin(admin.ModelAdmin):
     """Nobody writes in the log by hand: a run is added by running something, and never changed."""
 
     change_list_template = "ami_integration/actions/change_list.html"
-    list_display = ("id", "state", "action", "server_name", "by_whom", "submitted", "took", "in_short")
+    list_display = ("id", "state", "action", "on_server", "by_whom", "submitted", "took", "in_short")
+    list_select_related = ("server",)
     list_filter = (
         "status",
         "server",
@@ -72,6 +73,10 @@ class ActionRunAdmin(admin.ModelAdmin):
         return format_html(
             '<span class="aw-state" data-state="{}">{}</span>', run.status, run.get_status_display()
         )
+
+    @admin.display(description="server", ordering="server_name")
+    def on_server(self, run: ActionRun) -> str:
+        return server_label(run.server_name, simulated=run.server is not None and run.server.simulated)
 
     @admin.display(description="by", ordering="username")
     def by_whom(self, run: ActionRun) -> str:

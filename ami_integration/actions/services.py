@@ -8,22 +8,26 @@ died. The last two are called from the listener, since what watches the workers 
 import functools
 import json
 import logging
+import re
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from ami_integration.access.services import user_may_run
 from ami_integration.actions import doorbell
-from ami_integration.actions.execution import run_perform
+from ami_integration.actions.execution import Outcome, run_perform
 from ami_integration.actions.heartbeat import heartbeat, worker_name
+from ami_integration.actions.lanes import lanes
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun
 from ami_integration.ami import Action, InvalidAction, new_action_id
+from ami_integration.outage import Outage
 from ami_integration.servers.models import Server
 
 logger = logging.getLogger(__name__)
@@ -35,6 +39,11 @@ SWEEP_AFTER = 5
 SWEEP_AT_MOST = 20
 #: Runs that one sweep rings for.
 SWEEP_BATCH = 1000
+#: Seconds for which a result waits for a database that is away, and the pause between two attempts.
+FINISH_WITHIN = 60
+FINISH_PAUSE = 1.0
+#: The longest Timeout of an Originate, in seconds.
+ORIGINATE_LIMIT = 600
 
 
 class RunRefused(Exception):
@@ -65,9 +74,18 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
     """
     if not action.strip():
         raise RunRefused("Name an action, for example Ping or CoreShowChannels.", field="action")
-    for name, _ in headers:
+    for name, value in headers:
         if name.lower() in ("action", "actionid"):
             raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")
+        # A run holds its thread for as long as its call may ring.
+        if action.strip().lower() == "originate" and name.lower() == "timeout":
+            milliseconds = re.match(r"\s*\+?(\d+)", value)  # as Asterisk's sscanf() reads it
+            if milliseconds and int(milliseconds[1]) > ORIGINATE_LIMIT * 1000:
+                raise RunRefused(
+                    f"Timeout: at most {ORIGINATE_LIMIT * 1000} milliseconds ({ORIGINATE_LIMIT // 60} "
+                    "minutes). The header counts in milliseconds: 30000 lets it ring for 30 seconds.",
+                    field="headers",
+                )
     try:
         Action(action).encode()
     except InvalidAction as error:
@@ -178,8 +196,24 @@ def runs_ring(*, run_ids: Sequence[int]) -> int:
 
 
 def run_execute(*, run_id: int) -> bool:
-    """Execute a queued run in this process, if nobody else does. Returns whether this call did."""
+    """Execute a queued run in this process, if nobody else does. Returns whether this call did.
+
+    It stays queued while this process has its share of runs of the same server in progress (`lanes.py`).
+    """
     run_expire(run_id=run_id)
+    server_id = ActionRun.objects.filter(pk=run_id).values_list("server_id", flat=True).first()
+    if not lanes.enter(server_id, run_id):
+        logger.info("Run %s waits for another run of its server to end.", run_id)
+        return False
+    try:
+        return _run_execute(run_id)
+    finally:
+        waiting = lanes.leave(server_id)
+        if waiting is not None:
+            run_ring(run_id=waiting)
+
+
+def _run_execute(run_id: int) -> bool:
     worker = worker_name()
     if not ActionRun.objects.claim(run_id, worker):
         logger.info("Run %s is not queued any more; nothing to do.", run_id)
@@ -188,17 +222,39 @@ def run_execute(*, run_id: int) -> bool:
         run = ActionRun.objects.select_related("server", "user").get(pk=run_id)
         doorbell.push(run_id)
         outcome = run_perform(run=run)
-        if not run.finish(outcome.status, outcome.reason, **outcome.results):
+        if not _run_finish(run, outcome):
             logger.warning("Run %s ended %s after it had been given up.", run_id, outcome.status)
     doorbell.push(run_id)
     return True
 
 
+def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
+    """Store how a run ended. A database that is away may come back: what is known must not get lost."""
+    deadline = time.monotonic() + FINISH_WITHIN
+    away = Outage(
+        logger, f"run {run.pk} ended {outcome.status}, and the database is away; its result is kept"
+    )
+    while True:
+        try:
+            finished = run.finish(outcome.status, outcome.reason, **outcome.results)
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() >= deadline:
+                logger.error("The result of run %s is lost: %s %s", run.pk, outcome.status, outcome.reason)
+                raise
+            away.failed(error)
+            connection.close()
+            time.sleep(FINISH_PAUSE)
+        else:
+            away.ended()
+            return finished
+
+
 def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
     """End a run that waited past its expiry, unsent."""
     reason = (
-        "Not sent: no worker took it before it expired. See that the worker runs and the task queue can be "
-        "reached, then run it again."
+        "Not sent: no worker took it before it expired. Either none ran (see that the worker runs and the "
+        "task queue can be reached), or they were busy, perhaps with earlier runs on this very server. Then "
+        "run it again."
     )
     expired = ActionRun.objects.expire(run_id, reason, now=now)
     if expired:
@@ -291,12 +347,15 @@ def runs_reap(*, now: datetime | None = None) -> int:
         ActionRun.objects.running().filter(heartbeat_at__lt=lost_before).only("pk", "worker", "heartbeat_at")
     ):
         reason = storable(
-            f"The worker {run.worker} stopped while this run was in progress (last sign of life "
-            f"{run.heartbeat_at:%H:%M:%S} UTC). The PBX may or may not have carried the action out: look "
-            "there before you run it again. amiweb doesn't send it a second time."
+            f"The worker {run.worker} showed no sign of life any more while this run was in progress (last "
+            f"one {run.heartbeat_at:%H:%M:%S} UTC): it stopped, or couldn't reach the database. The PBX may "
+            "or may not have carried the action out: look there before you run it again. amiweb doesn't send "
+            "it a second time."
         )
         if ActionRun.objects.reap(run.pk, reason, lost_before=lost_before, now=now):
             reaped += 1
-            logger.warning("Run %s is unknown: its worker %s stopped.", run.pk, run.worker)
+            logger.warning(
+                "Run %s is unknown: its worker %s showed no sign of life any more.", run.pk, run.worker
+            )
             doorbell.push(run.pk)
     return reaped

@@ -48,7 +48,7 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
             "back; see that Valkey (or Redis) runs."
         )
     if now - run.created_at > PATIENCE:
-        return "waiting for a worker: all are busy, or none runs."
+        return "waiting for a worker: all are busy, or busy with other runs of this server, or none runs."
     return "waiting for a worker."
 
 

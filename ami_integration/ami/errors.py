@@ -135,15 +135,15 @@ class LoginFailed(LoginError):
     Attributes:
         reason: ``refused`` (username, secret or this address: Asterisk doesn't say which), ``in_use`` (the
             account allows one session, and has it), ``no_challenge`` (only a plain login is possible, over a
-            link that others could read), ``closed`` (without a word), or ``filter`` (the account may log in,
-            but not set the filters that were asked for).
+            link that others could read), or ``filter`` (the account may log in, but not set the filters that
+            were asked for).
     """
 
     def __init__(
         self,
         message: str,
         *,
-        reason: Literal["refused", "in_use", "no_challenge", "closed", "filter"] = "refused",
+        reason: Literal["refused", "in_use", "no_challenge", "filter"] = "refused",
     ) -> None:
         super().__init__(message)
         self.reason = reason

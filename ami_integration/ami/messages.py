@@ -74,8 +74,8 @@ class Action:
         headers: a mapping (a sequence as value repeats the header) or pairs in order.
         action_id: at most 67 bytes; chosen at random when not given.
         variables: channel variables for Originate and its like, each in a ``Variable`` header of its own,
-            quoted so that they arrive as they are (`quote_variable`). A ``Variable`` among the headers is sent
-            as it is given.
+            quoted so that they arrive as they are (`quote_variable`). A ``Variable`` among the headers is
+            sent as it is given.
 
     Creating one checks nothing; `encode` does.
     """

@@ -37,9 +37,7 @@ FailureKind: TypeAlias = Literal["network", "login", "trust", "in_use", "too_man
 def failure_kind(error: AMIError) -> FailureKind:
     """Which kind of failure an error is, and so who can mend it."""
     if isinstance(error, LoginFailed):
-        if error.reason == "in_use":
-            return "in_use"
-        return "network" if error.reason == "closed" else "login"
+        return "in_use" if error.reason == "in_use" else "login"
     if isinstance(error, NoBanner) and error.reason == "closed":
         return "too_many_sessions"
     if isinstance(error, SSHFailed) and error.reason in ("auth", "key"):

@@ -8,7 +8,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from ami_integration.ami.errors import ConnectionLost, LoginFailed, NoBanner, NotAMI, seconds
+from ami_integration.ami.errors import ConnectionLost, LoginError, NoBanner, NotAMI, seconds
 from ami_integration.ami.messages import Action, Headers, Message
 from ami_integration.ami.protocol import Banner
 from ami_integration.ami.transports import TLS, Transport
@@ -147,11 +147,9 @@ def silent(transport: Transport, timeout: float) -> NoBanner:
     )
 
 
-def no_login(transport: Transport) -> LoginFailed:
-    """The connection was closed in the middle of the login."""
-    return LoginFailed(
-        f"{transport} closed the connection during the login without a reason.", reason="closed"
-    )
+def no_login(transport: Transport) -> LoginError:
+    """The connection was closed in the middle of the login: no refusal, so it may be tried again soon."""
+    return LoginError(f"{transport} closed the connection during the login without a reason.")
 
 
 def lost(transport: Transport, error: BaseException | None, *, sent: bool) -> ConnectionLost:

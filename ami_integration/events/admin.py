@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, server_label
 
 _PAGES = 100
 _PER_PAGE = 100
@@ -38,7 +38,8 @@ class ServerFilter(admin.SimpleListFilter):
     parameter_name = "server"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(pk), name) for pk, name in Server.objects.order_by("name").values_list("pk", "name")]
+        servers = Server.objects.order_by("name").values_list("pk", "name", "simulated")
+        return [(str(pk), server_label(name, simulated=simulated)) for pk, name, simulated in servers]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

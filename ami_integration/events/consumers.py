@@ -15,16 +15,14 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any, cast
 
-import redis
 from channels.db import database_sync_to_async
-from channels.exceptions import StopConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error
 
+from ami_integration.access.consumers import PageConsumer, PageGone
+from ami_integration.access.pushes import VALKEY_ERRORS, valkey
 from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
 from ami_integration.events.services import (
@@ -52,12 +50,11 @@ CLOSE_INVALID = 4400
 CLOSE_FORBIDDEN = 4403
 
 
-class LiveConsumer(AsyncWebsocketConsumer):
+class LiveConsumer(PageConsumer):
     """One live page."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._wanted: Subscription | None = None
         self._current: Subscription | None = None
@@ -78,14 +75,6 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self._behind: dict[int, int] = {}
         self._cursor_sent: dict[int, int] = {}
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await self._join(set())
-
     async def connect(self) -> None:
         try:
             allowed, self._servers = await self._look()
@@ -97,7 +86,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return
         await self.accept()
         self._words["servers"] = {"type": "servers", "servers": self._servers}
-        self._tasks = [asyncio.create_task(self._guard(work)) for work in (self._control(), self._pump())]
+        self.start(self._control())
+        self.start(self._pump())
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         # The hot path: channels' own would go through a thread for each message.
@@ -105,10 +95,6 @@ class LiveConsumer(AsyncWebsocketConsumer):
             self._take(message)
         else:
             await super().dispatch(message)
-
-    async def live_stop(self, message: dict[str, Any]) -> None:
-        """From ourselves: the page doesn't take its closing."""
-        raise StopConsumer
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if text_data is None or len(text_data) > MAX_MESSAGE:
@@ -256,10 +242,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _join(self, servers: set[int]) -> None:
         for server_id in servers - self._joined:
-            await self.channel_layer.group_add(group_name(server_id), self.channel_name)
+            await self.join(group_name(server_id))
             self._joined.add(server_id)
         for server_id in self._joined - servers:
-            await self.channel_layer.group_discard(group_name(server_id), self.channel_name)
+            await self.leave(group_name(server_id))
             self._joined.discard(server_id)
 
     async def _look(self) -> tuple[bool, list[Item]]:
@@ -271,9 +257,12 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _recorded(self) -> dict[int, int]:
         try:
-            return await recorded_ids(settings.AMIWEB_REDIS_URL)
-        except (redis.RedisError, OSError):
+            recorded = await recorded_ids(settings.AMIWEB_REDIS_URL)
+        except VALKEY_ERRORS as error:
+            valkey.failed(error)
             return {}  # no live events can come either; the next turn asks again
+        valkey.ended()
+        return recorded
 
     # Sending
 
@@ -330,20 +319,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self._closing is None:
             self._closing = (code, message)
             self._wake.set()
-            self._tasks.append(asyncio.create_task(self._stop_later()))
+            self.start(self._stop_later())
 
     async def _stop_later(self) -> None:
         await asyncio.sleep(LOOK_SECONDS)
-        await self.channel_layer.send(self.channel_name, {"type": "live.stop"})
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """A task that fails ends the socket, and the page comes back with a new one."""
-        try:
-            await work
-        except Exception:
-            # Sending on a socket that has just gone away fails too, in ways that differ by server.
-            logger.warning("a live page ended with an error", exc_info=True)
-            await self.channel_layer.send(self.channel_name, {"type": "live.stop"})
+        raise PageGone
 
 
 def _taken(rows: deque[Item], number: int) -> list[Item]:

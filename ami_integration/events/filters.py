@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ami_integration.events.ids import id_milliseconds
-
 MAX_NAMES = 50
 MAX_NAME_LENGTH = 100
 MAX_TEXT_LENGTH = 200
@@ -122,8 +120,3 @@ def _number(value: Any, what: str) -> int:
     if number > _LARGEST_ID:
         raise InvalidSubscription(f"{what} is too large.")
     return number
-
-
-def newest_moment(since: Mapping[int, int]) -> int:
-    """The milliseconds of the newest id that a page has, 0 if it has none."""
-    return id_milliseconds(max(since.values(), default=0))

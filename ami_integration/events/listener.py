@@ -78,6 +78,7 @@ class Listener:
         self._database_thread = ThreadPoolExecutor(1, thread_name_prefix="listener-database")
         self._valkey_thread = ThreadPoolExecutor(1, thread_name_prefix="listener-leases")
         self._database = Outage(logger, "the database is away; the servers known so far are listened to")
+        self._waiting = Outage(logger, "Valkey is away or refuses; the listener waits for it")
         self._leases = Outage(logger, "Valkey is away; the listener's lease can't be renewed")
         self._health = HealthReporter(self._in_database_thread)
 
@@ -108,19 +109,17 @@ class Listener:
     # Ownership
 
     async def _claim(self) -> bool:
-        outage = Outage(logger, "Valkey is away; the listener waits for it")
         told = False
         while not self._stop.is_set():
             try:
                 if await self._in_valkey_thread(self._lease.claim):
-                    outage.ended()
                     return True
-                outage.ended()
+                self._waiting.ended()
                 if not told:
                     told = True
                     logger.info("another listener is at work; this one stands by")
             except redis.RedisError as error:
-                outage.failed(error)
+                self._waiting.failed(error)
             await self._wait(_STANDBY_SECONDS)
         return False
 
@@ -129,10 +128,13 @@ class Listener:
         self._lost.clear()
         loop = asyncio.get_running_loop()
         try:
-            slot = await self._in_valkey_thread(lambda: Slot.claim(self._valkey, clock=self._clock))
             written = await self._in_valkey_thread(StreamWriter(self._valkey, self._lease, maxlen=1).last_ids)
-        except redis.RedisError:
-            return  # `_claim` tells of it, and waits
+            slot = await self._in_valkey_thread(lambda: Slot.claim(self._valkey, clock=self._clock))
+        except redis.RedisError as error:
+            self._waiting.failed(error)
+            await self._wait(_STANDBY_SECONDS)  # the lease may be claimed at once, and this fail for ever
+            return
+        self._waiting.ended()
         outbox = Outbox(
             StreamWriter(self._valkey, self._lease, maxlen=self._maxlen),
             on_lease_lost=lambda: loop.call_soon_threadsafe(self._lost.set),

@@ -71,7 +71,7 @@ class Recorder:
         self._valkey = valkey_client(url)
         self._reader = StreamReader(self._valkey)
         self._lease = Lease(self._valkey, "recorder", ttl=lease_seconds)
-        self._renewed = 0.0
+        self._renewed = float("-inf")  # monotonic
         self._clock = clock
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
@@ -167,7 +167,8 @@ class Recorder:
             for fields, error in refused:
                 self._put_aside(fields, error)
             recorded = _last_ids(entries)
-            self._reader.ack([entry_id for entry_id, _ in found], recorded)
+            if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
+                self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
             # Whatever was read is pending now, and perhaps Valkey has forgotten our group.
             self._pending = True
@@ -346,8 +347,7 @@ def event_from_message(*, server_id: int, stamped: StampedEvent) -> Event:
     Databases hold no NUL, which is dropped, and no lone surrogates, which are what bytes that aren't UTF-8
     decode to: these stay visible as ``\\udcff``.
     """
-    raw = stamped.raw
-    message = Message(raw, odd=raw.count(b"\n") != raw.count(b"\r\n"))
+    message = Message(stamped.raw)
     headers = [[clean_text(name), clean_text(value)] for name, value in message.items()]
     first: dict[str, str] = {}
     for name, value in headers:

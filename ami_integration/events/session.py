@@ -18,7 +18,7 @@ from ami_integration.ami import (
     Connected,
     ConnectFailed,
     Event,
-    LoginError,
+    LoginFailed,
     ReconnectingClient,
     Resumed,
 )
@@ -194,7 +194,7 @@ class Session:
             self._say(State.ONLINE, asterisk_version=version)
 
     def _failed(self, error: AMIError) -> None:
-        state = State.LOGIN_FAILED if isinstance(error, LoginError) else State.OFFLINE
+        state = State.LOGIN_FAILED if isinstance(error, LoginFailed) else State.OFFLINE
         if state != self._state:
             logger.warning("%s: %s", self.target.name, error)
         self._say(state, error=str(error))

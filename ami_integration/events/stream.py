@@ -46,6 +46,15 @@ redis.call('HSET', KEYS[4], ARGV[4], ARGV[5])
 return 1
 """
 
+# A recorder that was away for longer than its lease is not asked where the next one stands by now.
+_RECORD = """
+local owner, epoch = redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
+if owner and owner ~= ARGV[1] then return 0 end
+if epoch and epoch ~= ARGV[2] then return 0 end
+if #ARGV > 2 then redis.call('HSET', KEYS[1], unpack(ARGV, 3)) end
+return 1
+"""
+
 
 class LeaseLost(Exception):
     """Another listener owns the servers now; nothing was written."""
@@ -239,13 +248,19 @@ class StreamReader:
         entries = found[STREAM.encode()][0] if isinstance(found, dict) else found[0][1]
         return [(entry_id, fields or {}) for entry_id, fields in entries]
 
-    def ack(self, entry_ids: Sequence[bytes], recorded: Mapping[int, int]) -> None:
-        """Done with these entries; per server, `recorded` is the last id that they brought."""
+    def ack(self, entry_ids: Sequence[bytes], recorded: Mapping[int, int], *, lease: Lease) -> bool:
+        """Done with these entries; per server, `recorded` is the last id that they brought.
+
+        Returns:
+            False if another recorder has the lease meanwhile. `recorded` isn't written then: the other one
+            has read and stored these entries too, and may be far beyond them.
+        """
+        pairs = [number for pair in recorded.items() for number in pair]
         with self._client.pipeline(transaction=True) as pipeline:
-            if recorded:
-                pipeline.hset(RECORDED, mapping={str(server): last for server, last in recorded.items()})
+            pipeline.eval(_RECORD, 3, RECORDED, lease.key, lease.epoch_key, lease.token, lease.epoch, *pairs)
             pipeline.xack(STREAM, GROUP, *entry_ids)
-            pipeline.execute()
+            ours, _ = pipeline.execute()
+        return bool(ours)
 
     def recorded_ids(self) -> dict[int, int]:
         """Per server the last id that was recorded."""

@@ -2,13 +2,11 @@
 
 A crontab is read in the schedule's time zone, and the days on which the clocks change are settled so:
 
-- Where the hour is a list of hours (`30 2 * * *`, `*/15 1,2 * * *`), the crontab means times on the wall. A
-time
-  that the clocks skip runs at the next minute that exists (02:30 becomes 03:00, once, however many times of
-  that day were skipped). A time that happens twice runs the first time only.
-- Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It goes on
-through
-  the change in real time, so a repeated hour is served twice and a skipped one not at all.
+- Where the hour is a list of hours (`30 2 * * *`, `*/15 1,2 * * *`), the crontab means times on the
+  wall. A time that the clocks skip runs at the next minute that exists (02:30 becomes 03:00, once, however
+  many times of that day were skipped). A time that happens twice runs the first time only.
+- Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It
+  goes on through the change in real time, so a repeated hour is served twice and a skipped one not at all.
 
 An interval knows no time zone: it is counted from the moment at which it was saved.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from ami_integration.access.services import user_may_run
@@ -105,6 +105,11 @@ def schedules_tick(*, now: datetime | None = None) -> int:
     for schedule in Schedule.objects.due(now).select_related("server", "owner")[:TICK_BATCH]:
         try:
             dealt += _schedule_take(schedule, now)
+        except (OperationalError, InterfaceError) as error:
+            # A lock, a deadlock, a connection that broke: nothing of it is stored, so its time still stands.
+            logger.warning(
+                "The schedule %s can't be taken now; the next tick takes it again: %s", schedule.pk, error
+            )
         except Exception as error:
             # One broken schedule must not stop the others, nor be tried again every second.
             logger.exception("The schedule %s can't be taken", schedule.pk)
@@ -192,7 +197,8 @@ def _misfire(schedule: Schedule, due_at: datetime, now: datetime) -> tuple[int, 
         return 0, None
     reason = (
         f"Not run: it was due more than {GRACE} s before amiweb got to it "
-        f"({now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC). The clock (beat) or the workers were not running."
+        f"({now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC). The clock (the processes beat and "
+        "ticker) was not running, or could not reach the task queue or the database."
     )
     rows = [
         PlannedRun(

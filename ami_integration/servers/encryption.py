@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
@@ -53,8 +53,13 @@ class Secret:
 
     @classmethod
     def from_plain(cls, text: str) -> "Secret":
-        """Encrypt `text` with the first key of the ring."""
+        """Encrypt `text` with the first key of the ring. Raises `ImproperlyConfigured` if it has none."""
         ring = _ring()
+        if not ring:
+            raise ImproperlyConfigured(
+                "AMIWEB_ENCRYPTION_KEYS holds no key, so no secret can be stored: give at least one as "
+                "id:key and restart amiweb."
+            )
         key_id = next(iter(ring))
         return cls(f"{key_id}:{_fernet(tuple(ring.values())).encrypt(text.encode()).decode()}")
 
@@ -67,6 +72,8 @@ class Secret:
         """Return the text. Raises `SecretUnreadable` if no key of the ring opens it."""
         ring = _ring()
         try:
+            if not ring:
+                raise InvalidToken
             return _fernet(tuple(ring.values())).decrypt(self.token.partition(":")[2].encode()).decode()
         except (InvalidToken, UnicodeDecodeError):
             if self.key_id in ring:

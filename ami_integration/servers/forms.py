@@ -8,8 +8,8 @@ from ami_integration.servers.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import Server, no_line_break
 
 # Whoever may edit a server need not know its secret. If these could change while it stays, amiweb would carry
-# it to whatever machine they name.
-BOUND_TO_SECRET = ("host", "transport", "tls_ca")
+# it to whatever they name; on another port of the same machine somebody else may listen.
+BOUND_TO_SECRET = ("host", "port", "transport", "tls_ca")
 
 
 class SecretField(forms.CharField):

@@ -52,6 +52,11 @@ def validate_ca(pem: str) -> None:
         ) from error
 
 
+def server_label(name: str, *, simulated: bool) -> str:
+    """What lists and choices call a server: nobody shall take a simulated one for a real PBX."""
+    return f"{name} (simulated)" if simulated else name
+
+
 class ServerQuerySet(models.QuerySet["Server"]):
     def enabled(self) -> "ServerQuerySet":
         return self.filter(enabled=True)
@@ -105,7 +110,7 @@ class Server(models.Model):
         ordering = ("name",)
 
     def __str__(self) -> str:
-        return self.name
+        return server_label(self.name, simulated=self.simulated)
 
     def ami_transport(self) -> TCP | TLS:
         """How the AMI client reaches this server."""

@@ -32,7 +32,8 @@ def server_health_set(
     Args:
         state: `online` counts as seen now.
         error: a sentence for humans. It stays on record, with its time, until the next one.
-        asterisk_version, ami_version: None leaves what is known.
+        asterisk_version, ami_version: None leaves what is known. The version also tells whether it is
+            simulated, and the server is marked so, or no longer.
     """
     now = now or timezone.now()
     values: dict[str, object] = {"state": state}
@@ -61,10 +62,18 @@ def _health_update(
         # who only refer to it.
         if not Server.objects.select_for_update(no_key=True).filter(pk=server_id).values_list("pk"):
             return
+        if asterisk_version:
+            simulated = version_is_simulated(asterisk_version)
+            Server.objects.filter(pk=server_id).exclude(simulated=simulated).update(simulated=simulated)
         health, _ = ServerHealth.objects.get_or_create(server_id=server_id)
         if "state" in values and health.state != values["state"]:
             values["changed_at"] = now
         ServerHealth.objects.filter(pk=server_id).update(**values)
+
+
+def version_is_simulated(asterisk_version: str) -> bool:
+    """Whether what answers there is a simulator: it says so in its version."""
+    return "simulated" in asterisk_version.lower()
 
 
 def connection_test(*, server: Server, timeouts: Timeouts | None = None) -> list[Step]:
@@ -107,6 +116,8 @@ def connections_test(
                 ami_version=test.ami_version,
                 now=now,
             )
+        if test.asterisk_version:
+            test.server.simulated = version_is_simulated(test.asterisk_version)
     return tests
 
 

@@ -2,7 +2,8 @@
 
     python list_commands.py --host pbx.example.com --username monitor
 
-Needs `pip install amiweb` and nothing else. The secret comes from AMI_SECRET or is asked for.
+Needs the AMI client (in a checkout: `pip install .`) and nothing else. The secret comes from AMI_SECRET
+or is asked for.
 """
 
 from __future__ import annotations

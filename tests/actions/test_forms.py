@@ -50,6 +50,7 @@ def test_what_the_field_shows_it_reads_again() -> None:
         ({"headers": "Data: " + "x" * 1100}, "headers", "1022"),
         ({"headers": "Bad name: x"}, "headers", "header's name"),
         ({"headers": "ActionID: mine"}, "headers", "Leave the header ActionID out"),
+        ({"action": "Originate", "headers": "Timeout: 600001"}, "headers", "at most 600000 milliseconds"),
         ({"action_id": "mine"}, "action_id", "valid value"),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -15,6 +18,8 @@ from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.servers.encryption import SecretUnreadable
 from tests.actions.factories import make_operator, make_run, make_user
+from tests.ami.scripted import Peer, scripted
+from tests.polling import wait_until
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
@@ -91,6 +96,8 @@ def test_a_disabled_server_takes_no_action() -> None:
         ("Ping", [("Variable", "x")] * 127, "headers"),
         ("Ping", [("actionid", "mine")], "headers"),
         ("Ping", [("Action", "Originate")], "headers"),
+        ("originate", [("timeout", "600001")], "headers"),
+        ("Originate", [("Timeout", "30000"), ("Timeout", " +99999999999s")], "headers"),
     ],
 )
 def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
@@ -100,6 +107,15 @@ def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
         submit(action=action, headers=headers)
     assert refused.value.field == field
     assert not ActionRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "timeout"),
+    [("Originate", "600000"), ("Originate", ""), ("Originate", "soon"), ("QueueAdd", "600001")],
+)
+def test_a_timeout_that_holds_nobody_up_is_taken(action: str, timeout: str) -> None:
+    run = submit(action=action, headers=[("Timeout", timeout)])
+    assert ("Timeout", timeout) in run.headers_in_clear()
 
 
 def test_a_form_that_is_sent_twice_is_one_run() -> None:
@@ -247,6 +263,100 @@ def test_the_reaper_gives_up_a_run_without_a_heartbeat_in_words(valkey: Valkey) 
     run.refresh_from_db()
     alive.refresh_from_db()
     assert (run.status, alive.status) == (Status.UNKNOWN, Status.RUNNING)
-    assert "box:7 stopped" in run.reason
+    assert "box:7 showed no sign of life any more" in run.reason
     assert "look there before you run it again" in run.reason
     assert services.runs_reap(now=now) == 0
+
+
+# -- the end of a run
+
+
+class BrokenDatabase:
+    """The test's database, failing for the thread that executes a run until `mend`."""
+
+    def __init__(self) -> None:
+        self.sqlite: sqlite3.Connection | None = None
+        self.session = 0
+
+    def prepare(self) -> None:
+        """Called by the thread that is to meet the failure."""
+        if connection.vendor == "sqlite":
+            # A copy, since all threads share the dictionary.
+            settings = connection.settings_dict
+            connection.settings_dict = settings | {"OPTIONS": settings["OPTIONS"] | {"timeout": 0.1}}
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (self.session,) = cursor.fetchone()
+
+    def cut(self) -> None:
+        """PostgreSQL ends its session; SQLite is locked by somebody."""
+        if connection.vendor == "sqlite":
+            name = connection.settings_dict["NAME"]
+            self.sqlite = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+            self.sqlite.execute("BEGIN IMMEDIATE")
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", (self.session,))
+        connection.close()
+
+    def mend(self) -> None:
+        if self.sqlite is not None:
+            self.sqlite.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_survives_a_database_that_is_away_when_the_run_ends(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(services, "FINISH_PAUSE", 0.05)
+    database = BrokenDatabase()
+
+    def answers(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        database.cut()
+        peer.answer(action, "Ping: Pong")
+        peer.hear()
+
+    def execute() -> None:
+        database.prepare()
+        try:
+            services.run_execute(run_id=run.pk)
+        finally:
+            connection.close()
+
+    with scripted(answers) as transport:
+        run = make_run(server=make_server(transport))
+        worker = threading.Thread(target=execute)
+        worker.start()
+        wait_until(lambda: "the database is away; its result is kept" in caplog.text, seconds=15, what="it")
+        database.mend()
+        worker.join(20)
+    assert not worker.is_alive()
+    run.refresh_from_db()
+    assert run.status == Status.SUCCEEDED, run.reason
+    assert ["Ping", "Pong"] in run.response
+    assert caplog.text.count("its result is kept") == 2  # the beginning and the end
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_waits_for_the_database_only_so_long(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object, **__: object) -> bool:
+        raise OperationalError("the server closed the connection")
+
+    def answers(peer: Peer) -> None:
+        peer.log_in()
+        peer.answer(peer.hear(), "Ping: Pong")
+        peer.hear()
+
+    monkeypatch.setattr(services, "FINISH_PAUSE", 0.01)
+    monkeypatch.setattr(services, "FINISH_WITHIN", 0.2)
+    monkeypatch.setattr(ActionRun, "finish", away)
+    with scripted(answers) as transport:
+        run = make_run(server=make_server(transport))
+        with pytest.raises(OperationalError):
+            services.run_execute(run_id=run.pk)
+    assert f"The result of run {run.pk} is lost: succeeded" in caplog.text

@@ -18,6 +18,7 @@ from ami_integration.ami import (
     ConnectRefused,
     ConnectTimeout,
     InvalidAction,
+    LoginError,
     LoginFailed,
     LoginTimeout,
     NameNotResolved,
@@ -361,6 +362,16 @@ def test_a_login_that_is_never_answered_ends_within_the_limit(make_client: MakeC
 
     with scripted(script) as pbx, pytest.raises(LoginTimeout):
         make_client(pbx, timeouts=Timeouts(login=0.2)).connect()
+
+
+def test_a_connection_closed_during_the_login_is_no_refusal(make_client: MakeClient) -> None:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.hear()
+
+    with scripted(script) as pbx, pytest.raises(LoginError, match="during the login") as caught:
+        make_client(pbx).connect()
+    assert not isinstance(caught.value, LoginFailed)
 
 
 def refuse_challenge(peer: Peer) -> None:

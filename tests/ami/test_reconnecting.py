@@ -14,7 +14,9 @@ from ami_integration.ami import (
     ConnectionLost,
     ConnectRefused,
     Gap,
+    LoginError,
     LoginFailed,
+    LoginTimeout,
     ReconnectingClient,
     Resumed,
 )
@@ -101,3 +103,9 @@ def test_the_wait_doubles_up_to_its_cap_with_jitter(failures: int, longest: floa
 
 def test_a_refused_login_waits_long_from_the_first_time() -> None:
     assert Backoff().delay(1, LoginFailed("no"), 1.0) == 60
+
+
+@pytest.mark.parametrize("error", [LoginTimeout("slow"), LoginError("cut")])
+def test_a_login_that_was_not_refused_is_tried_again_soon(error: LoginError) -> None:
+    # A PBX that starts or is overloaded answers late or not at all; that is no wrong secret.
+    assert Backoff().delay(1, error, 1.0) == 0.5

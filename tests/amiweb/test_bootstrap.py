@@ -1,13 +1,20 @@
-"""The bootstrap in a checkout of its own with empty requirements, so that nothing is fetched."""
+"""The bootstrap in a checkout of its own, with no requirements or tiny local ones: nothing is fetched."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pty
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +32,10 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("AMIWEB_")}
+
+
 def bootstrap(
     checkout: Path, *arguments: str, before: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -32,10 +43,9 @@ def bootstrap(
     script = checkout / "amiweb" / "bootstrap.py"
     program = f"import runpy, sys\nsys.argv = {[str(script), *arguments]!r}\n{before}\n"
     program += f"runpy.run_path({str(script)!r}, run_name='__main__')"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AMIWEB_")}
     return subprocess.run(
         [sys.executable, "-c", program],
-        env=inherited | environment,
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -66,6 +76,83 @@ def test_second_start_installs_nothing_and_is_quick_until_the_requirements_chang
 def test_what_the_tests_installed_serves_the_trial_too(checkout: Path) -> None:
     bootstrap(checkout, "dev", "-V")
     assert "installing" not in bootstrap(checkout, "base", "-V").stdout
+
+
+def test_it_tells_how_far_the_installation_is(checkout: Path, wheels: Callable[..., dict[str, str]]) -> None:
+    environment = wheels("one", "two", "three")
+    done = bootstrap(checkout, "base", "-c", "import one, two, three; print('all', 'there')", **environment)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "amiweb: installing 3 packages; the first time this takes a minute or two" in lines
+    assert lines[-2:] == ["  unpacking", "all there"]
+
+
+def test_on_a_terminal_each_package_is_named_in_one_line(
+    checkout: Path, wheels: Callable[..., dict[str, str]]
+) -> None:
+    environment = wheels("one", "two", "three")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(checkout / "amiweb" / "bootstrap.py"), "base", "-c", "print('done')"],
+        env=clean_environment() | environment, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass  # how Linux says that nobody holds the other end any more
+    os.close(ours)
+    assert process.wait(120) == 0, shown
+    steps = ["1 of 3: one", "2 of 3: two", "3 of 3: three", "unpacking", ""]
+    line = "".join(f"\r\033[K  {step}" for step in steps[:-1]) + "\r\033[K"
+    assert line.encode() in shown, shown
+
+
+@pytest.fixture
+def wheels(checkout: Path, tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
+    """Puts packages that hold nothing into the requirements and on a server of their own."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def make(*names: str) -> dict[str, str]:
+        pins = [f"{name}==1 --hash=sha256:{make_wheel(folder, name)}\n" for name in names]
+        (checkout / "requirements" / "base.txt").write_text("".join(pins))
+        address = f"http://127.0.0.1:{server.server_port}/"
+        return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": address, "PIP_CONFIG_FILE": os.devnull}
+
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield make
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def make_wheel(folder: Path, name: str) -> str:
+    """A package with one empty module; gives its hash."""
+    path = folder / f"{name}-1-py3-none-any.whl"
+    files = {
+        f"{name}.py": "",
+        f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, content in files.items():
+            wheel.writestr(file, content)
+        record = f"{name}-1.dist-info/RECORD"
+        wheel.writestr(record, "".join(f"{file},,\n" for file in [*files, record]))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_failed_install_is_one_line_and_is_tried_again(checkout: Path) -> None:

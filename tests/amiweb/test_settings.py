@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.test import Client
 
-from amiweb.logs import LineFormatter
+from amiweb.logs import LineFormatter, TickFilter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,3 +154,20 @@ def test_a_log_record_is_one_line_whatever_a_caller_is_called() -> None:
     line = LineFormatter().format(record)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING \d+ ami: call from .*", line)
     assert line.endswith(r"\x1b[31mEve\r\nroot\u202e: ok é")
+
+
+@pytest.mark.parametrize(
+    ("logger", "level", "message", "kept"),
+    [
+        ("celery.app.trace", logging.INFO, "Task schedules.tick[1] succeeded in 0.01s", False),
+        ("celery.beat", logging.INFO, "Scheduler: Sending due task schedules.tick (schedules.tick)", False),
+        ("celery.app.trace", logging.ERROR, "Task schedules.tick[1] raised unexpected", True),
+        ("celery.app.trace", logging.INFO, "Task actions.execute[1] succeeded in 0.01s", True),
+        ("ami_integration.schedules", logging.INFO, "about schedules.tick", True),
+    ],
+)
+def test_what_celery_says_of_each_tick_is_dropped_and_nothing_else(
+    logger: str, level: int, message: str, kept: bool
+) -> None:
+    record = logging.LogRecord(logger, level, "f", 1, "%s", (message,), None)
+    assert TickFilter().filter(record) is kept

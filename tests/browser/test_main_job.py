@@ -25,7 +25,7 @@ def test_an_administrator_does_the_main_job_on_a_real_asterisk(
     # Hashed as the web process, a real one with its own settings, expects it.
     password = make_password("a long enough one", hasher="pbkdf2_sha256")
     get_user_model().objects.create(username="ada", password=password, is_staff=True, is_superuser=True)
-    for process in ("web", "worker", "beat", "listener"):
+    for process in ("web", "worker", "ticker", "beat", "listener"):
         stack.start(process)
     account, secret = asterisk22.users["admin"]
     stage = Stage(
@@ -47,7 +47,7 @@ def test_an_administrator_does_the_main_job_on_a_real_asterisk(
     person.watch_a_call("Head office")
     person.read_the_version("Head office")
     person.schedule("Every two seconds", "Head office")
-    assert secret not in "".join(stack.log(name) for name in ("web", "worker", "beat", "listener"))
+    assert secret not in "".join(stack.log(name) for name in ("web", "worker", "ticker", "beat", "listener"))
 
 
 def test_an_administrator_does_the_main_job_in_the_trial(tmp_path: Path, visitor: Visitor) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import redis
 from asgiref.sync import sync_to_async
 from cryptography.fernet import Fernet
 from django.db import OperationalError, connection
@@ -18,6 +19,7 @@ from ami_integration.events import listener as listener_module
 from ami_integration.events.listener import Listener
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
+from ami_integration.events.stream import WRITTEN
 from ami_integration.servers.models import Server, ServerHealth
 from ami_integration.simulator import Account, EventClass, Limits, Office, OfficeSettings, SimulatedPBX
 from ami_integration.simulator import Event as Said
@@ -342,6 +344,38 @@ async def test_the_sessions_go_on_while_valkey_is_away_and_nothing_is_lost(
     assert await running.look(lambda: numbers(server)) == list(range(15))
     assert pbx.sessions == {before}
     assert not await running.look(Gap.objects.exists)
+
+
+async def test_a_valkey_that_refuses_is_told_of_once_and_asked_again_after_a_pause(
+    running: Running,
+    pbx: PBX,
+    make: Make,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = await make(pbx)
+    redis_client.set(WRITTEN, "not a hash")
+    redis_client.config_resetstat()
+
+    def refusals() -> int:
+        found: dict[str, Any] = redis_client.info("commandstats")
+        return int(found.get("cmdstat_hgetall", {}).get("calls", 0))
+
+    running.start()
+    deadline = time.monotonic() + 3 * PROMISE
+    while not (first := refusals()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    began = time.monotonic()
+    while refusals() < first + 2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - began > 0.9  # one pause at least lies wholly between the two
+    redis_client.delete(WRITTEN)
+    await online(running, server)
+    told = [record.getMessage() for record in caplog.records if "waits for it" in record.getMessage()]
+    assert len(told) == 2, told  # its beginning and its end
+    assert "WRONGTYPE" in told[0]
 
 
 async def test_a_graceful_stop_loses_nothing_and_opens_a_gap_that_the_next_start_closes(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,9 +21,11 @@ from ami_integration.events.stream import (
     COUNTERS,
     GROUP,
     STREAM,
+    Entry,
     EventBatch,
     GapNote,
     StampedEvent,
+    StreamReader,
     StreamWriter,
 )
 from tests.events.making import batch, ids, numbered, raw, stamped
@@ -298,6 +300,39 @@ def test_one_recorder_is_active_and_another_takes_over(url: str) -> None:
     one.close()
     assert other.active()
     other.close()
+
+
+def test_a_step_that_outlasts_its_lease_leaves_no_false_gap(
+    url: str, writer: StreamWriter, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, next_one = Recorder(url=url), Recorder(url=url)
+    first = batch(1)
+    second = batch(1, after=first.last_id)
+    third = batch(1, after=second.last_id)
+    store = slow._store
+
+    def store_slowly(entries: Sequence[Entry]) -> Any:
+        stored = store(entries)
+        redis_client.delete(slow._lease.key)  # as if it had expired
+        writer.append([second])
+        assert next_one.active()
+        assert [next_one.step(), next_one.step()] == [1, 1]  # what the slow one has read, and the second
+        return stored
+
+    monkeypatch.setattr(slow, "_store", store_slowly)
+    writer.append([first])
+    assert slow.active()
+    slow.step()
+    assert not slow.active()
+    assert StreamReader(redis_client).recorded_ids() == {1: second.last_id}
+    next_one.close()
+    assert slow.active()  # the slow one takes over again
+    monkeypatch.undo()
+    writer.append([third])
+    slow.step()
+    assert Event.objects.count() == 3
+    assert not Gap.objects.exists()
+    slow.close()
 
 
 @pytest.fixture

@@ -94,10 +94,27 @@ def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, redis_cli
     reader.ensure_group()
     writer.append([batch(1), batch(1)])
     found = reader.read(pending=False, count=10, block=0)
-    reader.ack([found[0][0]], {1: 5})
+    assert reader.ack([found[0][0]], {1: 5}, lease=Lease(redis_client, "recorder"))
     assert reader.read(pending=False, count=10, block=0) == []
     assert reader.read(pending=True, count=10, block=0) == [found[1]]
     assert reader.recorded_ids() == {1: 5}
+
+
+def test_a_recorder_that_lost_its_lease_does_not_set_back_where_the_next_one_stands(
+    writer: StreamWriter, redis_client: redis.Redis
+) -> None:
+    reader = StreamReader(redis_client)
+    reader.ensure_group()
+    writer.append([batch(1), batch(1)])
+    (early, _), (late, _) = reader.read(pending=False, count=10, block=0)
+    old, new = Lease(redis_client, "recorder"), Lease(redis_client, "recorder")
+    assert old.claim()
+    redis_client.delete(old.key)
+    assert new.claim()
+    assert reader.ack([late], {1: 9}, lease=new)
+    assert not reader.ack([early], {1: 5}, lease=old)
+    assert reader.recorded_ids() == {1: 9}
+    assert reader.read(pending=True, count=10, block=0) == []
 
 
 def test_a_listener_that_lost_its_lease_writes_nothing(redis_client: redis.Redis) -> None:
@@ -135,7 +152,7 @@ def test_trimming_removes_what_was_recorded_and_nothing_else(
     reader.ensure_group()
     writer.append(batch(1) for _ in range(300))
     found = reader.read(pending=False, count=300, block=0)
-    reader.ack([entry_id for entry_id, _ in found[:250]], {})
+    reader.ack([entry_id for entry_id, _ in found[:250]], {}, lease=Lease(redis_client, "recorder"))
     writer.append(batch(1) for _ in range(300))
     reader.trim(keep=600)
     assert redis_client.xlen(STREAM) == 600

@@ -10,7 +10,9 @@ from datetime import timedelta
 
 import pytest
 import redis
+from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import Settings
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.ami import TCP
@@ -99,6 +101,18 @@ def test_a_listener_stores_events_and_stops_within_seconds_when_it_is_asked_to(
     assert pbx.simulator.sessions == 0
 
 
+def test_a_server_added_by_hand_is_marked_once_the_listener_meets_a_simulator_there(
+    stack: Stack, server: Server
+) -> None:
+    assert not server.simulated
+    stack.start("listener")
+    wait_until(
+        lambda: Server.objects.get().simulated,
+        seconds=30,
+        what=lambda: f"it is marked: {stack.log('listener')}",
+    )
+
+
 def test_ctrl_c_stops_it_as_well(stack: Stack, server: Server) -> None:
     process = stack.start("listener")
     online(stack, server)
@@ -165,6 +179,56 @@ def test_the_listener_looks_after_the_action_log(stack: Stack, server: Server) -
     )
 
 
+def keep_up(stop: threading.Event) -> None:
+    thread = threading.Thread(target=listen.upkeep, args=(stop,), kwargs={"interval": 0.01})
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [RuntimeError("a mistake"), OperationalError("too slow")])
+def test_a_sweep_that_always_fails_does_not_keep_the_reaper_from_its_work(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+
+    def sweep() -> None:
+        raise error
+
+    monkeypatch.setattr(listen, "runs_sweep", sweep)
+    monkeypatch.setattr(listen, "runs_reap", stop.set)
+    keep_up(stop)
+    assert stop.is_set()
+
+
+@pytest.mark.parametrize("lost", [0.2, 60])
+def test_after_an_outage_of_the_database_workers_have_time_for_a_sign_of_life(
+    lost: float, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.AMIWEB_HEARTBEAT_LOST = lost
+    stop = threading.Event()
+    sweeps: list[float] = []
+    reaps: list[float] = []
+
+    def sweep() -> None:
+        sweeps.append(time.monotonic())
+        if len(sweeps) <= 3:
+            raise OperationalError("the database is away")
+        if reaps or (lost > 1 and len(sweeps) > 10):
+            stop.set()
+
+    monkeypatch.setattr(listen, "_database_answers", lambda: len(sweeps) > 3)
+    monkeypatch.setattr(listen, "runs_sweep", sweep)
+    monkeypatch.setattr(listen, "runs_reap", lambda: reaps.append(time.monotonic()))
+    keep_up(stop)
+    if lost > 1:
+        assert not reaps
+    else:
+        assert reaps[0] - sweeps[2] >= lost
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_upkeep_survives_whatever_goes_wrong(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,10 +243,7 @@ def test_the_upkeep_survives_whatever_goes_wrong(
 
     monkeypatch.setattr(listen, "runs_sweep", sweep)
     monkeypatch.setattr(listen, "runs_reap", lambda: None)
-    thread = threading.Thread(target=listen.upkeep, args=(stop,), kwargs={"interval": 0.01})
-    thread.start()
-    thread.join(10)
-    assert not thread.is_alive()
+    keep_up(stop)
     assert len(calls) == 3
     assert caplog.text.count("a mistake") >= 1
     assert "over after" in caplog.text

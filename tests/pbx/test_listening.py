@@ -1,4 +1,4 @@
-"""The listener and the recorder, as real processes, on a real Asterisk that comes and goes."""
+"""The listener's process and a real Asterisk: its events are stored, and its restart is a gap and no end."""
 
 from __future__ import annotations
 
@@ -12,54 +12,79 @@ from ami_integration.servers.models import Server, ServerHealth
 from tests.pbx.asterisk import Asterisk
 from tests.polling import wait_until
 from tests.processes import Stack
+from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.pbx, pytest.mark.processes]
 
-#: A restarted Asterisk is listened to again within seconds of its being up: three times that.
-RESUMED_WITHIN = 15.0
 
-
-def user_event(asterisk: Asterisk, note: str) -> None:
+def add(asterisk: Asterisk) -> Server:
     username, secret = asterisk.users["admin"]
-    with AMIClient(TCP(asterisk.host, asterisk.port), username=username, secret=secret) as client:
-        assert client.action("UserEvent", {"UserEvent": "Amiweb", "Note": note}).success
+    return make_server(TCP(asterisk.host, asterisk.port), username=username, secret=secret)
 
 
-def kept(server: Server, note: str) -> bool:
-    events = Event.objects.filter(server=server, name="UserEvent")
-    return any(["Note", note] in event.headers for event in events)
+def online(stack: Stack, server: Server, seconds: float = 30) -> None:
+    wait_until(
+        lambda: ServerHealth.objects.filter(server=server, state="online").exists(),
+        seconds=seconds,
+        what=lambda: f"the listener is at work: {stack.log('listener')}",
+    )
 
 
-def online(server: Server) -> bool:
-    return ServerHealth.objects.filter(server=server, state=ServerHealth.State.ONLINE).exists()
+def say(asterisk: Asterisk, numbers: range) -> None:
+    username, secret = asterisk.users["admin"]
+    transport = TCP(asterisk.host, asterisk.port)
+    with AMIClient(transport, username=username, secret=secret) as client:
+        for number in numbers:
+            client.action("UserEvent", {"UserEvent": "Counted", "Number": str(number)})
+
+
+def numbers() -> list[int]:
+    events = Event.objects.filter(name="UserEvent").order_by("id").values_list("headers", flat=True)
+    return [int(dict(headers)["Number"]) for headers in events]
+
+
+def test_events_of_a_real_asterisk_are_stored_with_its_version(stack: Stack, asterisk: Asterisk) -> None:
+    server = add(asterisk)
+    stack.start("listener")
+    online(stack, server)
+    say(asterisk, range(50))
+    wait_until(lambda: len(numbers()) == 50, seconds=15, what="the events are stored")
+    assert numbers() == list(range(50))
+    wait_until(
+        lambda: ServerHealth.objects.get(server=server).asterisk_version.startswith(asterisk.version),
+        seconds=15,
+        what="the version is known",
+    )
+    assert not Gap.objects.exists()
 
 
 @pytest.mark.parametrize("end", [Asterisk.stop, Asterisk.kill], ids=["stop", "kill -9"])
 def test_events_flow_again_after_the_pbx_was_away(
-    private_asterisk: Asterisk, stack: Stack, end: Callable[[Asterisk], None]
+    stack: Stack, private_asterisk: Asterisk, end: Callable[[Asterisk], None]
 ) -> None:
     asterisk = private_asterisk
-    username, secret = asterisk.users["admin"]
-    server = Server.objects.create(
-        name="Head office", host=asterisk.host, port=asterisk.port, username=username, secret=secret
-    )
+    server = add(asterisk)
     stack.start("listener")
-    wait_until(lambda: online(server), seconds=15, what=lambda: stack.log("listener"))
-    user_event(asterisk, "before")
-    wait_until(lambda: kept(server, "before"), seconds=15, what=lambda: stack.log("listener"))
+    online(stack, server)
+    say(asterisk, range(20))
+    wait_until(lambda: len(numbers()) == 20, seconds=15, what="the first events are stored")
+    last_before = Event.objects.filter(name="UserEvent").latest("id").pk
 
     end(asterisk)
-    wait_until(lambda: not online(server), seconds=15, what="the server is shown as away")
+    wait_until(lambda: Gap.objects.open().exists(), seconds=15, what="the gap has begun")
+    wait_until(
+        lambda: ServerHealth.objects.get(server=server).state == "offline", seconds=15, what="it is offline"
+    )
     asterisk.start()
 
-    wait_until(lambda: online(server), seconds=RESUMED_WITHIN, what=lambda: stack.log("listener"))
-    user_event(asterisk, "after")
-    wait_until(lambda: kept(server, "after"), seconds=15, what=lambda: stack.log("listener"))
-    gap = Gap.objects.get(server=server, reason=Gap.Reason.DISCONNECTED)
-    assert gap.ended_at is not None and gap.started_at < gap.ended_at
-    before, after = (
-        next(event.pk for event in Event.objects.filter(name="UserEvent") if ["Note", note] in event.headers)
-        for note in ("before", "after")
-    )
-    assert before <= gap.after_id < gap.pk < after
-    assert secret not in stack.log("listener")
+    wait_until(lambda: not Gap.objects.open().exists(), seconds=60, what=lambda: stack.log("listener"))
+    online(stack, server)
+    say(asterisk, range(20, 40))
+    wait_until(lambda: len(numbers()) == 40, seconds=15, what="events flow again")
+    assert numbers() == list(range(40))
+    gap = Gap.objects.get(reason=Gap.Reason.DISCONNECTED)
+    first_after = Event.objects.filter(name="UserEvent", id__gt=last_before).earliest("id").pk
+    assert last_before <= gap.after_id < gap.pk < first_after
+    log = stack.log("listener")
+    assert "Traceback" not in log
+    assert asterisk.users["admin"][1] not in log

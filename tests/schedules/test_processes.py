@@ -1,14 +1,19 @@
-"""A schedule through real processes: two clocks, two workers, each planned time once."""
+"""Schedules through real processes: of each two, each planned time once; and beside a PBX that hangs."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from ami_integration.actions.lanes import LANES
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.services import run_submit
+from ami_integration.ami import TCP
 from ami_integration.schedules import services
 from ami_integration.schedules.models import PlannedRun, Schedule
 from amiweb.processes import commands
@@ -17,6 +22,7 @@ from tests.polling import wait_until
 from tests.processes import Process, Stack
 from tests.schedules.factories import make_planner
 from tests.servers.factories import make_server
+from tests.simulator.fixtures import Simulator
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -28,9 +34,9 @@ def answers_pings(peer: Peer) -> None:
 
 
 def test_two_clocks_and_two_workers_run_each_planned_time_once(stack: Stack) -> None:
-    stack.start("worker")
-    stack.start("beat")
-    # A second beat and a second worker; each beat keeps its own memory of when it last ticked.
+    for name in ("worker", "ticker", "beat"):
+        stack.start(name)
+    # A second of each; each beat keeps its own memory of when it last ticked.
     twins = [
         Process(
             [*commands(port=stack.port, simulator_ports=stack.simulator_ports)[name], *extra],
@@ -39,6 +45,7 @@ def test_two_clocks_and_two_workers_run_each_planned_time_once(stack: Stack) -> 
         )
         for name, extra in (
             ("worker", ["--hostname", "twin@%h"]),
+            ("ticker", ["--hostname", "ticking-twin@%h"]),
             ("beat", ["--schedule", str(stack.folder / "b")]),
         )
     ]
@@ -73,3 +80,48 @@ def test_two_clocks_and_two_workers_run_each_planned_time_once(stack: Stack) -> 
         ("succeeded", "schedule", "Fast")
     }
     assert timezone.now() - times[-1] < timedelta(seconds=60)
+
+
+def test_a_schedule_runs_on_time_while_another_pbx_leaves_20_runs_hanging(
+    stack: Stack, make_simulator: Callable[..., Simulator]
+) -> None:
+    silent, well = make_simulator(), make_simulator()
+    silent.hang("Ping")
+    silent_server, well_server = (
+        make_server(TCP(pbx.host, pbx.port), name=name, username=pbx.username, secret=pbx.secret)
+        for name, pbx in (("Silent", silent), ("Well", well))
+    )
+    for name in ("worker", "ticker", "beat"):
+        stack.start(name)
+    hanging = [
+        run_submit(user=None, origin="command", server=silent_server, action="Ping", headers=[])
+        for _ in range(20)
+    ]
+    wait_until(lambda: silent.blocked_sessions == LANES, seconds=30, what=lambda: stack.log("worker"))
+    schedule = services.schedule_save(
+        user=make_planner(),
+        schedule=Schedule(
+            name="Fast", server=well_server, action="Ping", kind="interval", interval_seconds=1
+        ),
+        headers=[],
+    )
+    done = ActionRun.objects.filter(server=well_server, status=ActionRun.Status.SUCCEEDED)
+    wait_until(lambda: done.count() >= 6, seconds=20, what=lambda: stack.log("ticker") + stack.log("worker"))
+    schedule.enabled = False
+    services.schedule_save(user=schedule.owner, schedule=schedule, headers=[])
+    for planned in PlannedRun.objects.select_related("run").order_by("planned_at")[:6]:
+        assert planned.outcome == PlannedRun.Outcome.SUBMITTED
+        assert planned.run is not None
+        assert planned.run.finished_at is not None
+        assert planned.run.finished_at - planned.planned_at < timedelta(seconds=6)  # three times the promise
+    for name, line in (("ticker", "schedules.tick["), ("beat", "Sending due task")):
+        assert line not in stack.log(name), "a log that grows by itself"
+    assert "actions.execute[" in stack.log("worker")
+    assert silent.blocked_sessions == LANES  # it hung all the while, and took no more than its share
+    # Whoever ends rings for the next one: nobody sweeps here.
+    silent.unhang("Ping")
+    silent.kick()
+    mine = ActionRun.objects.filter(pk__in=[run.pk for run in hanging])
+    ended = mine.exclude(finished_at=None)
+    wait_until(lambda: ended.count() == 20, seconds=30, what=lambda: stack.log("worker"))
+    assert Counter(mine.values_list("status", flat=True)) == {"unknown": LANES, "succeeded": 20 - LANES}

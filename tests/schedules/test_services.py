@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
@@ -168,6 +169,61 @@ def test_one_broken_schedule_stops_no_other_and_is_not_tried_every_second() -> N
     broken.refresh_from_db()
     assert broken.next_at is None
     assert services.schedules_tick(now=NOON + SECOND) == 0
+
+
+def test_a_planned_time_outlives_a_deadlock_and_is_taken_by_the_next_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def deadlock(**_: Any) -> ActionRun:
+        raise OperationalError("deadlock detected")
+
+    schedule = at_noon()
+    other = make_schedule(name="Other", server=schedule.server, owner=schedule.owner, next_at=NOON)
+    with monkeypatch.context() as broken:
+        broken.setattr(services, "run_submit", deadlock)
+        assert services.schedules_tick(now=NOON) == 0
+    for one in (schedule, other):
+        one.refresh_from_db()
+        assert one.next_at == NOON
+    assert not PlannedRun.objects.exists()
+    assert services.schedules_tick(now=NOON + SECOND) == 2
+    assert {planned.outcome for planned in PlannedRun.objects.all()} == {Outcome.SUBMITTED}
+    assert ActionRun.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_schedule_is_taken_by_a_later_tick(valkey: Valkey) -> None:
+    """A real lock of a real database, held by another connection."""
+    schedule = at_noon()
+    if connection.vendor == "sqlite":
+        options = connection.settings_dict["OPTIONS"] | {"timeout": 0.1}
+        locker = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+        connection.close()
+        before = connection.settings_dict
+        connection.settings_dict = before | {"OPTIONS": options}
+        try:
+            assert services.schedules_tick(now=NOON) == 0
+        finally:
+            connection.settings_dict = before
+            connection.close()
+            locker.close()
+    else:
+        locker = connection.copy()
+        try:
+            locker.set_autocommit(False)
+            with locker.cursor() as cursor, connection.cursor() as impatient:
+                cursor.execute("SELECT 1 FROM ami_integration_schedule FOR UPDATE")
+                impatient.execute("SET lock_timeout = '100ms'")
+            assert services.schedules_tick(now=NOON) == 0
+        finally:
+            locker.close()
+            connection.close()
+    assert not PlannedRun.objects.exists()
+    assert services.schedules_tick(now=NOON + SECOND) == 1
+    assert PlannedRun.objects.get().outcome == Outcome.SUBMITTED
+    schedule.refresh_from_db()
+    assert schedule.next_at == NOON + timedelta(days=1)
 
 
 def test_an_edit_between_the_look_and_the_swap_wins(monkeypatch: pytest.MonkeyPatch) -> None:

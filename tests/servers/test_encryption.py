@@ -9,7 +9,7 @@ import pickle
 import pytest
 from cryptography.fernet import Fernet
 from django.core import serializers
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import connection
 from pytest_django import Settings
 
@@ -36,6 +36,16 @@ def stored_token(server: Server) -> str:
 def test_a_secret_comes_back_as_it_went_in() -> None:
     for text in ("", "word", "a:b:c", "ünïcode ☎", " blanks ", "x" * 10_000):
         assert Secret.from_plain(text).reveal() == text
+
+
+def test_without_any_key_a_secret_is_unreadable_and_none_can_be_stored(settings: Settings) -> None:
+    secret = Secret.from_plain(SECRET)
+    settings.AMIWEB_ENCRYPTION_KEYS = {}
+    assert not secret.readable
+    with pytest.raises(SecretUnreadable, match="its key 'old' is not in AMIWEB_ENCRYPTION_KEYS"):
+        secret.reveal()
+    with pytest.raises(ImproperlyConfigured, match="holds no key"):
+        Secret.from_plain(SECRET)
 
 
 def test_a_secret_never_shows_in_text() -> None:

@@ -13,6 +13,7 @@ from ami_integration.servers import services
 from ami_integration.servers.models import Server, ServerHealth
 from tests.ami.scripted import scripted
 from tests.servers.factories import healthy, make_server
+from tests.simulator.fixtures import Simulator
 
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 LATER = NOON + datetime.timedelta(minutes=5)
@@ -68,6 +69,35 @@ def test_a_good_test_notes_the_version_and_leaves_the_state_to_the_listener() ->
     health = ServerHealth.objects.get()
     assert (health.state, health.asterisk_version) == ("unknown", "22.10.0")
     assert health.last_seen_at is not None
+
+
+@pytest.mark.django_db
+def test_a_server_added_by_hand_is_marked_once_a_simulator_answers_there(simulator: Simulator) -> None:
+    server = make_server(
+        TCP(simulator.host, simulator.port), username=simulator.username, secret=simulator.secret
+    )
+    (test,) = services.connections_test(servers=[server])
+    assert test.server.simulated  # as the page of the test shows it
+    server.refresh_from_db()
+    assert server.simulated
+
+
+@pytest.mark.django_db
+def test_the_mark_goes_once_a_real_pbx_answers_there() -> None:
+    with scripted(healthy("Ping")) as transport:
+        server = make_server(transport, simulated=True)
+        services.connection_test(server=server)
+    server.refresh_from_db()
+    assert not server.simulated
+
+
+@pytest.mark.django_db
+def test_the_mark_stays_as_long_as_nobody_names_a_version() -> None:
+    server = make_server(simulated=True)
+    services.server_health_set(server_id=server.pk, state="online", asterisk_version="")
+    services.server_health_set(server_id=server.pk, state="offline", error="Gone.")
+    server.refresh_from_db()
+    assert server.simulated
 
 
 @pytest.mark.django_db

@@ -38,7 +38,7 @@ def _simulate(*arguments: str, ready: int = 1) -> Iterator["subprocess.Popen[str
         assert process.stdout is not None
         for _ in range(ready):
             line = process.stdout.readline()
-            assert line.startswith("simulated PBX on 127.0.0.1:"), (line, process.poll())
+            assert line.startswith("simulated PBX on "), (line, process.poll())
         yield process
     finally:
         if process.poll() is None:
@@ -89,17 +89,37 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     ("arguments", "said"),
     [
         (["--port", "5038"], "never listens on 5038"),
-        (["--port", "70000"], "give another --host or --port"),
+        (["--port", "99999"], "99999 is not a port: give a --port from 1 to 65535"),
+        (["--port", "-1"], "-1 is not a port"),
+        (["--port", "65535", "--count", "2"], "65536 is not a port"),
+        (["--port", "0", "--host", "192.0.2.1", "--secret-file", "SECRET"], "give another --host or --port"),
+        (["--port", "0", "--host", "0.0.0.0"], "give a secret of your own with --secret-file"),
+        (["--port", "0", "--host", "::"], "others can reach ::"),
+        (["--port", "0", "--host", ""], "others can reach all addresses"),
+        (["--port", "0", "--host", "pbx.example"], "others can reach pbx.example"),
         (["--port", "0", "--secret-file", "/nonexistent/secret"], "can't be read"),
-        (["--port", "0", "--calls-per-second", "-1"], "can't be negative"),
         (["--port", "0", "--fault", "nonsense"], "there is no fault 'nonsense'"),
         (["--port", "0", "--replay", "/nonexistent/file"], "can't be read"),
         (["--port", "0", "--replay", __file__], "isn't an AMI recording"),
         (["--port", "0", "--tls-certificate", __file__], "can't be used"),
+        (["--port", "0", "--calls-per-second", "-1"], "can't be -1"),
+        (["--port", "0", "--calls-per-second", "nan"], "can't be nan"),
+        (["--port", "0", "--calls-per-second", "inf"], "can't be inf"),
     ],
 )
-def test_what_can_not_be_is_one_clear_line(arguments: list[str], said: str) -> None:
-    assert said in _refused(*arguments)
+def test_what_can_not_be_is_one_clear_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "SECRET").write_text("hush")
+    assert said in _refused(*(str(tmp_path / word) if word == "SECRET" else word for word in arguments))
+
+
+def test_with_a_secret_of_its_own_it_listens_for_others_too(tmp_path: Path) -> None:
+    (port,) = _free_ports(1)
+    (tmp_path / "secret").write_text("hush")
+    with (
+        _simulate("--host", "0.0.0.0", "--port", str(port), "--secret-file", str(tmp_path / "secret")),
+        RawAMI("127.0.0.1", port) as ami,
+    ):
+        ami.log_in(USERNAME, "hush")
 
 
 def test_it_speaks_tls_with_the_faults_it_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -74,17 +76,40 @@ def _record(stop: threading.Event) -> None:
 
 def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     """Look after the runs every few seconds until `stop`; what fails is logged and tried again."""
-    outage = Outage(logger, "the upkeep of the action log fails; it is tried again every few seconds")
+    sweeping = Outage(logger, "the sweep of the action log fails; it is tried again every few seconds")
+    reaping = Outage(logger, "the reaper of the action log fails; it is tried again every few seconds")
+    reap_at = time.monotonic()
     while True:
-        try:
-            runs_sweep()
-            runs_reap()
-        except Exception as error:
-            # Whatever it is: listening goes on, and so does the upkeep.
-            outage.failed(error, trace=not isinstance(error, Error))
-        else:
-            outage.ended()
-        finally:
-            connection.close()
+        if not _attempt(runs_sweep, sweeping) and not _database_answers():
+            # The workers can't give a sign of life either. When it is back they get the time to do so, before
+            # they count as dead.
+            reap_at = time.monotonic() + settings.AMIWEB_HEARTBEAT_LOST
+        elif time.monotonic() >= reap_at:
+            _attempt(runs_reap, reaping)
         if stop.wait(interval):
             return
+
+
+def _attempt(call: Callable[[], int], outage: Outage) -> bool:
+    """One of the two, apart from the other; returns whether it succeeded."""
+    try:
+        call()
+    except Exception as error:
+        # Whatever it is: listening goes on, and so does the upkeep.
+        outage.failed(error, trace=not isinstance(error, Error))
+        return False
+    else:
+        outage.ended()
+        return True
+    finally:
+        connection.close()
+
+
+def _database_answers() -> bool:
+    try:
+        connection.ensure_connection()
+        return connection.is_usable()
+    except Error:
+        return False
+    finally:
+        connection.close()

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import ipaddress
+import math
 import os
 import random
 import signal
@@ -25,6 +27,8 @@ from ami_integration.simulator import (
     SimulatedPBX,
     open_office,
 )
+
+HIGHEST_PORT = 65535
 
 
 class Command(BaseCommand):
@@ -103,12 +107,25 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         first_ports = options["port"] or list(settings.AMIWEB_SIMULATOR_PORTS)
         ports = [port + step for port in first_ports for step in range(max(1, options["count"]))]
-        if options["calls_per_second"] < 0:
-            raise CommandError("--calls-per-second can't be negative; 0 makes a quiet office")
+        for port in ports:
+            if not 0 <= port <= HIGHEST_PORT:
+                raise CommandError(f"{port} is not a port: give a --port from 1 to {HIGHEST_PORT}")
+        rate = options["calls_per_second"]
+        if not (math.isfinite(rate) and rate >= 0):
+            raise CommandError(
+                f"--calls-per-second can't be {rate:g}: give a number such as 0.2; 0 makes a quiet office"
+            )
         if options["replay"]:
             options["calls_per_second"] = 0.0
         seed = options["seed"] if options["seed"] is not None else random.SystemRandom().getrandbits(32)
-        pbxs = [_make_pbx(port, seed + index, options) for index, port in enumerate(ports)]
+        host, secret = options["host"], _secret(options["secret_file"])
+        if secret == SECRET and not _is_loopback(host):
+            raise CommandError(
+                f"others can reach {host or 'all addresses'}, and everybody knows the default secret: "
+                "give a secret of your own with --secret-file, or leave --host at 127.0.0.1"
+            )
+        account = Account(options["username"], secret)
+        pbxs = [_make_pbx(port, account, seed + index, options) for index, port in enumerate(ports)]
         asyncio.run(self._run(pbxs))
 
     async def _run(self, pbxs: list[SimulatedPBX]) -> None:
@@ -120,7 +137,7 @@ class Command(BaseCommand):
             for pbx in pbxs:
                 try:
                     await pbx.start()
-                except (OSError, OverflowError) as error:
+                except OSError as error:
                     raise CommandError(_why_not(pbx, error)) from None
                 self.stdout.write(
                     f"simulated PBX on {pbx.host}:{pbx.port} (username {next(iter(pbx.accounts))})"
@@ -132,8 +149,7 @@ class Command(BaseCommand):
                 await pbx.stop()
 
 
-def _make_pbx(port: int, seed: int, options: dict[str, Any]) -> SimulatedPBX:
-    account = Account(options["username"], _secret(options["secret_file"]))
+def _make_pbx(port: int, account: Account, seed: int, options: dict[str, Any]) -> SimulatedPBX:
     settings = OfficeSettings(calls_per_second=options["calls_per_second"])
     try:
         return SimulatedPBX(
@@ -172,6 +188,13 @@ def _replay(path: Path | None, *, speed: float, loop: bool) -> Replay | None:
         raise CommandError(f"the recording {path} can't be read: {error.strerror}") from None
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # what another name means may change
+
+
 def _secret(path: Path | None) -> str:
     if path is None:
         return SECRET
@@ -184,9 +207,9 @@ def _secret(path: Path | None) -> str:
     return secret
 
 
-def _why_not(pbx: SimulatedPBX, error: Exception) -> str:
-    number = getattr(error, "errno", None)
+def _why_not(pbx: SimulatedPBX, error: OSError) -> str:
+    number = error.errno
     if number == errno.EADDRINUSE:
         return f"port {pbx.port} is in use: stop what listens there, or give another --port"
-    reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
+    reason = os.strerror(number) if number and number > 0 else str(error)
     return f"can't listen on {pbx.host}:{pbx.port}: {reason}; give another --host or --port"

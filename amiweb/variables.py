@@ -1,0 +1,133 @@
+"""The variables of the environment, as people read about them: the table of docs/settings.md.
+
+The rules that hold for them are in `amiweb.configuration`. Tests compare both: nothing is read that isn't
+documented here, and the page holds this table word by word.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the environment. A `secret` one may be given as NAME_FILE too, the path of a file."""
+
+    name: str
+    trial: str
+    production: str
+    meaning: str
+    secret: bool = False
+
+
+VARIABLES = (
+    Variable("AMIWEB_ENV", "`trial`", "`production`", "`trial` or `production`."),
+    Variable(
+        "AMIWEB_VAR_DIR",
+        "`var` beside `manage.py`",
+        "the same",
+        "Folder for all that amiweb writes: generated keys, the SQLite file, the embedded Valkey's data.",
+    ),
+    Variable(
+        "AMIWEB_SECRET_KEY",
+        "generated in `var/secret_key`",
+        "required; at least 50 characters, 5 of them different, no `django-insecure-`",
+        "Signs sessions and forms. `python -c 'import secrets; print(secrets.token_urlsafe(64))'` makes one.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_ENCRYPTION_KEYS",
+        "generated in `var/encryption_keys`",
+        "required; every key a Fernet key, every id different",
+        "Keys that encrypt AMI secrets: `id:key,id:key`. The first encrypts, all decrypt. Keep a copy apart "
+        "from the database's backup: without them the stored secrets are lost. `python -c 'from "
+        'cryptography.fernet import Fernet; print("k1:" + Fernet.generate_key().decode())\'` makes one.',
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_DATABASE_URL",
+        "SQLite in `var/amiweb.sqlite3`",
+        "required; PostgreSQL",
+        "`postgres://user:password@host:5432/name`.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_REDIS_URL",
+        "the embedded Valkey's private socket",
+        "required",
+        "Valkey or Redis for the task queue, the event stream and the channel layer: `redis://…`, "
+        "`rediss://…` or `unix:///path`.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_ALLOWED_HOSTS",
+        "`localhost,127.0.0.1,[::1]`",
+        "required; no `*`",
+        "Names under which browsers reach amiweb, separated by commas.",
+    ),
+    Variable(
+        "AMIWEB_TRUSTED_ORIGINS",
+        "none",
+        "optional; `https://` only, no `*`",
+        "Further origins that may post forms, such as `https://pbx.example.com:8443`, separated by commas.",
+    ),
+    Variable(
+        "AMIWEB_BIND",
+        "`127.0.0.1`; loopback only",
+        "`127.0.0.1`",
+        "Address that the web process listens on. In production a reverse proxy with TLS stands before it, "
+        "sets `X-Forwarded-Proto` itself, and nobody else can reach this address.",
+    ),
+    Variable("AMIWEB_PORT", "`8765`", "`8765`", "Port that the web process listens on."),
+    Variable(
+        "AMIWEB_SIMULATOR_PORTS",
+        "`15038,15039`",
+        "not used",
+        "Ports of the trial's simulated PBXs, separated by commas. Never 5038, which is a real one's.",
+    ),
+    Variable(
+        "AMIWEB_ADMIN_USERNAME",
+        "`admin`",
+        "not used; `manage.py createsuperuser` asks for it",
+        "Name of the trial's first administrator.",
+    ),
+    Variable(
+        "AMIWEB_ADMIN_PASSWORD",
+        "generated and printed once",
+        "not used; `manage.py createsuperuser` asks for it",
+        "Password of the trial's first administrator. It is used once, when there is none.",
+        secret=True,
+    ),
+    Variable(
+        "AMIWEB_DEBUG",
+        "`0`",
+        "`0`; refused",
+        "`1` shows Django's debug pages. For developers, in the trial only.",
+    ),
+    Variable(
+        "AMIWEB_TIME_ZONE",
+        "`UTC`",
+        "`UTC`",
+        "Time zone of the pages, such as `Europe/Berlin`. Stored times are UTC.",
+    ),
+    Variable("AMIWEB_LOG_LEVEL", "`INFO`", "`INFO`", "`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
+    Variable(
+        "AMIWEB_STATIC_ROOT",
+        "not used",
+        "`static` in the var folder",
+        "Folder that `manage.py collectstatic` fills and the web process serves.",
+    ),
+    Variable(
+        "AMIWEB_HSTS_SECONDS",
+        "not used",
+        "`31536000`",
+        "How long browsers shall insist on HTTPS. A smaller number while you try TLS out; never 0.",
+    ),
+)
+
+
+def documentation() -> str:
+    """The table of docs/settings.md."""
+    rows = ["| Variable | Trial | Production | Meaning |", "|---|---|---|---|"]
+    for variable in VARIABLES:
+        name = f"`{variable.name}`" + (f" or `{variable.name}_FILE`" if variable.secret else "")
+        rows.append(f"| {name} | {variable.trial} | {variable.production} | {variable.meaning} |")
+    return "\n".join(rows)
