@@ -6,14 +6,17 @@ tests/pbx/test_ssh.py goes through the same server to a real Asterisk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
 import socket
+import subprocess
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +51,20 @@ def pinging(peer: Peer) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def agent(key: str, path: Path) -> Iterator[Path]:
+    """An ssh-agent that holds `key` and listens at `path`."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, seconds=15, what="the agent listens")
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        subprocess.run(["ssh-add", "-q", "-"], input=key.encode(), env=environment, check=True)
+        yield path
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def refused(make_client: MakeClient, transport: SSH) -> SSHFailed:
@@ -145,14 +162,17 @@ def test_the_known_hosts_and_the_settings_of_the_user_count_for_nothing(
     (home / ".ssh").mkdir(parents=True)
     key = sshd.host_keys["ed25519"]
     (home / ".ssh" / "known_hosts").write_text(f"127.0.0.1 {key}\n[127.0.0.1]:{sshd.port} {key}\n")
-    (home / ".ssh" / "config").write_text("Host *\n  User nobody\n  HostKeyAlgorithms ssh-rsa\n")
+    (home / ".ssh" / "config").write_text(f'Match exec "touch {tmp_path}/config-was-read"\n')
     (home / ".ssh" / "id_ed25519").write_text(sshd.key)
     monkeypatch.setenv("HOME", str(home))
-    assert refused(make_client, sshd.transport(1, host_key="")).reason == "host_key"
-    wrong = sshd.transport(1, ssh_key=None, ssh_password="wrong")
-    assert refused(make_client, wrong).reason == "auth"
-    with scripted(pinging) as pbx:
-        make_client(sshd.transport(pbx.port), timeouts=LIMITS).connect()
+    with agent(sshd.key, tmp_path / "agent") as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        assert refused(make_client, sshd.transport(1, host_key="")).reason == "host_key"
+        wrong = sshd.transport(1, ssh_key=None, ssh_password="wrong")
+        assert refused(make_client, wrong).reason == "auth"
+        with scripted(pinging) as pbx:
+            make_client(sshd.transport(pbx.port), timeouts=LIMITS).connect()
+    assert not (tmp_path / "config-was-read").exists()
 
 
 def test_a_server_without_a_key_of_the_pinned_kind_shows_the_one_it_has(
