@@ -83,6 +83,8 @@ def structure(found: list[Message]) -> list[object]:
     shapes: list[object] = []
     for message in found:
         kind, value = message[0]
+        if value == "SuccessfulAuth":  # another thread of the PBX tells it, before or after what follows
+            continue
         names = [name for name, _ in message if name not in SINCE_16]
         if "Output" in names:
             names = names[: names.index("Output") + 1]
