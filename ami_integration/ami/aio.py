@@ -30,7 +30,7 @@ from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Action, Event, Headers, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.session import (
     Lag,
@@ -405,16 +405,23 @@ class AsyncAMIClient:
         Args:
             extra: seconds that an answer may take beyond its usual time limit.
         """
+        answered = False
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Action):
-                    step = steps.send(await self.action(step, timeout=self.timeouts.action + extra))
+                    reply = await self.action(step, timeout=self.timeouts.action + extra)
+                    answered = True
+                    step = steps.send(reply)
                 else:
                     step = steps.send(await follower._next(step.seconds))
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except AMIError as error:
+            if answered and not error.sent:
+                raise as_sent(error) from None
+            raise
 
     async def _hang_up(self, call: Origination, follower: Subscription) -> None:
         task = asyncio.create_task(self._walk(call.hangup_steps(), follower))

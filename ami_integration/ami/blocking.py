@@ -33,7 +33,7 @@ from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Action, Event, Headers, Message, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.session import (
     Lag,
@@ -450,16 +450,23 @@ class AMIClient:
         Args:
             extra: seconds that an answer may take beyond its usual time limit.
         """
+        answered = False
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Action):
-                    step = steps.send(self.action(step, timeout=self.timeouts.action + extra))
+                    reply = self.action(step, timeout=self.timeouts.action + extra)
+                    answered = True
+                    step = steps.send(reply)
                 else:
                     step = steps.send(self._await_call(follower, step.seconds, cancel))
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except AMIError as error:
+            if answered and not error.sent:
+                raise as_sent(error) from None
+            raise
 
     def _await_call(
         self, follower: BlockingSubscription, limit: float, cancel: threading.Event | None
