@@ -66,6 +66,8 @@ logger = logging.getLogger(__name__)
 
 #: asyncio reads at most so many bytes at once: a full reading means that more may wait.
 _FULL_READ = 256 * 1024
+#: After a reading of so many bytes, it is worth asking whether as many wait.
+_MUCH = 32 * 1024
 #: Seconds between two looks at whether the event loop runs.
 _BEAT = 0.25
 
@@ -549,15 +551,18 @@ class AsyncAMIClient:
         self.last_received = time.monotonic()
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
-        else:
+        if len(data) >= _MUCH:
             self._check_lag()
         protocol, exchanges = self._protocol, self._exchanges
         protocol.receive_data(data)
-        next_message, dispatch = protocol.next_message, exchanges.dispatch
+        next_message, dispatch, listing = protocol.next_message, exchanges.dispatch, exchanges.listing
         events: list[Event] = []
         greeted = greeting.done()
         try:
             while (message := next_message()) is not NEED_DATA:
+                if isinstance(message, Event) and greeted and not listing:
+                    events.append(message)
+                    continue
                 if message is CLOSED:
                     break
                 if not greeted:

@@ -69,6 +69,8 @@ from ami_integration.ami.transports import (
 logger = logging.getLogger(__name__)
 
 _READ = 256 * 1024
+#: After a reading of so many bytes, it is worth asking whether as many wait.
+_MUCH = 32 * 1024
 #: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
 _READS_BEFORE_SENDING = 16
 #: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.
@@ -709,12 +711,16 @@ class AMIClient:
             ConnectionLost, MessageTooLarge: nothing more comes, and the socket is closed.
         """
         next_message, dispatch = self._protocol.next_message, self._exchanges.dispatch
+        listing = self._exchanges.listing
         events: list[Event] = []
         some = False
         try:
             while (message := next_message()) is not NEED_DATA:
+                if isinstance(message, Event) and not listing:
+                    events.append(message)
+                    continue
                 if message is CLOSED:
-                    if not some:
+                    if not some and not events:
                         self._lost = lost(self.transport, None, sent=False)
                         self._drop()
                         raise self._lost
@@ -730,7 +736,7 @@ class AMIClient:
         finally:
             if events:
                 self._deliver(events)
-        return some
+        return some or bool(events)
 
     def _deliver(self, events: list[Event]) -> None:
         for follower in self._followers:
@@ -760,7 +766,7 @@ class AMIClient:
         self.last_received = time.monotonic()
         if len(data) < _READ:
             self._drained_at = self.last_received
-        else:
+        if len(data) >= _MUCH:
             self._lag.check(self.lag, receive_buffer(sock))
         self._protocol.receive_data(data)
         return True
