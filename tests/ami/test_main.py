@@ -162,6 +162,22 @@ def test_an_answer_that_never_comes_is_code_5(
     assert "CoreStatus" in capsys.readouterr().err
 
 
+def test_a_list_without_an_end_shows_what_came_and_is_code_5(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulator.pbx.faults.no_complete = True
+    assert run(simulator, "QueueStatus", "--timeout", "0.5") == 5
+    said = capsys.readouterr()
+    assert "QueueMember: " in said.out
+    assert "QueueStatus" in said.err
+
+
+def test_a_list_that_is_not_whole_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    simulator.pbx.faults.list_items = 2
+    assert run(simulator, "QueueStatus") == 0
+    assert "isn't whole" in capsys.readouterr().err
+
+
 def test_an_unknown_certificate_is_refused_and_a_given_ca_or_pin_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
