@@ -321,7 +321,10 @@ class AsyncAMIClient:
     @property
     def lag(self) -> Lag:
         """How far behind the PBX this client is: bytes that wait in the kernel, and how old they may be."""
-        waiting = waiting_bytes(self._socket())
+        return self._lag_with(0)
+
+    def _lag_with(self, just_read: int) -> Lag:
+        waiting = waiting_bytes(self._socket()) + just_read
         if not waiting:
             return Lag(0, 0.0)
         # What came before the loop's last beat was read then, unless more came than one reading takes.
@@ -549,10 +552,10 @@ class AsyncAMIClient:
 
     def _received(self, data: bytes, greeting: asyncio.Future[Banner]) -> None:
         self.last_received = time.monotonic()
+        if len(data) >= _MUCH:
+            self._check_lag(len(data))
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
-        if len(data) >= _MUCH:
-            self._check_lag()
         protocol, exchanges = self._protocol, self._exchanges
         protocol.receive_data(data)
         next_message, dispatch, listing = protocol.next_message, exchanges.dispatch, exchanges.listing
@@ -612,10 +615,10 @@ class AsyncAMIClient:
             if self._wire is not None and not self._wire.is_closing():
                 self._wire.resume_reading()
 
-    def _check_lag(self) -> None:
+    def _check_lag(self, just_read: int = 0) -> None:
         sock = self._socket()
         if sock is not None:
-            self._lag.check(self.lag, receive_buffer(sock))
+            self._lag.check(self._lag_with(just_read), receive_buffer(sock))
 
     def _ended(self, error: BaseException | None, greeting: asyncio.Future[Banner]) -> None:
         self._protocol.receive_data(b"")
@@ -730,7 +733,8 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         # Nothing is kept in this process: so it is known of each action whether it could have left.
-        transport.set_write_buffer_limits(high=0)
+        # Of TLS, a limit of 0 would mean "always full".
+        transport.set_write_buffer_limits(high=1, low=0)
         self._client._writable.set()
 
     def pause_writing(self) -> None:

@@ -662,7 +662,10 @@ class AMIClient:
         for _ in range(_READS_BEFORE_SENDING):
             while self._dispatch_ready():
                 pass
-            if not self._readable() or not self._read(time.monotonic()):
+            if not self._readable():
+                self._drained_at = time.monotonic()
+                return
+            if not self._read(time.monotonic()):
                 return
 
     def _readable(self) -> bool:
@@ -758,16 +761,18 @@ class AMIClient:
             sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
             data = sock.recv(_READ)
         except TimeoutError:
+            self._drained_at = time.monotonic()
             return False
         except OSError as error:
             self._lost = lost(self.transport, error, sent=False)
             self._drop()
             raise self._lost from None
         self.last_received = time.monotonic()
+        if len(data) >= _MUCH:
+            lag = Lag(len(data) + waiting_bytes(sock), self.last_received - self._drained_at)
+            self._lag.check(lag, receive_buffer(sock))
         if len(data) < _READ:
             self._drained_at = self.last_received
-        if len(data) >= _MUCH:
-            self._lag.check(self.lag, receive_buffer(sock))
         self._protocol.receive_data(data)
         return True
 

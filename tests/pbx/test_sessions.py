@@ -208,9 +208,10 @@ def test_every_list_has_as_many_items_as_it_says(asterisk: Asterisk, connect: Co
             odd.append((name, reply.complete.get("ListItems"), len(reply.events)))
     assert client.action("PJSIPShowEndpoint", {"Endpoint": "nobody"}).success is False
     assert client.action("Ping").success
-    assert odd == []
+    # Asterisk 16 counts the trees of DBGetTree, not its items: so this is told, and no error.
+    assert [name for name, _, _ in odd] in ([], ["DBGetTree"])
     # Some error texts of Asterisk end in a bare LF.
-    assert set(client.client.anomalies) <= {"bare_lf"}, client.client.anomalies.samples
+    assert set(client.client.anomalies) <= {"bare_lf", "list_items"}, client.client.anomalies.samples
 
 
 # Filters
