@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def accept_and(told: Callable[[Message], bytes]) -> Callable[[Peer, Message], No
     return script
 
 
-CALL = {"application": "Wait", "data": "1", "ring": 5}
+CALL: dict[str, Any] = {"application": "Wait", "data": "1", "ring": 5}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_a_call_that_can_not_be_written_is_never_sent(make_client: MakeClient) -
     "options", [{}, {"context": "a"}, {"context": "a", "exten": "1", "application": "Wait"}]
 )
 def test_an_originate_needs_either_an_extension_or_an_application(
-    make_client: MakeClient, options: dict[str, str]
+    make_client: MakeClient, options: dict[str, Any]
 ) -> None:
     with scripted() as pbx, pytest.raises(ValueError, match="either"):
         make_client(pbx).originate("Local/1@phones", **options)
