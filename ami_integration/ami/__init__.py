@@ -5,7 +5,7 @@
 """
 
 from ami_integration.ami.aio import AsyncAMIClient, Subscription
-from ami_integration.ami.blocking import AMIClient
+from ami_integration.ami.blocking import AMIClient, BlockingSubscription
 from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import (
     ActionTimeout,
@@ -24,7 +24,9 @@ from ami_integration.ami.errors import (
     NotAMI,
     SSHFailed,
     TLSFailed,
+    Unanswered,
 )
+from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.messages import (
     MAX_ACTION_ID,
     MAX_HEADERS,
@@ -38,27 +40,24 @@ from ami_integration.ami.messages import (
     quote_variable,
     unescape,
 )
+from ami_integration.ami.originate import REASONS, Originated, Origination, Outcome
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.reconnecting import (
     Backoff,
     Connected,
     ConnectFailed,
+    FailureKind,
     Gap,
     ReconnectingClient,
     Resumed,
+    failure_kind,
 )
+from ami_integration.ami.session import Lag
 from ami_integration.ami.ssh import SSH
+from ami_integration.ami.subscriptions import EventQueue
 from ami_integration.ami.transports import TCP, TLS, Timeouts, fetch_certificate
 
 __all__ = [
-    "CLOSED",
-    "MAX_ACTION_ID",
-    "MAX_HEADERS",
-    "MAX_LINE",
-    "NEED_DATA",
-    "SSH",
-    "TCP",
-    "TLS",
     "AMIClient",
     "AMIError",
     "Action",
@@ -67,6 +66,8 @@ __all__ = [
     "AsyncAMIClient",
     "Backoff",
     "Banner",
+    "BlockingSubscription",
+    "CLOSED",
     "Certificate",
     "ConnectError",
     "ConnectFailed",
@@ -75,25 +76,42 @@ __all__ = [
     "Connected",
     "ConnectionLost",
     "Event",
+    "EventFilter",
+    "EventQueue",
+    "FailureKind",
     "Gap",
     "InvalidAction",
+    "Lag",
     "LoginError",
     "LoginFailed",
     "LoginTimeout",
+    "MAX_ACTION_ID",
+    "MAX_HEADERS",
+    "MAX_LINE",
     "Message",
     "MessageTooLarge",
+    "NEED_DATA",
     "NameNotResolved",
     "NoBanner",
     "NotAMI",
+    "Originated",
+    "Origination",
+    "Outcome",
     "Protocol",
+    "REASONS",
     "ReconnectingClient",
     "Reply",
     "Response",
     "Resumed",
+    "SSH",
     "SSHFailed",
     "Subscription",
+    "TCP",
+    "TLS",
     "TLSFailed",
     "Timeouts",
+    "Unanswered",
+    "failure_kind",
     "fetch_certificate",
     "new_action_id",
     "quote_variable",

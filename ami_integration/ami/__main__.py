@@ -24,7 +24,7 @@ from ami_integration.ami.arguments import (
     transport_of,
 )
 from ami_integration.ami.blocking import AMIClient
-from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError
+from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
 from ami_integration.ami.messages import Action, Event, Reply
 
 AGREED, REFUSED, USAGE, NO_CONNECTION, NO_LOGIN, NO_ANSWER = range(6)
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return AGREED
     except AMIError as error:
+        if isinstance(error, Unanswered) and error.reply is not None:
+            show_reply(error.reply)
         print(printable(str(error)), file=sys.stderr)
         return exit_code(error)
 
@@ -98,6 +100,9 @@ def show_reply(reply: Reply) -> int:
     for name, value in rows:
         print(printable(f"{name:{width}}  {value}").rstrip())
     show_list(reply.events)
+    if not reply.whole:
+        said = reply.complete.get("ListItems", "") if reply.complete else ""
+        print(f"The list isn't whole: {len(reply.events)} came, the PBX says {said}.", file=sys.stderr)
     return AGREED if reply.success else REFUSED
 
 

@@ -30,7 +30,7 @@ from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Action, Event, Headers, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.session import (
     Lag,
@@ -66,6 +66,8 @@ logger = logging.getLogger(__name__)
 
 #: asyncio reads at most so many bytes at once: a full reading means that more may wait.
 _FULL_READ = 256 * 1024
+#: After a reading of so many bytes, it is worth asking whether as many wait.
+_MUCH = 32 * 1024
 #: Seconds between two looks at whether the event loop runs.
 _BEAT = 0.25
 
@@ -319,7 +321,10 @@ class AsyncAMIClient:
     @property
     def lag(self) -> Lag:
         """How far behind the PBX this client is: bytes that wait in the kernel, and how old they may be."""
-        waiting = waiting_bytes(self._socket())
+        return self._lag_with(0)
+
+    def _lag_with(self, just_read: int) -> Lag:
+        waiting = waiting_bytes(self._socket()) + just_read
         if not waiting:
             return Lag(0, 0.0)
         # What came before the loop's last beat was read then, unless more came than one reading takes.
@@ -405,16 +410,23 @@ class AsyncAMIClient:
         Args:
             extra: seconds that an answer may take beyond its usual time limit.
         """
+        answered = False
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Action):
-                    step = steps.send(await self.action(step, timeout=self.timeouts.action + extra))
+                    reply = await self.action(step, timeout=self.timeouts.action + extra)
+                    answered = True
+                    step = steps.send(reply)
                 else:
                     step = steps.send(await follower._next(step.seconds))
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except AMIError as error:
+            if answered and not error.sent:
+                raise as_sent(error) from None
+            raise
 
     async def _hang_up(self, call: Origination, follower: Subscription) -> None:
         task = asyncio.create_task(self._walk(call.hangup_steps(), follower))
@@ -540,17 +552,20 @@ class AsyncAMIClient:
 
     def _received(self, data: bytes, greeting: asyncio.Future[Banner]) -> None:
         self.last_received = time.monotonic()
+        if len(data) >= _MUCH:
+            self._check_lag(len(data))
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
-        else:
-            self._check_lag()
         protocol, exchanges = self._protocol, self._exchanges
         protocol.receive_data(data)
-        next_message, dispatch = protocol.next_message, exchanges.dispatch
+        next_message, dispatch, listing = protocol.next_message, exchanges.dispatch, exchanges.listing
         events: list[Event] = []
         greeted = greeting.done()
         try:
             while (message := next_message()) is not NEED_DATA:
+                if isinstance(message, Event) and greeted and not listing:
+                    events.append(message)
+                    continue
                 if message is CLOSED:
                     break
                 if not greeted:
@@ -600,10 +615,10 @@ class AsyncAMIClient:
             if self._wire is not None and not self._wire.is_closing():
                 self._wire.resume_reading()
 
-    def _check_lag(self) -> None:
+    def _check_lag(self, just_read: int = 0) -> None:
         sock = self._socket()
         if sock is not None:
-            self._lag.check(self.lag, receive_buffer(sock))
+            self._lag.check(self._lag_with(just_read), receive_buffer(sock))
 
     def _ended(self, error: BaseException | None, greeting: asyncio.Future[Banner]) -> None:
         self._protocol.receive_data(b"")
@@ -718,7 +733,8 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         # Nothing is kept in this process: so it is known of each action whether it could have left.
-        transport.set_write_buffer_limits(high=0)
+        # Of TLS, a limit of 0 would mean "always full".
+        transport.set_write_buffer_limits(high=1, low=0)
         self._client._writable.set()
 
     def pause_writing(self) -> None:

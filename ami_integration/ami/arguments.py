@@ -29,6 +29,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls", action="store_true", help="encrypt, and check the certificate")
     parser.add_argument("--ca", metavar="FILE", help="trust the certificates in this PEM file (means --tls)")
     parser.add_argument(
+        "--pin", metavar="SHA256", help="accept this certificate and no other, whatever its CA (means --tls)"
+    )
+    parser.add_argument(
         "--timeout",
         type=_seconds,
         default=30.0,
@@ -39,8 +42,8 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
 
 def transport_of(options: argparse.Namespace) -> Transport:
     """The transport that the options ask for."""
-    if options.tls or options.ca:
-        return TLS(options.host, options.port or TLS.port, ca_file=options.ca)
+    if options.tls or options.ca or options.pin:
+        return TLS(options.host, options.port or TLS.port, ca_file=options.ca, pin=options.pin)
     return TCP(options.host, options.port or TCP.port)
 
 

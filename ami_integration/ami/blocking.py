@@ -33,7 +33,7 @@ from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Action, Event, Headers, Message, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.session import (
     Lag,
@@ -69,6 +69,8 @@ from ami_integration.ami.transports import (
 logger = logging.getLogger(__name__)
 
 _READ = 256 * 1024
+#: After a reading of so many bytes, it is worth asking whether as many wait.
+_MUCH = 32 * 1024
 #: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
 _READS_BEFORE_SENDING = 16
 #: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.
@@ -450,16 +452,23 @@ class AMIClient:
         Args:
             extra: seconds that an answer may take beyond its usual time limit.
         """
+        answered = False
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Action):
-                    step = steps.send(self.action(step, timeout=self.timeouts.action + extra))
+                    reply = self.action(step, timeout=self.timeouts.action + extra)
+                    answered = True
+                    step = steps.send(reply)
                 else:
                     step = steps.send(self._await_call(follower, step.seconds, cancel))
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except AMIError as error:
+            if answered and not error.sent:
+                raise as_sent(error) from None
+            raise
 
     def _await_call(
         self, follower: BlockingSubscription, limit: float, cancel: threading.Event | None
@@ -653,7 +662,10 @@ class AMIClient:
         for _ in range(_READS_BEFORE_SENDING):
             while self._dispatch_ready():
                 pass
-            if not self._readable() or not self._read(time.monotonic()):
+            if not self._readable():
+                self._drained_at = time.monotonic()
+                return
+            if not self._read(time.monotonic()):
                 return
 
     def _readable(self) -> bool:
@@ -702,12 +714,16 @@ class AMIClient:
             ConnectionLost, MessageTooLarge: nothing more comes, and the socket is closed.
         """
         next_message, dispatch = self._protocol.next_message, self._exchanges.dispatch
+        listing = self._exchanges.listing
         events: list[Event] = []
         some = False
         try:
             while (message := next_message()) is not NEED_DATA:
+                if isinstance(message, Event) and not listing:
+                    events.append(message)
+                    continue
                 if message is CLOSED:
-                    if not some:
+                    if not some and not events:
                         self._lost = lost(self.transport, None, sent=False)
                         self._drop()
                         raise self._lost
@@ -723,7 +739,7 @@ class AMIClient:
         finally:
             if events:
                 self._deliver(events)
-        return some
+        return some or bool(events)
 
     def _deliver(self, events: list[Event]) -> None:
         for follower in self._followers:
@@ -745,16 +761,18 @@ class AMIClient:
             sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
             data = sock.recv(_READ)
         except TimeoutError:
+            self._drained_at = time.monotonic()
             return False
         except OSError as error:
             self._lost = lost(self.transport, error, sent=False)
             self._drop()
             raise self._lost from None
         self.last_received = time.monotonic()
+        if len(data) >= _MUCH:
+            lag = Lag(len(data) + waiting_bytes(sock), self.last_received - self._drained_at)
+            self._lag.check(lag, receive_buffer(sock))
         if len(data) < _READ:
             self._drained_at = self.last_received
-        else:
-            self._lag.check(self.lag, receive_buffer(sock))
         self._protocol.receive_data(data)
         return True
 

@@ -67,7 +67,7 @@ class Certificate:
 
 def _described(certificate: Certificate, der: bytes) -> Certificate:
     """Raises IndexError or ValueError where the bytes are no certificate."""
-    tbs = next(_parts(_first(der)))[1]
+    tbs = _first(_first(der))
     fields = [part for part in _parts(tbs) if part[0] != 0xA0]  # the version is optional: leave it out
     _serial, _algorithm, issuer, validity, subject = (value for _, value in fields[:5])
     start, end = (_time(tag, value) for tag, value in _parts(validity))

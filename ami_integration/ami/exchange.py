@@ -96,8 +96,8 @@ class Exchanges:
         self._abandoned: dict[str, Exchange] = {}
         # Answered not long ago: further responses belong to them.
         self._answered: dict[str, Exchange] = {}
-        # ActionIDs whose list has begun and not ended.
-        self._listing: set[str] = set()
+        #: ActionIDs whose list has begun and not ended. While there is none, no event is an action's.
+        self.listing: set[str] = set()
         # The one whose list an error has ended: its Complete may follow.
         self._erring: Exchange | None = None
 
@@ -128,12 +128,7 @@ class Exchanges:
             if len(self._abandoned) > _MOST_ABANDONED:
                 oldest = next(iter(self._abandoned))
                 del self._abandoned[oldest]
-                self._listing.discard(oldest)
-
-    @property
-    def listing(self) -> bool:
-        """Whether an event may belong to an action: else `dispatch` gives every event back."""
-        return bool(self._listing)
+                self.listing.discard(oldest)
 
     def dispatch(self, message: Message) -> Exchange | Event | None:
         """Give a message to whom it belongs.
@@ -143,10 +138,10 @@ class Exchanges:
         """
         if isinstance(message, Event):
             # Only while a list runs can an event belong to an action: then alone its ActionID is read.
-            if not self._listing:
+            if not self.listing:
                 return message
             exchange = self._find(message.action_id)
-            if exchange is None or exchange.action_id not in self._listing:
+            if exchange is None or exchange.action_id not in self.listing:
                 return message
             exchange.event(message)
             return self._settle(exchange)
@@ -158,7 +153,7 @@ class Exchanges:
                 return None
             if self._erring is not None and exchange is not self._erring:
                 # Actions are run in order: nothing more comes for that one.
-                self._listing.discard(self._erring.action_id)
+                self.listing.discard(self._erring.action_id)
                 self._erring = None
             was_listing, was_done = exchange.listing, exchange.done
             if was_done:
@@ -167,7 +162,7 @@ class Exchanges:
             self._settle(exchange)
             if was_listing and not message.success:
                 self._erring = exchange
-                self._listing.add(exchange.action_id)
+                self.listing.add(exchange.action_id)
             return exchange
         waits = self._oldest()
         if waits is not None and waits.action_name.lower() in _HEADLESS and message.raw:
@@ -181,7 +176,7 @@ class Exchanges:
         self._waiting.clear()
         self._abandoned.clear()
         self._answered.clear()
-        self._listing.clear()
+        self.listing.clear()
         self._erring = None
         return waiting
 
@@ -196,9 +191,9 @@ class Exchanges:
     def _settle(self, exchange: Exchange) -> Exchange:
         action_id = exchange.action_id
         if exchange.listing:
-            self._listing.add(action_id)
+            self.listing.add(action_id)
         if exchange.done:
-            self._listing.discard(action_id)
+            self.listing.discard(action_id)
             if self._erring is exchange:
                 self._erring = None
             self._abandoned.pop(action_id, None)

@@ -8,12 +8,14 @@ the channel's events are followed, and where none comes, the PBX is asked about 
 
 from __future__ import annotations
 
+import copy
 import enum
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypedDict, TypeVar
 
+from ami_integration.ami.errors import AMIError
 from ami_integration.ami.messages import Action, Event, Headers, HeaderValue, Reply, Response, new_action_id
 
 #: Without an event of the channel for so long (seconds), the PBX is asked about it.
@@ -179,9 +181,10 @@ class Origination:
         self._clock = clock
 
     def concerns(self, event: Event) -> bool:
-        """Whether an event is of this call."""
+        """Whether an event tells how this call goes."""
         if event.get("Uniqueid") == self.channel_id:
-            return True
+            # A login without read=call is shown the channel's VarSet and the like, which tell nothing.
+            return "call" in event.get("Privilege", "call").split(",")
         # A failed call's OriginateResponse has no Uniqueid.
         return event.name == "OriginateResponse" and event.action_id == self.action.action_id
 
@@ -230,9 +233,12 @@ class Origination:
                 up = up or (event.name == "Newstate" and event.get("ChannelState") == "6")
                 if event.name == "Hangup":
                     hungup = event
-        return self._unobservable(
-            response, f"nothing was heard of its end within {self.ring + GRACE:g} s", channel
-        )
+        # A filter may let some events of the call through, and not those that tell how it went.
+        looked = yield from self._ask(channel)
+        if looked is not None and looked[0] == "up":
+            return self._answered(response, looked[1], "by asking for its channel")
+        why = f"nothing was heard of its end within {self.ring + GRACE:g} s"
+        return self._unobservable(response, why, channel)
 
     def hangup_steps(self) -> Steps[bool]:
         """What to do when the originator doesn't want the call any more; returns whether it is gone.
@@ -349,6 +355,13 @@ class Origination:
             channel,
             response,
         )
+
+
+def as_sent(error: AMIError) -> AMIError:
+    """The same error for a call that the PBX has seen: whatever failed then, the call may be going on."""
+    seen = copy.copy(error)
+    seen.sent = True
+    return seen
 
 
 _NO_EVENTS: Final = "this login lacks read=call (or a Filter hides the call's events)"

@@ -29,7 +29,15 @@ from ami_integration.ami.login import login_steps
 from ami_integration.ami.messages import Action, Event, Message, Reply, Response
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner, Protocol
 from ami_integration.ami.recording import Recording
-from ami_integration.ami.session import check_banner, lost, no_banner, no_login, silent
+from ami_integration.ami.session import (
+    check_banner,
+    lost,
+    no_banner,
+    no_login,
+    peer_address,
+    silent,
+    watch_peer,
+)
 from ami_integration.ami.transports import Timeouts, Transport, connect, handshake, is_private, resolve
 
 _READ = 256 * 1024
@@ -69,7 +77,8 @@ class Recorder:
         """
         addresses = resolve(self.transport, self.timeouts.connect)
         sock = connect(self.transport, addresses, self.timeouts.connect)
-        self._peer = str(sock.getpeername()[0])
+        self._peer = peer_address(sock)
+        watch_peer(sock, self.timeouts.keepalive)
         self._sock = handshake(self.transport, sock, self.timeouts.tls)
         self._read_banner()
         self._recording.hide(secret)

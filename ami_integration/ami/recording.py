@@ -38,16 +38,27 @@ _MAGIC = b"AMI recording 1\n"
 _MOST_HELD = 1024 * 1024
 _SHORTEST_SECRET = 4
 
-_WORDS = (b"secret", b"passw", b"md5cred", b"md5_cred", b"authpass", b"auth_pass", b"pincode", b"credential")
+_WORDS = (
+    *(b"secret", b"passw", b"md5cred", b"md5_cred", b"authpass", b"auth_pass", b"pincode", b"credential"),
+    *(
+        b"receivedhash",
+        b"expectedresponse",
+    ),  # of InvalidPassword and ChallengeResponseFailed: good for guessing
+)
 _WORD = b"|".join(_WORDS)
 _NAME = rb"[\w./-]{0,64}(?:" + _WORD + rb")[\w./-]{0,64}"
-# `Password: x`, `Line-000001-000002: secret=x`, `Output:  password : x`; not `[Secret:] <value>` of a manual.
-_VALUE = re.compile(rb"(?i)(?<![\w./-])(" + _NAME + rb"[ \t]*(?:=>?|:)[ \t]*)(?![<\]])([^\s][^\r\n]*)")
+# `Password: x`, `Line-000001-000002: secret=x`, `Output:  password : x`; not `[Secret:] <value>` of a manual,
+# and not `UsingPassword: 0`, which says how somebody logged in.
+_VALUE = re.compile(
+    rb"(?i)(?<![\w./-])(?!UsingPassword: [01]\r?\n)("
+    + _NAME
+    + rb"[ \t]*(?:=>?|:)[ \t]*)(?![<\]])([^\s][^\r\n]*)"
+)
 _PIN = re.compile(rb"(?im)^(pin:[ \t]*)([^\r\n]+)")
+_DIGEST = re.compile(rb"(?im)^(response:[ \t]*)([0-9a-f]{32})(?=\r?$)")
 # VarSet tells the name in one header and the value in the next; so does UpdateConfig.
 _NAMED = re.compile(rb"(?i)(var[\w-]*: [^\r\n]*(?:" + _WORD + rb")[^\r\n]*\r?\nval[\w-]*: )([^\r\n]+)")
-_LOGIN = re.compile(rb"(?im)^((?:key|secret):[ \t]*)([^\r\n]+)")
-_IS_LOGIN = re.compile(rb"(?im)^action:[ \t]*login\r?$")
+_LOGIN = re.compile(rb"(?i)(action:[ \t]*login\r?\n(?:[^\r\n]+\r?\n)*?(?:key|secret):[ \t]*)([^\r\n]+)")
 
 
 class NotARecording(ValueError):
@@ -201,7 +212,9 @@ def mask(data: bytes, secrets: Iterable[bytes] = (), *, sent: bool = False) -> b
         data = _NAMED.sub(_stars, _VALUE.sub(_stars, data))
     if b"pin:" in lower:
         data = _PIN.sub(_stars, data)
-    if sent and _IS_LOGIN.search(data):
+    if b"expectedresponse" in lower:
+        data = _DIGEST.sub(_stars, data)
+    if sent:
         data = _LOGIN.sub(_stars, data)
     return data
 

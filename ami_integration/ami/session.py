@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import struct
+import time
 from dataclasses import dataclass
 
 from ami_integration.ami.errors import ConnectionLost, LoginError, NoBanner, NotAMI, seconds
@@ -20,6 +21,9 @@ except ImportError:  # not a Unix: there the kernel can't be asked
     fcntl = termios = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
+
+#: A reader that is behind for so long (seconds) is told of.
+_BEHIND = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def receive_buffer(sock: socket.socket) -> int:
 class LagWarning:
     """Warns once when the reader falls behind, and again only after it has caught up.
 
+    A quarter of the kernel's buffer is much: what it counts of it, overhead included, is about half.
+
     Asterisk cuts a session whose socket stays full for its `writetimeout` (100 ms by default).
     """
 
@@ -65,6 +71,7 @@ class LagWarning:
         self.count = 0
         self._transport = transport
         self._warned = False
+        self._behind_since: float | None = None
 
     def check(self, lag: Lag, held: int) -> None:
         """Look at a lag.
@@ -72,8 +79,12 @@ class LagWarning:
         Args:
             held: how many bytes the kernel would hold.
         """
-        if lag.bytes * 2 >= held > 0:
-            if not self._warned:
+        if lag.bytes * 4 >= held > 0:
+            now = time.monotonic()
+            if self._behind_since is None:
+                self._behind_since = now - lag.seconds
+            # A long list arrives in a burst, too, and is read in a moment.
+            if not self._warned and now - self._behind_since >= _BEHIND:
                 self._warned = True
                 self.count += 1
                 logger.warning(
@@ -83,8 +94,10 @@ class LagWarning:
                     lag.bytes,
                     lag.seconds,
                 )
-        elif lag.bytes * 8 < held:
-            self._warned = False
+        else:
+            self._behind_since = None
+            if lag.bytes * 16 < held:
+                self._warned = False
 
 
 def peer_address(sock: socket.socket) -> str:

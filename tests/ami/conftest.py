@@ -40,7 +40,7 @@ class Driven:
 
     def next_event(self) -> Event:
         assert self._events is not None
-        return self._runner.run(asyncio.wait_for(anext(self._events), 5))  # type: ignore[arg-type]
+        return self._runner.run(asyncio.wait_for(anext(self._events), 5))
 
     def originate(self, *args: Any, **kwargs: Any) -> Originated:
         return self._runner.run(self.client.originate(*args, **kwargs))

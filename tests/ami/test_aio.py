@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from ami_integration.ami import TCP, AsyncAMIClient, ConnectionLost, Timeouts
+from ami_integration.ami import TCP, ActionTimeout, AsyncAMIClient, ConnectionLost, Timeouts
 from tests.ami.conftest import QUICK
 from tests.ami.scripted import Peer, scripted
+from tests.polling import wait_until
 
 
 def client_of(pbx: TCP, **options: object) -> AsyncAMIClient:
@@ -128,3 +130,93 @@ async def test_a_silent_pbx_that_answers_keeps_its_session() -> None:
         async with client_of(pbx, timeouts=Timeouts(keepalive=0.1)) as client:
             await asyncio.wait_for(pings.wait(), 10)
             assert client.connected
+
+
+async def test_a_frozen_pbx_fails_an_action_within_twice_the_keepalive_unless_it_may_take_long() -> None:
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            heard.append(peer.hear().name)
+
+    with scripted(script, script) as pbx:
+        limits = Timeouts(keepalive=0.2, action=60)
+        async with client_of(pbx, timeouts=limits) as client, asyncio.timeout(10):
+            with pytest.raises(ConnectionLost, match="silent") as caught:
+                await client.action("Status")
+        assert caught.value.sent is True
+        assert heard == ["Status", "Ping"]
+        heard.clear()
+        async with client_of(pbx, timeouts=limits) as client:
+            # Asterisk answers no Ping before the end of a CLI command.
+            with pytest.raises(ActionTimeout):
+                await client.action("Command", {"Command": "module reload"}, timeout=1)
+            assert client.connected
+            assert heard == ["Command"]
+
+
+async def test_a_blocking_subscriber_makes_the_pbx_wait_and_loses_nothing() -> None:
+    total = 200_000
+    written = 0
+    done = threading.Event()
+
+    def script(peer: Peer) -> None:
+        nonlocal written
+        peer.log_in()
+        for number in range(0, total, 1000):
+            peer.say(b"".join(b"Event: E\r\nN: %d\r\nPad: %s\r\n\r\n" % (n, b"x" * 100)
+                              for n in range(number, number + 1000)))  # fmt: skip
+            written = number + 1000
+        done.set()
+        peer.hear()
+
+    with scripted(script) as pbx:
+        client = client_of(pbx, events="on")
+        heard = client.subscribe(maxsize=100, policy="block")
+        await client.connect()
+        await asyncio.to_thread(
+            wait_until, lambda: client.lag.bytes > 10_000, seconds=10, what="bytes waiting"
+        )
+        # It waits: neither all in this process, nor anything lost.
+        assert not done.is_set() and written < total
+        assert heard.waiting < total
+        numbers = []
+        async with asyncio.timeout(30):
+            async for batch in heard.batches():
+                numbers += [event.get("N") for event in batch]
+                if len(numbers) == total:
+                    break
+        assert numbers == [str(number) for number in range(total)]
+        assert heard.dropped == 0
+        await client.close()
+
+
+async def test_a_reader_that_falls_behind_is_warned_before_it_is_cut(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    full = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.sock.settimeout(0.5)
+        try:
+            while True:
+                peer.say(b"Event: E\r\nPad: " + b"x" * 1000 + b"\r\n\r\n")
+        except TimeoutError:
+            full.set()
+        peer.sock.settimeout(None)
+        peer.hear()
+
+    with scripted(script) as pbx, caplog.at_level("WARNING", logger="ami_integration.ami"):
+        client = client_of(pbx, events="on")
+        client.subscribe(maxsize=10)
+        await client.connect()
+        assert full.wait(20)  # what a slow handler does: the loop stands still, and the kernel fills up
+        assert client.lag.bytes > 0
+        assert client.lag.seconds > 0.1
+        await asyncio.to_thread(wait_until, lambda: client.lag_warnings, seconds=10, what="the warning")
+        await client.close()
+    assert client.lag_warnings == 1
+    (record,) = [one for one in caplog.records if "writetimeout" in one.getMessage()]
+    assert "faster than this process reads" in record.getMessage()

@@ -1,8 +1,13 @@
+"""What concerns the blocking client alone: threads, forks, and reading only while it is used."""
+
 from __future__ import annotations
 
+import os
 import threading
 
-from ami_integration.ami import AMIClient
+import pytest
+
+from ami_integration.ami import AMIClient, ConnectionLost
 from tests.ami.conftest import QUICK
 from tests.ami.scripted import Peer, scripted
 
@@ -56,3 +61,118 @@ def test_closing_says_goodbye() -> None:
     with scripted(script) as pbx, AMIClient(pbx, username="u", secret="s", timeouts=QUICK):
         pass
     assert heard == ["Logoff"]
+
+
+def test_an_action_of_one_thread_needn_t_wait_for_the_events_of_another() -> None:
+    listening = threading.Event()
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.say(b"Event: First\r\n\r\n")
+        peer.answer(peer.hear())
+        peer.say(b"Event: Last\r\n\r\n")
+        peer.hear()
+
+    with (
+        scripted(script) as pbx,
+        AMIClient(pbx, username="u", secret="s", events="on", timeouts=QUICK) as client,
+    ):
+
+        def listen() -> None:
+            for event in client.events():
+                heard.append(event.name)
+                listening.set()
+                if event.name == "Last":
+                    return
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        assert listening.wait(10)
+        # Nothing comes by itself any more: the listener waits, and this one isn't kept from sending.
+        assert client.action("Ping").success
+        thread.join(10)
+    assert heard == ["First", "Last"]
+
+
+def test_callbacks_are_called_while_it_listens() -> None:
+    seen: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.say(b"".join(b"Event: E%d\r\n\r\n" % n for n in range(3)))
+        peer.hear()
+
+    with (
+        scripted(script) as pbx,
+        AMIClient(pbx, username="u", secret="s", events="on", timeouts=QUICK, max_events=0) as client,
+    ):
+        client.subscribe(callback=lambda event: seen.append(event.name))
+        client.listen(timeout=0.2)
+        assert seen == ["E0", "E1", "E2"]
+        assert client.dropped == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_leaves_the_session_to_its_parent() -> None:
+    """As in a prefork worker that inherits a client, even one whose lock another thread held."""
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            peer.answer(peer.hear())
+
+    held, release = threading.Event(), threading.Event()
+    with scripted(script) as pbx, AMIClient(pbx, username="u", secret="s", timeouts=QUICK) as client:
+
+        def hold() -> None:
+            with client._lock:
+                held.set()
+                release.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(10)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                try:
+                    client.action("Ping")
+                except ConnectionLost as error:
+                    status = 0 if not error.sent and "parent" in str(error) else 2
+                client.close()
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        release.set()
+        holder.join(10)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert client.action("Ping").success
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_can_connect_by_itself() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            peer.answer(peer.hear())
+
+    with scripted(script, script) as pbx:
+        client = AMIClient(pbx, username="u", secret="s", timeouts=QUICK)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                client.connect()
+                status = 0 if client.action("Ping").success else 2
+                client.close()
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        client.connect()
+        assert client.action("Ping").success
+        client.close()

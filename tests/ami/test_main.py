@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pty
 import ssl
@@ -161,7 +162,23 @@ def test_an_answer_that_never_comes_is_code_5(
     assert "CoreStatus" in capsys.readouterr().err
 
 
-def test_an_unknown_certificate_is_refused_and_a_given_ca_is_trusted(
+def test_a_list_without_an_end_shows_what_came_and_is_code_5(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulator.pbx.faults.no_complete = True
+    assert run(simulator, "QueueStatus", "--timeout", "0.5") == 5
+    said = capsys.readouterr()
+    assert "QueueMember: " in said.out
+    assert "QueueStatus" in said.err
+
+
+def test_a_list_that_is_not_whole_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    simulator.pbx.faults.list_items = 2
+    assert run(simulator, "QueueStatus") == 0
+    assert "isn't whole" in capsys.readouterr().err
+
+
+def test_an_unknown_certificate_is_refused_and_a_given_ca_or_pin_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     certificates = make_certificates()
@@ -176,11 +193,15 @@ def test_an_unknown_certificate_is_refused_and_a_given_ca_is_trusted(
         peer.answer(peer.hear(), "Ping: Pong")
         peer.hear()
 
-    with scripted(lambda peer: None, script, tls=context) as pbx:
+    pem = server.read_text()
+    pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE") :]))
+    with scripted(lambda peer: None, script, script, lambda peer: None, tls=context) as pbx:
         words = [pbx.host, "Ping", "--port", str(pbx.port), "--username", "me"]
         assert main([*words, "--tls"]) == 3
         assert "unknown CA" in capsys.readouterr().err
         assert main([*words, "--ca", str(ca)]) == 0
+        assert main([*words, "--pin", pin.hexdigest()]) == 0
+        assert main([*words, "--pin", "0" * 64]) == 3
 
 
 def test_what_could_steer_a_terminal_is_shown_as_escapes() -> None:

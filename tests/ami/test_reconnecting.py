@@ -8,17 +8,23 @@ import pytest
 
 from ami_integration.ami import (
     TCP,
+    AMIError,
     Backoff,
     Connected,
     ConnectFailed,
     ConnectionLost,
     ConnectRefused,
+    EventFilter,
     Gap,
     LoginError,
     LoginFailed,
     LoginTimeout,
+    NoBanner,
     ReconnectingClient,
     Resumed,
+    SSHFailed,
+    TLSFailed,
+    failure_kind,
 )
 from ami_integration.ami.reconnecting import Item
 from tests.ami.conftest import QUICK
@@ -105,7 +111,75 @@ def test_a_refused_login_waits_long_from_the_first_time() -> None:
     assert Backoff().delay(1, LoginFailed("no"), 1.0) == 60
 
 
-@pytest.mark.parametrize("error", [LoginTimeout("slow"), LoginError("cut")])
-def test_a_login_that_was_not_refused_is_tried_again_soon(error: LoginError) -> None:
-    # A PBX that starts or is overloaded answers late or not at all; that is no wrong secret.
-    assert Backoff().delay(1, error, 1.0) == 0.5
+@pytest.mark.parametrize(
+    ("error", "kind", "first"),
+    [
+        (LoginFailed("no"), "login", 60.0),
+        (LoginFailed("no", reason="filter"), "login", 60.0),
+        (LoginFailed("no", reason="in_use"), "in_use", 30.0),
+        (LoginError("cut"), "network", 0.5),
+        (LoginTimeout("slow"), "network", 0.5),
+        (NoBanner("closed"), "too_many_sessions", 5.0),
+        (NoBanner("silent", reason="silent"), "network", 0.5),
+        (TLSFailed("no", reason="expired"), "trust", 60.0),
+        (TLSFailed("no"), "network", 0.5),
+        (SSHFailed("no", reason="host_key"), "trust", 60.0),
+        (SSHFailed("no", reason="auth"), "login", 60.0),
+        (ConnectRefused("no"), "network", 0.5),
+        (ConnectionLost("gone"), "network", 0.5),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{value.reason}" if hasattr(value, "reason") else None,
+)
+def test_each_kind_of_failure_has_its_own_wait(error: AMIError, kind: str, first: float) -> None:
+    assert failure_kind(error) == kind
+    assert Backoff().delay(1, error, 1.0) == first
+
+
+def test_a_pbx_with_too_many_sessions_is_left_alone_for_longer_and_longer() -> None:
+    waits = [Backoff().delay(failures, NoBanner("closed"), 1.0) for failures in (1, 2, 3, 4, 9)]
+    assert waits == [5.0, 10.0, 20.0, 30.0, 30.0]
+
+
+async def test_the_kinds_are_told_as_they_happen() -> None:
+    def in_use(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 1")
+        peer.answer(peer.hear(), "Message: Login Already In Use", response="Error")
+
+    with scripted(lambda peer: None, in_use, session("A")) as pbx:  # type: ignore[arg-type]
+        soon = Backoff(first=0.01, cap=0.02, login_failed=0.01, in_use=0.01, crowded=0.01)
+        client = ReconnectingClient(pbx, "u", "s", timeouts=QUICK, backoff=soon)
+        async with contextlib.aclosing(client.batches()) as items:
+            crowded, taken, connected, _, gap = await take(items, 5)
+    assert isinstance(crowded, ConnectFailed) and crowded.kind == "too_many_sessions"
+    assert isinstance(taken, ConnectFailed) and taken.kind == "in_use"
+    assert isinstance(connected, Connected)
+    assert isinstance(gap, Gap) and gap.kind == "network"
+
+
+async def test_what_a_session_was_asked_for_holds_for_the_next_one() -> None:
+    heard: list[tuple[str, str | None]] = []
+
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 1")
+        while True:
+            action = peer.hear()
+            if action.name == "Ping":
+                return
+            heard.append((action.name, action.get("EventMask") or action.get("Filter")))
+            peer.answer(action)
+
+    with scripted(script, script) as pbx:
+        client = ReconnectingClient(pbx, "u", "s", events="on", timeouts=QUICK, backoff=SOON)
+        async with contextlib.aclosing(client.batches()) as items:
+            await take(items, 1)
+            assert client.client is not None
+            await client.client.set_events_mask("call")
+            await client.client.add_filter(EventFilter("Event: Hangup"))
+            heard.clear()
+            with pytest.raises(ConnectionLost):
+                await client.client.action("Ping")
+            gap, resumed = await take(items, 2)
+    assert isinstance(gap, Gap) and isinstance(resumed, Resumed)
+    assert heard[:3] == [("Login", None), ("Filter", "Event: Hangup"), ("Events", "call")]

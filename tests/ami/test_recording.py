@@ -68,6 +68,14 @@ def test_a_damaged_record_is_told() -> None:
         (b"Variable: DB_PASSWORD\r\nValue: hunter2\r\n\r\n", b"Value: *******\r\n"),
         (b"Event: X\r\nPIN: 1234\r\n\r\n", b"PIN: ****\r\n"),
         (b"Event: X\r\nNewPassword: a:b c\r\n\r\n", b"NewPassword: *****\r\n"),
+        (
+            b"Event: InvalidPassword\r\nChallenge: 12345\r\nReceivedHash: 0123abcd\r\n\r\n",
+            b"Challenge: 12345\r\nReceivedHash: ********\r\n",
+        ),
+        (
+            b"Event: ChallengeResponseFailed\r\nResponse: " + b"0" * 32 + b"\r\nExpectedResponse: 1\r\n\r\n",
+            b"Response: " + b"*" * 32 + b"\r\nExpectedResponse: *\r\n",
+        ),
         (b"said my-own-secret here\r\n\r\n", b"said ************* here\r\n"),
     ],
 )
@@ -83,6 +91,7 @@ def test_secrets_are_overwritten_and_lengths_stay(data: bytes, masked: bytes) ->
         b"Output: [Secret:] <value>\r\n\r\n",
         b"Event: DBGetResponse\r\nFamily: amiweb\r\nKey: colour\r\nVal: blue\r\n\r\n",
         b"Response: Success\r\nChallenge: 123456789\r\n\r\n",
+        b"Event: SuccessfulAuth\r\nService: AMI\r\nUsingPassword: 0\r\n\r\n",
         b"Event: VarSet\r\nVariable: SHIPPING\r\nValue: 7\r\n\r\n",
     ],
 )
@@ -95,6 +104,15 @@ def test_the_login_is_masked(header: bytes) -> None:
     login = b"Action: Login\r\nActionID: 1\r\nUsername: me\r\n" + header + b"\r\n\r\n"
     assert header not in (found := mask(login, sent=True))
     assert b"Username: me\r\n" in found
+
+
+def test_the_key_of_a_database_is_none_even_beside_a_login() -> None:
+    database = b"Action: DBGet\r\nFamily: amiweb\r\nKey: colour\r\n\r\n"
+    login = b"Action: Login\r\nKey: hunter2\r\n\r\n"
+    assert (
+        mask(database + login + database, sent=True)
+        == database + login.replace(b"hunter2", b"*******") + database
+    )
 
 
 @given(st.lists(st.integers(min_value=1, max_value=20), min_size=1))

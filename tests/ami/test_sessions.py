@@ -384,3 +384,22 @@ def test_lag_tells_what_waits_in_the_kernel(make_client: MakeClient) -> None:
         assert client.client.lag.seconds > 0
         client.action("Ping")
         wait_until(lambda: client.client.lag.bytes == 0, seconds=5, what="an empty kernel")
+
+
+def test_a_long_list_after_a_silence_warns_of_nothing(make_client: MakeClient) -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        ping = peer.hear()
+        peer.answer(ping)
+        action = peer.hear()
+        peer.answer(action, "EventList: start")
+        peer.say(item(action, "E", f"Pad: {'x' * 500}") * 2000)
+        peer.say(item(action, "EComplete", "EventList: Complete", "ListItems: 2000"))
+        peer.hear()
+
+    with scripted(script) as pbx:
+        client = make_client(pbx)
+        client.connect()
+        client.action("Ping")
+        assert client.action("List").whole
+        assert client.client.lag_warnings == 0

@@ -1,19 +1,22 @@
 """The SSH tunnel, through a real OpenSSH server, to a PBX that says what each test wrote down.
 
-tests/pbx/test_ssh.py goes through the same server to a real Asterisk.
+tests/pbx/test_transports.py goes through the same server to a real Asterisk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
 import socket
+import subprocess
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +25,7 @@ import pytest
 from ami_integration.ami import (
     SSH,
     AMIClient,
+    AsyncAMIClient,
     ConnectError,
     ConnectionLost,
     ConnectRefused,
@@ -48,6 +52,20 @@ def pinging(peer: Peer) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def agent(key: str, path: Path) -> Iterator[Path]:
+    """An ssh-agent that holds `key` and listens at `path`."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, seconds=15, what="the agent listens")
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        subprocess.run(["ssh-add", "-q", "-"], input=key.encode(), env=environment, check=True)
+        yield path
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def refused(make_client: MakeClient, transport: SSH) -> SSHFailed:
@@ -145,14 +163,17 @@ def test_the_known_hosts_and_the_settings_of_the_user_count_for_nothing(
     (home / ".ssh").mkdir(parents=True)
     key = sshd.host_keys["ed25519"]
     (home / ".ssh" / "known_hosts").write_text(f"127.0.0.1 {key}\n[127.0.0.1]:{sshd.port} {key}\n")
-    (home / ".ssh" / "config").write_text("Host *\n  User nobody\n  HostKeyAlgorithms ssh-rsa\n")
+    (home / ".ssh" / "config").write_text(f'Match exec "touch {tmp_path}/config-was-read"\n')
     (home / ".ssh" / "id_ed25519").write_text(sshd.key)
     monkeypatch.setenv("HOME", str(home))
-    assert refused(make_client, sshd.transport(1, host_key="")).reason == "host_key"
-    wrong = sshd.transport(1, ssh_key=None, ssh_password="wrong")
-    assert refused(make_client, wrong).reason == "auth"
-    with scripted(pinging) as pbx:
-        make_client(sshd.transport(pbx.port), timeouts=LIMITS).connect()
+    with agent(sshd.key, tmp_path / "agent") as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        assert refused(make_client, sshd.transport(1, host_key="")).reason == "host_key"
+        wrong = sshd.transport(1, ssh_key=None, ssh_password="wrong")
+        assert refused(make_client, wrong).reason == "auth"
+        with scripted(pinging) as pbx:
+            make_client(sshd.transport(pbx.port), timeouts=LIMITS).connect()
+    assert not (tmp_path / "config-was-read").exists()
 
 
 def test_a_server_without_a_key_of_the_pinned_kind_shows_the_one_it_has(
@@ -421,3 +442,47 @@ def test_a_reader_that_pauses_stops_the_pbx_and_not_the_memory(sshd: Sshd, clien
 
             assert runner.run(read_all()) == total
         runner.run(asyncio.sleep(0.1))
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """As `wait_until`, while this test's own loop runs on."""
+    await asyncio.to_thread(wait_until, condition, seconds=15, what=what)
+
+
+async def test_an_asyncio_client_leaves_no_task_and_no_session_behind(sshd: Sshd) -> None:
+    files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    loop = asyncio.get_running_loop()
+    with scripted(*[pinging] * 5) as pbx:
+        for _ in range(5):
+            transport = sshd.transport(pbx.port)
+            async with AsyncAMIClient(
+                transport, username="someone", secret="hunter2", timeouts=LIMITS
+            ) as client:
+                assert (await client.action("Ping")).success
+                assert threading.active_count() <= threads + 2, "the tunnel lives in the client's loop"
+        with pytest.raises(ConnectError):
+            await AsyncAMIClient(sshd.transport(free_port()), username="someone", secret="hunter2").connect()
+        await until(lambda: len(asyncio.all_tasks(loop)) == 1, "no task but the test's own")
+        await until(lambda: not sshd.sessions(), "the tunnels are gone from the SSH server")
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= files + 2, "the sockets are closed")
+
+
+async def test_a_connect_that_is_cancelled_in_the_middle_leaves_nothing_behind(sshd: Sshd) -> None:
+    arrived = threading.Event()
+
+    def silent(peer: Peer) -> None:
+        arrived.set()
+        while peer.sock.recv(1000):
+            pass
+
+    with scripted(silent) as nobody:
+        transport = sshd.transport(1, ssh_port=nobody.port)
+        client = AsyncAMIClient(transport, username="someone", secret="hunter2", timeouts=LIMITS)
+        connecting = asyncio.create_task(client.connect())
+        await until(arrived.is_set, "the SSH handshake is under way")
+        files = len(os.listdir("/proc/self/fd"))
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= files - 3, "all three sockets are closed")
+        assert len(asyncio.all_tasks()) == 1

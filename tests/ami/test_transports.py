@@ -5,6 +5,7 @@ The SSH tunnel has test_ssh.py.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import hashlib
@@ -32,6 +33,7 @@ from ami_integration.ami import (
     TLSFailed,
     fetch_certificate,
 )
+from ami_integration.ami.transports import handshake_async
 from tests.ami.conftest import MakeClient
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.certificates import make_certificates
@@ -186,6 +188,11 @@ def test_tls_older_than_1_2_is_refused(make_client: MakeClient, tmp_path: Path) 
         assert caught.value.reason == "version"
 
 
+@pytest.mark.parametrize("pin", [None, "0" * 64])
+def test_this_side_offers_nothing_older_than_tls_1_2(pin: str | None) -> None:
+    assert TLS("pbx", pin=pin).tls_context().minimum_version == ssl.TLSVersion.TLSv1_2
+
+
 def test_tls_to_a_clear_port_says_so(make_client: MakeClient) -> None:
     with scripted(idle) as pbx, pytest.raises(TLSFailed, match="clear text") as caught:
         make_client(TLS("127.0.0.1", pbx.port)).connect()
@@ -240,6 +247,21 @@ def test_another_certificate_than_the_pinned_one_is_refused_even_from_a_trusted_
         assert client.client.banner == ""
         with pytest.raises((AMIError, StopAsyncIteration)):
             client.next_event()
+
+
+def test_no_protocol_is_even_made_for_a_certificate_that_is_refused(tmp_path: Path) -> None:
+    # A server can send with its half of the handshake, before the client has looked at the certificate.
+    context, _ = serve_tls(tmp_path)
+
+    def made() -> asyncio.Protocol:
+        raise AssertionError("what the stranger sends would be read")
+
+    with scripted(no_banner, tls=context) as pbx, asyncio.Runner() as runner:
+        sock = socket.create_connection((pbx.host, pbx.port))
+        sock.setblocking(False)
+        transport = TLS(pbx.host, pbx.port, pin="0" * 64)
+        with pytest.raises(TLSFailed):
+            runner.run(handshake_async(transport, sock, made, 5))
 
 
 def test_a_pin_that_is_no_sha256_is_named(make_client: MakeClient) -> None:

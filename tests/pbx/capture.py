@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from ami_integration.ami import recording
 from tests.pbx import provision
 from tests.pbx.asterisk import Asterisk, Telephones
 
@@ -80,7 +81,6 @@ class Recorder(Wire):
         challenge = self.wait(r"Challenge: (\d+)\r\n")[1]
         key = hashlib.md5(challenge + secret.encode(), usedforsecurity=False).hexdigest()
         self.action("Login", Username=username, AuthType="MD5", Key=key, Events=events)
-        self.sent = self.sent.replace(key.encode(), b"0" * len(key))
         self.wait("Message: Authentication accepted\r\n")
 
     def action(self, name: str, **headers: str) -> str:
@@ -479,10 +479,10 @@ def record(asterisk: Asterisk, telephones: Telephones, name: str) -> tuple[bytes
         if name == "shutdown":
             asterisk.stop()
         session.drain()
+    # The client's own parser stays out of captures; what it masks in its recordings is masked here, too.
     secrets = [secret.encode() for _, secret in asterisk.users.values()]
-    if any(secret in session.received + session.sent for secret in secrets):
-        raise RuntimeError(f"{name} holds a secret")
-    return session.received, session.sent
+    received = recording.mask(session.received, secrets)
+    return received, recording.mask(session.sent, secrets, sent=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

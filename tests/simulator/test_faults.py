@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ami_integration.ami import TCP, AMIClient, ConnectionLost, Reply, Timeouts
+from ami_integration.ami import TCP, ActionTimeout, AMIClient, ConnectionLost, Reply, Timeouts
 from ami_integration.management.commands import simulate
 from ami_integration.simulator import Faults, Limits
 from tests.simulator.fixtures import Simulator
@@ -133,6 +133,8 @@ def test_a_wrong_number_of_items_loses_none(make_simulator: MakeSimulator) -> No
         ask(make_simulator(faults=Faults(list_items=3)), "QueueStatus"),
     )
     assert len(wrong.events) == len(right.events)
+    assert right.whole
+    assert not wrong.whole
     assert wrong.complete is not None
     assert wrong.complete.get("ListItems") == str(len(right.events) + 3)
 
@@ -143,6 +145,17 @@ def test_a_list_that_ends_in_an_error_is_an_error(make_simulator: MakeSimulator)
     assert reply.message == "Simulated error after the start"
     assert reply.complete is None
     assert reply.events
+
+
+def test_a_list_without_an_end_ends_in_its_time_limit_with_what_came(make_simulator: MakeSimulator) -> None:
+    simulator = make_simulator(faults=Faults(no_complete=True))
+    with session(simulator) as client:
+        with pytest.raises(ActionTimeout) as late:
+            client.action("QueueStatus", timeout=0.3)
+        assert late.value.sent
+        assert late.value.reply is not None
+        assert {event.name for event in late.value.reply.events} == {"QueueParams", "QueueMember"}
+        assert client.action("Ping").success
 
 
 def test_a_list_without_an_end_has_none_on_the_wire(make_simulator: MakeSimulator) -> None:
