@@ -97,8 +97,10 @@ def test_only_the_settings_read_the_environment() -> None:
         text = path.read_text(encoding="utf-8").replace('os.environ.setdefault("DJANGO_SETTINGS_MODULE"', "")
         if re.search(r"os\.environ\b|os\.getenv\b|from os import.*\b(environ|getenv)\b", text):
             found.add(str(path.relative_to(ROOT)))
-    # Two stand before Django: one makes the virtual environment, one prepares what settings.py reads.
-    assert found - {"amiweb/bootstrap.py", "amiweb/trial.py"} == {"amiweb/settings.py"}
+    # Two stand before Django: one makes the virtual environment, one prepares what settings.py reads. And the
+    # AMI client's own commands, which know no Django, take their secret from AMI_SECRET.
+    outside = {"amiweb/bootstrap.py", "amiweb/trial.py", "ami_integration/ami/arguments.py"}
+    assert found - outside == {"amiweb/settings.py"}
 
 
 @pytest.mark.django_db
