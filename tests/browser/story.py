@@ -136,6 +136,7 @@ class Administrator:
         self.page.goto(f"{self.stage.url}/admin/ami_integration/schedule/")
         self.picture("schedules")
         self.page.get_by_role("link", name=name).click()
+        expect(self.page.get_by_role("heading", name="Planned and run")).to_be_visible()
         self.picture("schedule-change")
 
     def read_the_version(self, server: str) -> None:
