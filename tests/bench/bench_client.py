@@ -20,7 +20,7 @@ import pytest
 from ami_integration.ami import NEED_DATA, TCP, AMIClient, AsyncAMIClient, Protocol
 from ami_integration.ami.transports import connect, resolve
 from tests.bench import SCALE
-from tests.bench.stream import count_events, recorded_stream, served
+from tests.bench.stream import BANNER, count_events, recorded_stream, served
 from tests.pbx.asterisk import Asterisk
 
 ROUNDS = 3
@@ -83,14 +83,20 @@ def simplest(pbx: TCP) -> int:
     return count
 
 
+def greeted() -> Protocol:
+    """A client's protocol that has read its banner."""
+    protocol = Protocol("client")
+    protocol.receive_data(BANNER)
+    protocol.next_message()
+    return protocol
+
+
 def protocol_alone(pbx: TCP) -> int:
     """`Protocol.next_message`, with a plain recv loop: name and one header."""
     count = 0
     with log_in(pbx) as sock:
         read_message(sock)
-        protocol = Protocol("client")
-        protocol.receive_data(b"Asterisk Call Manager/11.0.0\r\n")
-        protocol.next_message()
+        protocol = greeted()
         while data := sock.recv(65536):
             protocol.receive_data(data)
             while (message := protocol.next_message()) is not NEED_DATA:
@@ -104,9 +110,7 @@ def protocol_all_headers(pbx: TCP) -> int:
     count = 0
     with log_in(pbx) as sock:
         read_message(sock)
-        protocol = Protocol("client")
-        protocol.receive_data(b"Asterisk Call Manager/11.0.0\r\n")
-        protocol.next_message()
+        protocol = greeted()
         while data := sock.recv(65536):
             protocol.receive_data(data)
             while (message := protocol.next_message()) is not NEED_DATA:
