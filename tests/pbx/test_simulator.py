@@ -8,12 +8,13 @@ not. So the simulator can't be kinder than the real one, nor stricter, where thi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from ami_integration.simulator import Account, EventClass, Limits
 from tests.pbx.asterisk import Asterisk
+from tests.pbx.fixtures import running
 from tests.polling import wait_until
 from tests.simulator.comparison import Message
 from tests.simulator.fixtures import Simulator
@@ -55,6 +56,12 @@ OF_THE_OFFICE = {"originate-errors", "queue-status-one", "queue-status-member"}
 #: The simulator is a 22; these headers have come since 16.
 SINCE_16 = {"CoreProcessedCalls", "SoundsSearchCustomDir"}
 SCRIPT = {name: text for name, text in EXCHANGES.items() if name not in OF_THE_OFFICE} | OWN
+
+
+@pytest.fixture(scope="module", params=["22", "16"])
+def asterisk(request: pytest.FixtureRequest) -> Iterator[Asterisk]:
+    """One of this module's own: on the shared one, another test's calls may still go on and be listed."""
+    yield from running(request.param)
 
 
 @pytest.fixture
