@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests import postgres, requirements
@@ -20,6 +22,12 @@ pytest_plugins = [
     "tests.simulator.fixtures",
     "tests.sshd",
 ]
+
+# The same examples in every run, so that a run which passed passes again; `make soak` looks for new ones. No time
+# limit for an example: machines are shared.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("new", deadline=None, max_examples=5_000)
+hypothesis.settings.load_profile("new" if "AMIWEB_SOAK_SECONDS" in os.environ else "same")
 
 # Fixture → marker of the tests that use it, for `-m "not pbx"` and the like.
 MARKERS = {

@@ -6,7 +6,7 @@ import io
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ami_integration.ami.recording import NotARecording, Recording, Segment, mask, read_recording
@@ -26,6 +26,9 @@ def read(data: bytes) -> list[Segment]:
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=50))))
 def test_every_segment_comes_back_as_it_was_and_in_order(segments: list[tuple[bool, bytes]]) -> None:
+    for direction in (False, True):
+        said = b"".join(data for sent, data in segments if sent is direction)
+        assume(mask(said, sent=direction) == said)  # rubbish can spell "Password:", too
     found = read(written(*segments))
     assert [(one.sent, one.data) for one in found] == segments
     assert all(before.at <= after.at for before, after in pairwise(found))
