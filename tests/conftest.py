@@ -23,8 +23,8 @@ pytest_plugins = [
     "tests.sshd",
 ]
 
-# The same examples in every run, so that a run which passed passes again; `make soak` looks for new ones. No time
-# limit for an example: machines are shared.
+# The same examples in every run, so that a run which passed passes again; `make soak` looks for new ones. No
+# time limit for an example: machines are shared.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("new", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile("new" if "AMIWEB_SOAK_SECONDS" in os.environ else "same")
