@@ -1,8 +1,19 @@
 """Every model of every room, collected for Django."""
 
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
 from ami_integration.events.models import Event, Gap
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.servers.models import Server, ServerHealth
 
-__all__ = ["ActionRun", "Event", "Gap", "PlannedRun", "Schedule", "Server", "ServerHealth"]
+__all__ = [
+    "ActionRun",
+    "ActionTemplate",
+    "Event",
+    "FanOut",
+    "Gap",
+    "PlannedRun",
+    "RunResult",
+    "Schedule",
+    "Server",
+    "ServerHealth",
+]

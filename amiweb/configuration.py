@@ -33,6 +33,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
 SECRET_KEY_MIN = 50  # characters; what `manage.py check --deploy` asks for
 
+#: The statuses in which a run has ended, as its retention names them.
+ENDED = ("succeeded", "failed", "unknown", "cancelled", "expired", "errored")
+
 
 @dataclass
 class Configuration:
@@ -59,6 +62,9 @@ class Configuration:
     log_level: str
     static_root: Path
     hsts_seconds: int
+    result_limit_mib: int
+    run_retention_days: dict[str, int]
+    result_retention_days: dict[str, int]
 
 
 @dataclass
@@ -143,6 +149,11 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         hsts_seconds=env.integer(
             "AMIWEB_HSTS_SECONDS", env.text("AMIWEB_HSTS_SECONDS", "31536000"), 1, 10 * 31536000
         ),
+        result_limit_mib=env.integer(
+            "AMIWEB_RESULT_LIMIT_MIB", env.text("AMIWEB_RESULT_LIMIT_MIB", "16"), 1, 1024
+        ),
+        run_retention_days=_retention(env, "AMIWEB_RUN_RETENTION_DAYS", 90),
+        result_retention_days=_retention(env, "AMIWEB_RESULT_RETENTION_DAYS", 30),
     )
     if env.problems:
         count = "one setting needs" if len(env.problems) == 1 else f"{len(env.problems)} settings need"
@@ -155,6 +166,18 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
             )
         )
     return configuration
+
+
+def _retention(env: _Reader, name: str, default: int) -> dict[str, int]:
+    """Days by status: `90`, or `90,unknown=365`; under "" the days of all that are not named."""
+    days = {"": default}
+    for item in env.items(name):
+        status, separator, value = (part.strip() for part in item.rpartition("="))
+        if separator and status not in ENDED:
+            env.problem(name, f"{status!r} is none of {', '.join(ENDED)}")
+        else:
+            days[status] = env.integer(name, value, 1, 36500)
+    return days
 
 
 def _secret_key(env: _Reader, production: bool, var_dir: Path) -> str:

@@ -121,6 +121,25 @@ VARIABLES = (
         "`31536000`",
         "How long browsers shall insist on HTTPS. A smaller number while you try TLS out; never 0.",
     ),
+    Variable(
+        "AMIWEB_RUN_RETENTION_DAYS",
+        "`90`",
+        "`90`",
+        "Days that the action log keeps a run. Some statuses may have their own: `90,unknown=365,"
+        "succeeded=30` (succeeded, failed, unknown, cancelled, expired, errored).",
+    ),
+    Variable(
+        "AMIWEB_RESULT_RETENTION_DAYS",
+        "`30`",
+        "`30`",
+        "Days that it keeps what came back for a run, in the same form. The run itself stays.",
+    ),
+    Variable(
+        "AMIWEB_RESULT_LIMIT_MIB",
+        "`16`",
+        "`16`",
+        "Size in MiB up to which a result is kept whole; of a larger one, the beginning, with a note.",
+    ),
 )
 
 

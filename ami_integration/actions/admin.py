@@ -61,7 +61,7 @@ class ActionRunAdmin(admin.ModelAdmin):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActionRun]:
-        return super().get_queryset(request).defer("payload", "response", "items", "output", "traceback")
+        return super().get_queryset(request).defer("payload", "traceback")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

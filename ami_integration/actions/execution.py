@@ -15,15 +15,9 @@ from typing import Any
 from django.conf import settings
 
 from ami_integration.access.services import user_may_run
-from ami_integration.actions.masking import (
-    headers_mask,
-    output_mask,
-    secret_values,
-    storable,
-    storable_headers,
-    text_without,
-)
+from ami_integration.actions.masking import secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.results import Result
 from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
@@ -166,7 +160,7 @@ def _judge_call(reply: Reply, event: Event) -> Outcome:
     code = event.get("Reason") or ""
     meaning = ORIGINATE_REASONS.get(code, f"reason {code or 'not given'}")
     results = _results(reply)
-    results["items"] = [_eyes(event.items())]
+    results["result"] = Result.of_reply(reply, events=[event])
     if answered:
         return Outcome(ActionRun.Status.SUCCEEDED, "The call was answered.", results)
     return Outcome(ActionRun.Status.FAILED, storable(f"The call failed: {meaning}."), results)
@@ -187,17 +181,5 @@ def _judge(reply: Reply) -> Outcome:
 
 
 def _results(reply: Reply) -> dict[str, Any]:
-    """What came back, masked and storable."""
-    response = [pair for part in reply.responses for pair in part.items() if pair[0].lower() != "output"]
-    if reply.complete is not None:
-        response += reply.complete.items()
-    output = [line for part in reply.responses for line in part.output]
-    return {
-        "response": _eyes(response),
-        "items": [_eyes(event.items()) for event in reply.events],
-        "output": output_mask(storable("\n".join(output))),
-    }
-
-
-def _eyes(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return headers_mask(storable_headers(pairs))
+    """What came back, in clear: `ActionRun.finish` masks what is stored."""
+    return {"result": Result.of_reply(reply)}

@@ -18,19 +18,23 @@ RUNNING    it may have been sent and no answer came, or the       UNKNOWN
 RUNNING    a mistake of amiweb                                    ERRORED
 =========  =====================================================  =========
 
-The payload is encrypted, because headers hold secrets; `headers_masked` is the copy for eyes. Results are
-stored masked only.
+The payload is encrypted, because headers hold secrets; `headers_masked` is the copy for eyes. What came back
+lies in a row of its own, `RunResult`, so that the log stays small when answers are large, and so that results
+may leave earlier than the runs that they belong to.
 """
 
+import functools
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.actions.results import Result, result_pack, result_unpack
+from ami_integration.servers.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server
 
 
@@ -38,6 +42,11 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
     """Every way in which the status of a run changes, save `ActionRun.finish`."""
 
     def waiting(self) -> "ActionRunQuerySet":
+        """Queued, and its turn has come: what a fan-out holds back is neither rung for, claimed nor expired."""
+        return self.filter(status=ActionRun.Status.QUEUED, held=False)
+
+    def queued(self) -> "ActionRunQuerySet":
+        """Everything that no worker has begun, held back or not."""
         return self.filter(status=ActionRun.Status.QUEUED)
 
     def running(self) -> "ActionRunQuerySet":
@@ -65,7 +74,7 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
     def cancel(self, pk: int, reason: str, *, now: datetime | None = None) -> bool:
         """Take a queued run back. Returns whether it was still queued."""
         return (
-            self.waiting()
+            self.queued()
             .filter(pk=pk)
             .update(status=ActionRun.Status.CANCELLED, reason=reason, finished_at=now or timezone.now())
             == 1
@@ -103,6 +112,13 @@ class ActionRun(models.Model):
         CANCELLED = "cancelled", "Cancelled"
         EXPIRED = "expired", "Expired"
         ERRORED = "errored", "Errored"
+
+    class Call(models.TextChoices):
+        """The steps of an Originate's call, after the run's own."""
+
+        RINGING = "ringing", "Ringing"
+        ANSWERED = "answered", "Answered"
+        FAILED = "failed", "Call failed"
 
     class Origin(models.TextChoices):
         ADMIN = "admin", "Admin"
@@ -145,10 +161,28 @@ class ActionRun(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     reason = models.TextField(blank=True, help_text="A sentence for people: what happened and what to do.")
     traceback = models.TextField(blank=True)
-    response = models.JSONField(default=list, help_text="The response's headers, masked.")
-    items = models.JSONField(default=list, help_text="The items of a list, each a list of headers, masked.")
-    output = models.TextField(blank=True, help_text="The output of a Command, masked.")
+    fanout = models.ForeignKey(
+        "FanOut",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="runs",
+        help_text="Of which it is a part.",
+    )
+    held = models.BooleanField(
+        default=False, help_text="Its fan-out holds it back until its turn comes; workers don't see it."
+    )
     retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="retries")
+    attempt = models.PositiveIntegerField(default=1, help_text="1, and one more for each repetition.")
+    address = models.CharField(max_length=45, blank=True, help_text="The IP address that asked for it.")
+    connect_seconds = models.FloatField(null=True, help_text="Spent on connecting; empty: a kept session.")
+    login_seconds = models.FloatField(null=True, help_text="Spent on the login; empty: a kept session.")
+    answer_seconds = models.FloatField(null=True, help_text="From sending to the end of the answer.")
+    call_uniqueid = models.CharField(
+        max_length=150, blank=True, help_text="Of an Originate's channel, by which it can be hung up."
+    )
+    call_steps = models.JSONField(
+        default=list, help_text="How an Originate's call goes: [state, ISO time, channel] in order."
+    )
 
     objects = ActionRunQuerySet.as_manager()
 
@@ -161,6 +195,7 @@ class ActionRun(models.Model):
             models.Index(fields=("created_at",), name="run_created"),
             models.Index(fields=("action",), name="run_action"),
         )
+        permissions = (("view_result_secrets", "Can see secrets in results"),)
 
     def __str__(self) -> str:
         return f"Run {self.pk}: {self.action} on {self.server_name}"
@@ -178,25 +213,204 @@ class ActionRun(models.Model):
     def ended(self) -> bool:
         return self.status not in (self.Status.QUEUED, self.Status.RUNNING)
 
-    def finish(self, status: str, reason: str = "", **results: Any) -> bool:
+    @functools.cached_property
+    def stored_result(self) -> Result:
+        """What came back, masked; empty where there is nothing, or nothing any more."""
+        row = RunResult.objects.filter(run_id=self.pk).defer("hidden").first()
+        return row.masked() if row is not None else Result()
+
+    @property
+    def response(self) -> Sequence[Sequence[str]]:
+        """The response's headers, masked: [name, value] each."""
+        return [list(pair) for pair in self.stored_result.response]
+
+    @property
+    def items(self) -> Sequence[Sequence[Sequence[str]]]:
+        """The items of a list, masked."""
+        return [[list(pair) for pair in item] for item in self.stored_result.items]
+
+    @property
+    def output(self) -> str:
+        """The output of a Command, masked."""
+        return self.stored_result.output
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self.__dict__.pop("stored_result", None)
+
+    def note_call(self, state: str, channel: str = "", *, now: datetime | None = None) -> bool:
+        """Keep a step of an Originate's call, as the worker that follows it sees it.
+
+        Args:
+            state: an `ActionRun.Call`.
+            channel: the channel's name, where it is known.
+            now: the moment; the clock's if not given.
+
+        Returns:
+            whether the run was still RUNNING under this worker, and this step is news.
+        """
+        if any(step[0] == state for step in self.call_steps):
+            return False
+        steps = [*self.call_steps, [str(state), (now or timezone.now()).isoformat(), channel]]
+        mine = type(self).objects.running().filter(pk=self.pk, worker=self.worker)
+        if mine.update(call_steps=steps) != 1:
+            return False
+        self.call_steps = steps
+        return True
+
+    def finish(self, status: str, reason: str = "", *, result: Result | None = None, **values: Any) -> bool:
         """End the run; only the worker that claimed it can.
 
         Args:
             status: one of SUCCEEDED, FAILED, UNKNOWN, ERRORED.
             reason: a sentence for people.
-            results: `response`, `items`, `output`, `traceback`, as far as there are any.
+            result: what came back, in clear, if anything did.
+            **values: `traceback` and the run's other fields, as far as they are known now.
 
         Returns:
             whether it was still RUNNING under this worker. False: it was given up meanwhile, and stays so.
         """
-        values: dict[str, Any] = {
-            "status": status,
-            "reason": reason,
-            "finished_at": timezone.now(),
-            **results,
-        }
-        finished = type(self).objects.running().filter(pk=self.pk, worker=self.worker).update(**values) == 1
+        values = {"status": status, "reason": reason, "finished_at": timezone.now(), **values}
+        with transaction.atomic():
+            mine = type(self).objects.running().filter(pk=self.pk, worker=self.worker)
+            finished = mine.update(**values) == 1
+            if finished and result is not None:
+                RunResult.objects.create(run_id=self.pk, **RunResult.columns(result))
         if finished:
+            self.__dict__.pop("stored_result", None)
             for name, value in values.items():
                 setattr(self, name, value)
         return finished
+
+
+class RunResult(models.Model):
+    """What came back for a run. Its columns are made by `results.result_pack`."""
+
+    run = models.OneToOneField(ActionRun, on_delete=models.CASCADE, primary_key=True, related_name="result")
+    data = models.BinaryField(help_text="The masked copy: JSON, compressed by zlib.")
+    # None where masking hid nothing, which is most of the time.
+    hidden = EncryptedTextField(  # type: ignore[misc]
+        null=True, help_text="What masking hid, for those with the permission view_result_secrets."
+    )
+    size = models.PositiveBigIntegerField(help_text="Bytes before compression.")
+    stored_size = models.PositiveBigIntegerField(help_text="Bytes that the row takes.")
+    item_count = models.PositiveIntegerField(default=0)
+    note = models.TextField(blank=True, help_text="What is missing of it; empty: it is whole.")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = "result"
+
+    def __str__(self) -> str:
+        return f"Result of run {self.run_id}"
+
+    @staticmethod
+    def columns(result: Result) -> dict[str, Any]:
+        """The columns of the row that keeps this result."""
+        packed = result_pack(result, limit=settings.AMIWEB_RESULT_LIMIT)
+        hidden = None if packed.hidden is None else Secret.from_plain(packed.hidden)
+        return {
+            "data": packed.data,
+            "hidden": hidden,
+            "size": packed.size,
+            "stored_size": len(packed.data) + (0 if hidden is None else len(hidden.token)),
+            "item_count": packed.item_count,
+            "note": packed.note,
+        }
+
+    def masked(self) -> Result:
+        """The result for everybody who may see the run."""
+        return result_unpack(bytes(self.data))
+
+    def in_clear(self) -> Result:
+        """The result with its secrets, for those who may see them. Raises `SecretUnreadable`."""
+        return result_unpack(bytes(self.data), None if self.hidden is None else self.hidden.reveal())
+
+
+class FanOut(models.Model):
+    """One request on several servers: the parent of its runs, and the rules of their order.
+
+    All runs are written at once, held back, with the ActionIDs of the preview; `fanouts.fanout_release` lets
+    them go as the mode allows, each by a compare-and-swap. What became of it is read from its runs.
+    """
+
+    class Mode(models.TextChoices):
+        PARALLEL = "parallel", "All at once, up to the limit"
+        SERIAL = "serial", "One after the other"
+        FIRST_THEN_REST = "first_then_rest", "One first, and the rest if it succeeded"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "In progress"
+        FINISHED = "finished", "Finished"
+        STOPPED = "stopped", "Stopped"
+        CANCELLED = "cancelled", "Cancelled"
+
+    key = models.CharField(
+        max_length=32, unique=True, help_text="Chosen with the preview: sent twice, it is one fan-out."
+    )
+    action = models.CharField(max_length=255)
+    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
+    headers_masked = models.JSONField(default=list)
+    target = models.CharField(max_length=200, blank=True, help_text="The tag that was meant, if one was.")
+    mode = models.CharField(max_length=20, choices=Mode.choices, default=Mode.PARALLEL)
+    limit = models.PositiveSmallIntegerField(default=20, help_text="Runs in progress at once, at most.")
+    stop_after = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Failures after which nothing more is sent; empty: go on."
+    )
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
+    reason = models.TextField(blank=True, help_text="Why it stopped, for people.")
+    origin = models.CharField(max_length=10, choices=ActionRun.Origin.choices, default=ActionRun.Origin.ADMIN)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    username = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="retries")
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name = "fan-out"
+        verbose_name_plural = "fan-outs"
+        indexes = (models.Index(fields=("status",), name="fanout_status"),)
+
+    def __str__(self) -> str:
+        return f"Fan-out {self.pk}: {self.action}"
+
+    def headers_in_clear(self) -> list[tuple[str, str]]:
+        """The headers for the PBXs, never for eyes. Raises `SecretUnreadable`."""
+        return [(name, value) for name, value in json.loads(self.payload.reveal())]
+
+    @property
+    def group(self) -> str:
+        """The channel layer's group of everybody who looks at this fan-out."""
+        return f"fanout.{self.pk}"
+
+
+class ActionTemplate(models.Model):
+    """A request that is kept: an action and its headers, in which `{{name}}` stands for what is asked anew."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True, help_text="What it is for, and when to use it.")
+    action = models.CharField(max_length=255)
+    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
+    headers_masked = models.JSONField(default=list)
+    servers = models.ManyToManyField(
+        Server, blank=True, related_name="+", help_text="Ticked when the form opens; none: choose each time."
+    )
+    mode = models.CharField(max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = "template"
+        verbose_name_plural = "templates"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def headers_in_clear(self) -> list[tuple[str, str]]:
+        """The headers with their placeholders, never for eyes. Raises `SecretUnreadable`."""
+        return [(name, value) for name, value in json.loads(self.payload.reveal())]

@@ -138,9 +138,7 @@ class ScheduleAdmin(admin.ModelAdmin):
         schedule: Schedule | None = kwargs.get("obj")
         context["timezones"] = sorted(zone_names())
         if schedule is not None:
-            planned = schedule.planned_runs.select_related("run").defer(
-                "run__payload", "run__items", "run__output"
-            )
+            planned = schedule.planned_runs.select_related("run").defer("run__payload", "run__traceback")
             context["history"] = planned[:HISTORY]
         return super().render_change_form(request, context, *args, **kwargs)
 

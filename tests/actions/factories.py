@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, RunResult
+from ami_integration.actions.results import Result
 from ami_integration.ami import new_action_id
 from tests.servers.factories import make_server
 
@@ -45,4 +46,8 @@ def make_run(**values: Any) -> ActionRun:
         "rung_at": now,
         "expires_at": now + timedelta(seconds=300),
     } | values
-    return ActionRun.objects.create(server=server, **values)
+    parts = {name: values.pop(name) for name in ("response", "items", "output", "note") if name in values}
+    run = ActionRun.objects.create(server=server, **values)
+    if parts:
+        RunResult.objects.create(run=run, **RunResult.columns(Result(**parts)))
+    return run

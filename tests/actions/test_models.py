@@ -9,6 +9,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.results import Result
 from tests.actions.factories import make_run
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +45,7 @@ def test_only_the_worker_that_has_a_run_finishes_it() -> None:
     stranger = ActionRun(pk=run.pk, worker="two:2")
     assert not stranger.finish(Status.SUCCEEDED)
     run.refresh_from_db()
-    assert run.finish(Status.SUCCEEDED, "Pong", response=[["Response", "Success"]])
+    assert run.finish(Status.SUCCEEDED, "Pong", result=Result([("Response", "Success")]))
     run.refresh_from_db()
     assert (run.status, run.reason, run.response) == (Status.SUCCEEDED, "Pong", [["Response", "Success"]])
     assert run.finished_at is not None
