@@ -1,9 +1,11 @@
 """Which values nobody may see, and which characters a database can't take.
 
-AMI carries secrets in plain headers, in the answers of `GetConfig` (`Line-000001-000003: secret=…`), in
-`UpdateConfig` (`Var-000000: secret`, `Value-000000: …`) and in the output of CLI commands (`password : …`).
-Everything that is stored for eyes passes through here first. A name that only looks like a secret is masked
-too: a value hidden needlessly is a nuisance, a secret once shown is out.
+AMI carries secrets in plain headers, in the answers of `GetConfig` (`Line-000001-000003: secret=…`) and
+`GetConfigJSON`, in pairs of headers of which one names what the other holds (`UpdateConfig`: `Var-000000:
+secret`, `Value-000000: …`; `Setvar`, `DBPut` and their answers alike), in the output of CLI commands
+(`password : …`) and in the commands themselves (`database put family secret …`). Everything that is stored
+for eyes passes through here first. A name that only looks like a secret is masked too: a value hidden
+needlessly is a nuisance, a secret once shown is out.
 """
 
 import re
@@ -15,11 +17,27 @@ _WORD = r"secret|passw|md5_?cred|auth_?pass|pincode|credential"
 # Bounded, so that a long line without a blank costs no more than its length.
 _SENSITIVE = rf"[\w./-]{{0,64}}(?:{_WORD})[\w./-]{{0,64}}"
 _HAS_WORD = re.compile(_WORD, re.IGNORECASE)
-_SENSITIVE_NAME = re.compile(rf"{_SENSITIVE}|pin", re.IGNORECASE)
-_ASSIGNMENT = re.compile(rf"(\s*(?:{_SENSITIVE})\s*=>?\s*)(.+)", re.IGNORECASE | re.DOTALL)
+# Chan_sip's `SecretExist: Y` says that there is one, and not which.
+_SENSITIVE_NAME = re.compile(rf"(?!.*exist$)(?:{_SENSITIVE}|pin)", re.IGNORECASE)
+# At the beginning, or behind what separates several: `a=1,secret=…` in a Variable or in an application's
+# Data. Where such a value ends nobody knows, so all that follows is masked.
+_ASSIGNMENT = re.compile(rf"(.*?(?:^|[,;|&?(\s])(?:{_SENSITIVE})\s*=>?\s*)(.+)", re.IGNORECASE | re.DOTALL)
+# In JSON, as GetConfigJSON answers: "secret": "…" and "secret=…", quotes within escaped.
+_JSON = re.compile(rf'("{_SENSITIVE}"\s*:\s*"|"{_SENSITIVE}\s*=>?\s*)((?:[^"\\]|\\.)+)', re.IGNORECASE)
 # The value of `[Secret:] <value>`, as `manager show command Login` prints it, is none.
 _OUTPUT = re.compile(rf"(\b{_SENSITIVE}\s*(?:=>?|:)\s*)(?![<\]])(\S.*)", re.IGNORECASE)
-_UPDATE = re.compile(r"var(-\d+)", re.IGNORECASE)
+# A CLI command that carries a value behind a name that says it is secret.
+_COMMAND = re.compile(
+    rf"(\s*database\s+put\s+(?:\S*{_SENSITIVE}\S*\s+\S+|\S+\s+\S*{_SENSITIVE}\S*)\s+"
+    rf"|\s*dialplan\s+set\s+(?:chanvar\s+\S+|global)\s+\S*{_SENSITIVE}\S*\s+)(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Headers that name what another holds: the name's, and the value's. A number at the end belongs to both.
+_PAIRED = (
+    (re.compile(r"var(-\d+)", re.IGNORECASE), "value{}"),
+    (re.compile(r"variable()", re.IGNORECASE), "value"),
+    (re.compile(r"(?:key|family)()", re.IGNORECASE), "val"),
+)
 
 Pairs = list[tuple[str, str]]
 
@@ -32,18 +50,28 @@ def is_secret(name: str) -> bool:
 def headers_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
     """The headers with every secret value replaced by `MASK`; names, order and number stay."""
     pairs = list(headers)
-    # UpdateConfig gives the variable's name in one header and its value in another of the same number.
-    updates = {
-        f"value{match[1]}" for name, value in pairs if (match := _UPDATE.fullmatch(name)) and is_secret(value)
+    named = {
+        values.format(match[1])
+        for name, value in pairs
+        for names, values in _PAIRED
+        if (match := names.fullmatch(name.strip())) and _HAS_WORD.search(value)
     }
     masked: Pairs = []
     for name, value in pairs:
-        if value and (is_secret(name) or name.lower() in updates):
+        if value and (is_secret(name) or name.strip().lower() in named):
             value = MASK
-        elif assignment := _ASSIGNMENT.fullmatch(value):
-            value = assignment[1] + MASK
+        elif _HAS_WORD.search(value):
+            value = _value_mask(value)
         masked.append((name, value))
     return masked
+
+
+def _value_mask(value: str) -> str:
+    """A value that is no secret itself, with the secrets that stand in it masked."""
+    if _JSON.search(value):
+        return _JSON.sub(rf"\g<1>{MASK}", value)
+    found = _ASSIGNMENT.fullmatch(value) or _COMMAND.fullmatch(value)
+    return found[1] + MASK if found else value
 
 
 def output_mask(text: str) -> str:
@@ -59,8 +87,12 @@ def secret_values(headers: Iterable[tuple[str, str]]) -> set[str]:
     pairs = list(headers)
     hidden = set()
     for (_, value), (_, masked) in zip(pairs, headers_mask(pairs), strict=True):
-        if value != masked:
+        if value == masked:
+            continue
+        if masked.endswith(MASK):
             hidden.add(value[len(masked) - len(MASK) :])
+        else:  # in the middle, as in JSON
+            hidden |= {match[2] for match in _JSON.finditer(value)}
     return hidden - {""}
 
 

@@ -65,6 +65,44 @@ def test_updateconfig_names_its_secret_in_another_header() -> None:
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        [("Variable", "SIP_SECRET"), ("Value", "hunter2")],
+        [("Event", "VarSet"), ("Variable", "__db_password"), ("Value", "hunter2")],
+        [("Family", "accounts"), ("Key", "100/password"), ("Val", "hunter2")],
+        [("Family", "passwords"), ("Key", "100"), ("Val", "hunter2")],
+    ],
+)
+def test_a_header_that_names_a_secret_hides_the_one_that_holds_it(headers: list[tuple[str, str]]) -> None:
+    assert headers_mask(headers) == [*headers[:-1], (headers[-1][0], MASK)]
+    assert secret_values(headers) == {"hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a=1,secret=hunter2", f"a=1,secret={MASK}"),
+        ("password=hunter2", f"password={MASK}"),
+        ("https://host/?user=a&password=hunter2&x=1", f"https://host/?user=a&password={MASK}"),
+        ("database put accounts secret hunter2", f"database put accounts secret {MASK}"),
+        ("database put passwords 100 hunter2", f"database put passwords 100 {MASK}"),
+        ("dialplan set global DB_PASSWORD hunter2", f"dialplan set global DB_PASSWORD {MASK}"),
+        ('{"a":["host=dynamic","secret=hun\\"ter2"]}', f'{{"a":["host=dynamic","secret={MASK}"]}}'),
+        ('{"a":{"secret":"hunter2","host":"dynamic"}}', f'{{"a":{{"secret":"{MASK}","host":"dynamic"}}}}'),
+        ("The password was wrong", "The password was wrong"),
+        ("pjsip show endpoint secretary", "pjsip show endpoint secretary"),
+    ],
+)
+def test_a_secret_inside_a_value_is_masked(value: str, shown: str) -> None:
+    assert headers_mask([("Data", value)]) == [("Data", shown)]
+
+
+@pytest.mark.parametrize("name", ["SecretExist", "MD5SecretExist", "RemoteSecretExist"])
+def test_that_there_is_a_secret_is_none(name: str) -> None:
+    assert headers_mask([(name, "Y")]) == [(name, "Y")]
+
+
+@pytest.mark.parametrize(
     ("line", "shown"),
     [
         (" password             : hunter2", f" password             : {MASK}"),
@@ -82,6 +120,9 @@ def test_the_output_of_a_command_is_masked_line_by_line(line: str, shown: str) -
 def test_a_very_long_line_is_masked_before_anybody_gets_old() -> None:
     # Quadratic cost would take hours here.
     long = "a/" * 100_000
+    assert headers_mask([("Data", f"{long},secret=hunter2")]) == [("Data", f"{long},secret={MASK}")]
+    many = "a secret " * 20_000
+    assert headers_mask([("Data", many)]) == [("Data", many)]
     assert output_mask(f"{long} secret=hunter2\n{long}") == f"{long} secret={MASK}\n{long}"
 
 
