@@ -5,6 +5,9 @@
 ``reading``       asks a PBX for all of its pages, over one session
 ``models``        catalogues, stored once per content, and which server has which
 ``shipped``       the catalogues that amiweb brings along, for logins that may not run ``Command``
-``services``      ``catalogue_sync(*, server)``, ``action_describe(*, server, action)``,
-                  ``actions_search(*, query, servers)``, ``events_describe(*, server)``
+``services``      the rules, all with keyword arguments:
+                  ``catalogue_sync(server) -> Synced``, ``catalogues_sweep() -> int``,
+                  ``action_describe(servers, action) -> ActionDescription | None``,
+                  ``actions_search(user, query, servers) -> list[FoundAction]``,
+                  ``events_describe(servers, names) -> dict[str, EventDescription]``
 """
