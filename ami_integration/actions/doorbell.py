@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 from celery import current_app
 from channels.layers import get_channel_layer
 
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,16 @@ def push(run_id: int) -> None:
     try:
         async_to_sync(_push)(ActionRun(pk=run_id).group, {"type": "run.changed", "id": str(run_id)})
     except Exception as error:  # whatever it is, the page reads the row again by itself
+        channel_layer.failed(error)
+    else:
+        channel_layer.ended()
+
+
+def push_fanout(fanout_id: int) -> None:
+    """Tell the pages that show this fan-out to read it again."""
+    try:
+        async_to_sync(_push)(FanOut(pk=fanout_id).group, {"type": "fanout.changed", "id": str(fanout_id)})
+    except Exception as error:  # whatever it is, the page reads the rows again by itself
         channel_layer.failed(error)
     else:
         channel_layer.ended()

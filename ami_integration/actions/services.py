@@ -22,10 +22,11 @@ from django.utils import timezone
 from ami_integration.access.services import user_may_run
 from ami_integration.actions import doorbell
 from ami_integration.actions.execution import Outcome, run_perform
+from ami_integration.actions.fanouts import fanout_release, fanouts_active
 from ami_integration.actions.heartbeat import heartbeat, worker_name
 from ami_integration.actions.lanes import lanes
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.outage import Outage
 from ami_integration.servers.models import Server
@@ -108,6 +109,7 @@ def run_submit(
     timeout: float | None = None,
     retry_of: ActionRun | None = None,
     action_id: str | None = None,
+    fanout: FanOut | None = None,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -122,6 +124,7 @@ def run_submit(
         timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
         retry_of: the run that this one repeats.
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
+        fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -150,6 +153,8 @@ def run_submit(
         expires_at=timezone.now()
         + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
         retry_of=retry_of,
+        fanout=fanout,
+        held=fanout is not None,
     )
     try:
         with transaction.atomic():
@@ -159,7 +164,8 @@ def run_submit(
         if before is None:
             raise
         raise AlreadySubmitted(before) from None
-    transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
+    if fanout is None:
+        transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
     return run
 
 
@@ -195,6 +201,29 @@ def runs_ring(*, run_ids: Sequence[int]) -> int:
     return len(rung)
 
 
+def run_tell(*, run_id: int) -> None:
+    """Tell whom it concerns that a run ended: its page, its fan-out and that one's page. Never raises."""
+    doorbell.push(run_id)
+    try:
+        fanout_id = ActionRun.objects.filter(pk=run_id).values_list("fanout_id", flat=True).first()
+        if fanout_id is not None:
+            fanout_advance(fanout_id=fanout_id)
+    except Exception:
+        # The run itself is well; the sweep looks at its fan-out again.
+        logger.exception("The fan-out of run %s could not be looked at", run_id)
+
+
+def fanout_advance(*, fanout_id: int) -> int:
+    """Let go what a fan-out may let go now, ring for it, and tell the pages. Returns how many it let go."""
+    released = fanout_release(fanout_id=fanout_id)
+    if released.run_ids:
+        runs_ring(run_ids=released.run_ids)
+    for run_id in released.cancelled_ids:
+        doorbell.push(run_id)
+    doorbell.push_fanout(fanout_id)
+    return len(released.run_ids)
+
+
 def run_execute(*, run_id: int) -> bool:
     """Execute a queued run in this process, if nobody else does. Returns whether this call did.
 
@@ -221,10 +250,12 @@ def _run_execute(run_id: int) -> bool:
     with heartbeat.beating(run_id):
         run = ActionRun.objects.select_related("server", "user").get(pk=run_id)
         doorbell.push(run_id)
+        if run.fanout_id is not None:
+            doorbell.push_fanout(run.fanout_id)
         outcome = run_perform(run=run)
         if not _run_finish(run, outcome):
             logger.warning("Run %s ended %s after it had been given up.", run_id, outcome.status)
-    doorbell.push(run_id)
+    run_tell(run_id=run_id)
     return True
 
 
@@ -258,7 +289,7 @@ def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
     )
     expired = ActionRun.objects.expire(run_id, reason, now=now)
     if expired:
-        doorbell.push(run_id)
+        run_tell(run_id=run_id)
     return expired
 
 
@@ -276,7 +307,7 @@ def run_cancel(*, user: Any, run: ActionRun) -> bool:
     reason = f"Cancelled by {user.get_username()} before it was sent."
     if not ActionRun.objects.cancel(run.pk, reason):
         return False
-    transaction.on_commit(functools.partial(doorbell.push, run.pk))
+    transaction.on_commit(functools.partial(run_tell, run_id=run.pk))
     return True
 
 
@@ -328,7 +359,8 @@ def runs_sweep(*, now: datetime | None = None) -> int:
         .values_list("pk", "created_at", "rung_at")
     )
     due = [pk for pk, created, rung in candidates.iterator() if _ring_due(created, rung, now)][:SWEEP_BATCH]
-    return len(expired) + (runs_ring(run_ids=due) if due else 0)
+    rung = runs_ring(run_ids=due) if due else 0
+    return len(expired) + rung + sum(fanout_advance(fanout_id=pk) for pk in fanouts_active())
 
 
 def _ring_due(created: datetime, rung: datetime | None, now: datetime) -> bool:
@@ -357,5 +389,5 @@ def runs_reap(*, now: datetime | None = None) -> int:
             logger.warning(
                 "Run %s is unknown: its worker %s showed no sign of life any more.", run.pk, run.worker
             )
-            doorbell.push(run.pk)
+            run_tell(run_id=run.pk)
     return reaped

@@ -1,0 +1,150 @@
+"""The order of a fan-out: which of its runs may go, when it stops, and when it is over.
+
+All runs of a fan-out are written before the first is sent, held back. Whenever one of them ends, and whenever
+the sweep comes by, `fanout_release` looks at the rows and lets go what the mode allows; so a worker that
+died, or a ring that was lost, delays a fan-out and never loses it. It decides under a lock on the parent's
+row, and what it lets go it lets go by a compare-and-swap: two workers that end two runs at the same moment
+don't release the same one twice, nor more than the limit.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from ami_integration.actions.models import ActionRun, FanOut
+
+Status = ActionRun.Status
+#: What counts against `stop_after`, and keeps the rest back when the first one was to succeed. Not CANCELLED:
+#: a person took that one back.
+FAILURES = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.ERRORED)
+#: Let go and not over.
+IN_PROGRESS = (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a fan-out stands, counted from its runs.
+
+    Attributes:
+        statuses: number of runs in each status; held ones count as queued.
+        held: those that wait for their turn.
+    """
+
+    statuses: Counter[str]
+    held: int
+
+    @property
+    def total(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def failed(self) -> int:
+        return sum(self.statuses[status] for status in FAILURES)
+
+    @property
+    def in_progress(self) -> int:
+        return sum(self.statuses[status] for status in IN_PROGRESS) - self.held
+
+    @property
+    def ended(self) -> int:
+        return self.total - sum(self.statuses[status] for status in IN_PROGRESS)
+
+
+def fanout_tally(*, fanout: FanOut) -> Tally:
+    """Count the runs of a fan-out."""
+    statuses: Counter[str] = Counter()
+    held = 0
+    rows = fanout.runs.order_by().values_list("status", "held").annotate(number=Count("pk"))
+    for status, is_held, number in rows:
+        statuses[status] += number
+        if is_held and status == Status.QUEUED:
+            held += number
+    return Tally(statuses, held)
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a look at a fan-out came to.
+
+    Attributes:
+        run_ids: let go now; ring for them after the commit.
+        cancelled_ids: taken back, because the fan-out stopped.
+    """
+
+    run_ids: tuple[int, ...] = ()
+    cancelled_ids: tuple[int, ...] = ()
+
+
+def fanout_release(*, fanout_id: int) -> Released:
+    """Let go what may go now, or stop, or end it. Harmless at any time, and as often as one likes."""
+    with transaction.atomic():
+        fanout = FanOut.objects.select_for_update().filter(pk=fanout_id, status=FanOut.Status.ACTIVE).first()
+        if fanout is None:
+            return Released()
+        tally = fanout_tally(fanout=fanout)
+        why = _why_stop(fanout, tally)
+        if why and tally.statuses[Status.QUEUED]:
+            cancelled = _cancel_queued(fanout, f"Not sent: {why}")
+            _end(fanout, FanOut.Status.STOPPED, why)
+            return Released(cancelled_ids=tuple(cancelled))
+        if tally.ended == tally.total:
+            _end(fanout, FanOut.Status.FINISHED)
+            return Released()
+        return Released(run_ids=tuple(_let_go(fanout, _room(fanout, tally))))
+
+
+def _why_stop(fanout: FanOut, tally: Tally) -> str:
+    """Why nothing more may be sent, as a sentence; empty when it goes on."""
+    if fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]:
+        first = fanout.runs.order_by("pk").first()
+        if first is not None and first.ended:
+            return (
+                f"the first one, {first.server_name}, ended {first.get_status_display().lower()}, so the "
+                "rest was not tried."
+            )
+    if fanout.stop_after is not None and tally.failed >= fanout.stop_after:
+        times = "1 failure" if tally.failed == 1 else f"{tally.failed} failures"
+        return f"the fan-out stopped after {times}."
+    return ""
+
+
+def _room(fanout: FanOut, tally: Tally) -> int:
+    """How many more may be in progress."""
+    alone = fanout.mode == FanOut.Mode.SERIAL or (
+        fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
+    )
+    return max(0, (1 if alone else fanout.limit) - tally.in_progress)
+
+
+def _let_go(fanout: FanOut, room: int) -> list[int]:
+    waiting = fanout.runs.queued().filter(held=True).order_by("pk").values_list("pk", flat=True)[:room]
+    expires_at = timezone.now() + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY)
+    return [
+        pk
+        for pk in waiting
+        # Its time in the queue begins now: waiting for its turn must not make it expire.
+        if ActionRun.objects.queued().filter(pk=pk, held=True).update(held=False, expires_at=expires_at) == 1
+    ]
+
+
+def _cancel_queued(fanout: FanOut, reason: str) -> list[int]:
+    queued = list(fanout.runs.queued().order_by("pk").values_list("pk", flat=True))
+    return [pk for pk in queued if ActionRun.objects.cancel(pk, reason)]
+
+
+def _end(fanout: FanOut, status: str, reason: str = "") -> None:
+    fanout.status = status
+    fanout.reason = reason[:1].upper() + reason[1:]
+    fanout.finished_at = timezone.now()
+    fanout.save(update_fields=["status", "reason", "finished_at"])
+
+
+def fanouts_active() -> list[int]:
+    """The fan-outs that the sweep looks at: those that are not over, the oldest first."""
+    active = FanOut.objects.filter(status=FanOut.Status.ACTIVE).order_by("pk")
+    return list(active.values_list("pk", flat=True))
