@@ -1,0 +1,128 @@
+"""Which applications, functions and variables of the dialplan reach the machine under Asterisk.
+
+Asterisk itself refuses an Originate of System and its like without the privilege `system` (main/manager.c),
+by a list of what is known to be bad, which has grown with each advisory. Here it is the other way round: what
+is known to be harmless passes, anything else counts as reaching the system.
+
+All functions answer with a clause for people, or "" when nothing of that kind is reached.
+"""
+
+import re
+
+#: Applications that talk, wait, ring and connect.
+_HARMLESS_APPLICATIONS = """
+    answer background backgrounddetect bridge bridgewait busy confbridge congestion dial echo endwhile
+    followme gosub goto hangup incomplete log meetme milliwatt morsecode musiconhold noop page park
+    parkandannounce parkedcall pickup playback playtones proceeding progress queue read retrydial ringing
+    sayalpha saycountednoun saydigits sayinternational saynumber sayphonetic sayunixtime senddtmf senddigits
+    set mset startmusiconhold stasis stopmusiconhold stopplaytones verbose voicemail wait waitdigit waitexten
+    waitforring waitforsilence waitmusiconhold waituntil
+"""
+
+#: Functions that compute, and that read or set what belongs to the call. Not those that take the name of a
+#: variable: CUT and its like evaluate it.
+_HARMLESS_FUNCTIONS = """
+    agc base64_decode base64_encode callcompletion callerid callerpres cdr channel channels confbridge
+    confbridge_channels confbridge_info connectedline csv_quote denoise device_state dialedpeernumber
+    dialplan_exists exists extension_state filter group group_count group_list group_match_count hint if
+    iftime isnull jitterbuffer keypadhash len ltrim math max md5 meetme_info min mutechannel pjsip_header
+    pjsip_response_header presence_state queue_exists queue_get_channel queue_member queue_member_count
+    queue_member_list queue_member_penalty queue_variables queue_waiting_count quote rand redirecting regex
+    rtrim sha1 sip_header sprintf strftime strptime talk_detect timeout tolower toupper transfer_data trim
+    uridecode uriencode valid_exten version volume
+"""
+_APPLICATIONS = frozenset(_HARMLESS_APPLICATIONS.split())
+_FUNCTIONS = frozenset(_HARMLESS_FUNCTIONS.split())
+
+#: Words that reach the system where they stand before a parenthesis, evaluated now or by the dialplan later.
+_BAD_CALL = re.compile(
+    r"(?:shell|eval|curl\w*|system|exec\w*|agi|env|files?\w*|db\w*|odbc\w*|\w*sql\w*|realtime\w*|ast_config"
+    r"|ldap\w*|externalivr|mixmonitor|originate)\s*\(",
+    re.IGNORECASE,
+)
+#: As Asterisk's own check, which looks for the bare words.
+_BAD_WORD = re.compile(r"SHELL|EVAL")
+_CALL = re.compile(r"(\}?)([^\s(){}\[\]$,=&|!<>+*/%:?;\"'-]*)\s*\(")
+_BUILT_NAME = re.compile(r"\$\{[^(}]*\$\{")
+#: Variables whose value Asterisk gives to a shell.
+_BAD_VARIABLE = re.compile(r"_*(?:mix)?monitor_exec(?:_args)?", re.IGNORECASE)
+#: Which argument of Queue names an AGI script, counted from 0.
+_QUEUE_AGI = 5
+
+
+def application_reaches_system(application: str, data: str, command: bool = False) -> str:
+    """Why an application with its data reaches the system.
+
+    Args:
+        application: its name; "" for none (then the data is never used by Asterisk, and still looked at).
+        data: its arguments.
+        command: it comes from the CLI, where an application has to be named.
+    """
+    name = application.strip().lower()
+    if (name or command) and name not in _APPLICATIONS:
+        return f"the application {application.strip() or 'that it leaves open'} isn't known to be harmless"
+    if name in ("set", "mset"):
+        for part in _pieces(data) if name == "mset" else [data]:
+            variable, _, value = part.partition("=")
+            if why := assignment_reaches_system(variable, value):
+                return why
+    if name == "queue" and len(data.split(",")) > _QUEUE_AGI and data.split(",")[_QUEUE_AGI].strip():
+        return "Queue is told to run an AGI script"
+    return expression_reaches_system(data, evaluated="${" in data)
+
+
+def variables_reach_system(values: list[str]) -> str:
+    """Why one of the headers `Variable: NAME=value` reaches the system. One header may hold several."""
+    for value in values:
+        for piece in _pieces(value):
+            name, _, content = piece.partition("=")
+            if why := assignment_reaches_system(name, content):
+                return why
+    return ""
+
+
+def assignment_reaches_system(variable: str, value: str) -> str:
+    """Why setting this variable, or writing to this function, reaches the system."""
+    name = _plain(variable).strip()
+    if _BAD_VARIABLE.fullmatch(name):
+        return f"Asterisk runs the value of {name} as a program"
+    if "${" in name:
+        return "it builds the name of what it sets"
+    return expression_reaches_system(variable) or expression_reaches_system(value, evaluated="${" in value)
+
+
+def expression_reaches_system(text: str, *, evaluated: bool = True) -> str:
+    """Why an expression, or the name of a variable or function, reaches the system.
+
+    Args:
+        evaluated: Asterisk evaluates it at once. If not, only what is known to be bad counts.
+    """
+    for form in {text, _plain(text)}:  # Asterisk takes quotes and backslashes away on the way
+        if bad := _BAD_CALL.search(form):
+            return f"it calls {bad[0].rstrip('( ')}, which reaches files, programs or other machines"
+        if bad := _BAD_WORD.search(form):
+            return f"it names {bad[0]}, as Asterisk itself refuses without the privilege system"
+        if not evaluated:
+            continue
+        if _BUILT_NAME.search(form):
+            return "it builds the name of what it evaluates"
+        for built, name in _CALL.findall(form):
+            if built:
+                return "it builds the name of what it evaluates"
+            if name and name.lower() not in _FUNCTIONS and not _is_option(form, name):
+                return f"the function {name} isn't known to be harmless"
+    return ""
+
+
+def _is_option(text: str, name: str) -> bool:
+    """Whether this is an option with an argument, as in Dial's `L(60000)`, and not a function."""
+    return len(name) <= 3 and f"${{{name}" not in text and not text.lstrip().startswith(name)
+
+
+def _plain(text: str) -> str:
+    return text.replace('"', "").replace("\\", "")
+
+
+def _pieces(text: str) -> list[str]:
+    """A header `Variable` and all that Asterisk could cut it into: rather too many pieces than too few."""
+    return [text, *_plain(text).split(",")]
