@@ -1,0 +1,134 @@
+"""What a kept action session saves beside a login for each action: on TCP, on TLS and through an SSH tunnel.
+
+One action here is a `Ping`: the cheapest, so that the session's own price is all that differs. Loopback has
+no distance; over a network each login pays further round trips (TCP 1, TLS 1 or 2, SSH about 6, AMI 3). It
+also shows what sessions that nobody uses cost an Asterisk, which is what a worker's pool asks of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ami_integration.ami import TCP, TLS, AMIClient
+from tests.bench import SCALE
+from tests.pbx.asterisk import Asterisk
+from tests.sshd import Sshd
+
+THREADS = (1, 8)
+
+
+def ways(asterisk: Asterisk, sshd: Sshd) -> dict[str, tuple[TCP, int]]:
+    """Transports by name, with how many logins are worth measuring."""
+    return {
+        "TCP": (TCP(asterisk.host, asterisk.port), 600),
+        "TLS": (TLS("localhost", asterisk.tls_port, ca_file=str(asterisk.ca_file)), 300),
+        "SSH": (sshd.transport(asterisk.port), 40),
+    }
+
+
+def timed(threads: int, count: int, one: Callable[[int], None]) -> tuple[float, float]:
+    """Actions a second by all threads together, and the median of one in ms.
+
+    Args:
+        one: does one action; it is given the number of its thread.
+    """
+
+    def work(thread: int) -> list[float]:
+        took = []
+        for _ in range(max(1, count // threads)):
+            began = time.perf_counter()
+            one(thread)
+            took.append(time.perf_counter() - began)
+        return took
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        took = [one for times in pool.map(work, range(threads)) for one in times]
+        elapsed = time.perf_counter() - began
+    return len(took) / elapsed, statistics.median(took) * 1000
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def bench_a_kept_session_beside_a_login_for_each(asterisk22: Asterisk, sshd: Sshd, threads: int) -> None:
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    username, secret = asterisk22.users["admin"]
+    print()
+    for name, (transport, logins) in ways(asterisk22, sshd).items():
+        count = max(threads, int(logins * SCALE))
+
+        def login(_: int, transport: TCP = transport) -> None:
+            with AMIClient(transport, username=username, secret=secret) as session:
+                assert session.action("Ping").success
+
+        sessions = [AMIClient(transport, username=username, secret=secret) for _ in range(threads)]
+        for session in sessions:
+            session.connect()
+
+        def kept(thread: int, sessions: list[AMIClient] = sessions) -> None:
+            assert sessions[thread].action("Ping").success
+
+        def asked(thread: int, sessions: list[AMIClient] = sessions) -> None:
+            # A pool may ask a session that was idle whether it lives.
+            assert sessions[thread].action("Ping").success
+            assert sessions[thread].action("Ping").success
+
+        each, each_ms = timed(threads, count, login)
+        plain, plain_ms = timed(threads, count * 10, kept)
+        twice, twice_ms = timed(threads, count * 10, asked)
+        for session in sessions:
+            session.close()
+        print(
+            f"{name}, {threads} thread(s): login for each {each:,.0f}/s ({each_ms:.2f} ms), kept "
+            f"{plain:,.0f}/s ({plain_ms:.3f} ms) = {plain / each:.1f} x; asked with a Ping before each use "
+            f"{twice:,.0f}/s ({twice_ms:.3f} ms) = {twice / each:.1f} x"
+        )
+
+
+def bench_what_idle_sessions_cost_an_asterisk(asterisk22: Asterisk) -> None:
+    username, secret = asterisk22.users["admin"]
+    count = max(5, int(200 * SCALE))
+    assert asterisk22.pid is not None
+    process = Path(f"/proc/{asterisk22.pid}")
+
+    def cost() -> tuple[float, float]:
+        """Resident MiB, and CPU seconds so far."""
+        pages = int((process / "statm").read_text().split()[1])
+        times = (process / "stat").read_text().rpartition(")")[2].split()
+        return pages * 4096 / 2**20, (int(times[11]) + int(times[12])) / 100
+
+    def busy(session: AMIClient) -> float:
+        """CPU seconds for the Pings of one other session."""
+        before = cost()[1]
+        for _ in range(max(50, int(20_000 * SCALE))):
+            session.action("Ping")
+        return cost()[1] - before
+
+    with AMIClient(TCP(asterisk22.host, asterisk22.port), username=username, secret=secret) as other:
+        alone = busy(other)
+        before = cost()[0]
+        idle = [
+            AMIClient(TCP(asterisk22.host, asterisk22.port), username=username, secret=secret)
+            for _ in range(count)
+        ]
+        for session in idle:
+            session.connect()
+        grown = cost()[0] - before
+        beside = busy(other)
+        began = cost()[1]
+        seconds = max(0.2, 10 * SCALE)
+        time.sleep(seconds)  # what is measured is that nothing happens
+        waiting = cost()[1] - began
+        assert all(session.connected for session in idle)
+        for session in idle:
+            session.close()
+    print(
+        f"\n{count} idle sessions (events off): +{grown:.1f} MiB in Asterisk, {waiting / seconds:.2%} of a "
+        f"core; another session's Pings cost it {alone:.2f} s of CPU without and {beside:.2f} s with them"
+    )
