@@ -1,13 +1,17 @@
 """Every model of every room, collected for Django."""
 
+from ami_integration.access.models import AccessRule
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
+from ami_integration.audit.models import AuditEntry
 from ami_integration.events.models import Event, Gap
 from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.servers.models import Server, ServerHealth
+from ami_integration.servers.models import Server, ServerHealth, Tag
 
 __all__ = [
+    "AccessRule",
     "ActionRun",
     "ActionTemplate",
+    "AuditEntry",
     "Event",
     "FanOut",
     "Gap",
@@ -16,4 +20,5 @@ __all__ = [
     "Schedule",
     "Server",
     "ServerHealth",
+    "Tag",
 ]

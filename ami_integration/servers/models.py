@@ -57,6 +57,28 @@ def server_label(name: str, *, simulated: bool) -> str:
     return f"{name} (simulated)" if simulated else name
 
 
+class Tag(models.Model):
+    """A word that servers share: what people choose several by, and what access rules name."""
+
+    name = models.CharField(
+        max_length=50,
+        unique=True,
+        validators=[
+            RegexValidator(
+                r"\A[a-z0-9]+(?:[-_.][a-z0-9]+)*\Z",
+                "Use small letters and digits, with - _ or . between them, as in office-berlin.",
+            )
+        ],
+        help_text="Small letters and digits, with - _ or . between them, as in office-berlin.",
+    )
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ServerQuerySet(models.QuerySet["Server"]):
     def enabled(self) -> "ServerQuerySet":
         return self.filter(enabled=True)
@@ -97,6 +119,17 @@ class Server(models.Model):
     enabled = models.BooleanField(
         default=True, help_text="A disabled server is neither listened to nor acted on."
     )
+    read_only = models.BooleanField(
+        default=False,
+        help_text="Only actions of the class read run on it, whoever asks, superusers too.",
+    )
+    maintenance = models.BooleanField(
+        default=False,
+        help_text="People work on the PBX itself: no action runs on it, whoever asks. Events go on.",
+    )
+    tags = models.ManyToManyField(
+        Tag, blank=True, related_name="servers", help_text="What it has in common with other servers."
+    )
     simulated = models.BooleanField(
         default=False, editable=False, help_text="A simulator that amiweb brought along, not a real PBX."
     )
@@ -135,6 +168,16 @@ class Server(models.Model):
         except ServerHealth.DoesNotExist:
             return ServerHealth.State.UNKNOWN
 
+    def action_privileges(self, name: str) -> str | None:
+        """The classes of which this server's login needs one to run an action, as in `call,all`.
+
+        None: unknown; nobody has asked the PBX yet, or it doesn't let the login run that action.
+        """
+        try:
+            return self.abilities.privileges(name)
+        except ServerAbilities.DoesNotExist:
+            return None
+
 
 class ServerHealth(models.Model):
     """What the last one who talked to the server saw of it."""
@@ -172,3 +215,27 @@ class ServerHealth(models.Model):
         ):
             return ServerHealth.State.UNKNOWN
         return state
+
+
+class ServerAbilities(models.Model):
+    """What a server's login may run, as the PBX answered ListCommands."""
+
+    server = models.OneToOneField(
+        Server, on_delete=models.CASCADE, related_name="abilities", primary_key=True
+    )
+    actions = models.JSONField(default=dict, help_text="Names of actions with their privileges.")
+    asterisk_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
+    read_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "server abilities"
+
+    def __str__(self) -> str:
+        return f"{self.server_id}: {len(self.actions)} actions"
+
+    def privileges(self, name: str) -> str | None:
+        """The privileges of an action, in whatever case its name is given; None: it may not be run."""
+        if name in self.actions:
+            return str(self.actions[name])
+        lowered = name.lower()
+        return next((text for known, text in self.actions.items() if known.lower() == lowered), None)
