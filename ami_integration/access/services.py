@@ -23,6 +23,11 @@ def user_may_view_runs(*, user: AnyUser) -> bool:
     return _staff_with(user, "ami_integration.view_actionrun")
 
 
+def user_may_view_secrets(*, user: AnyUser) -> bool:
+    """Whether this person may see in clear what is masked in the results that they may see."""
+    return _staff_with(user, "ami_integration.view_result_secrets")
+
+
 def user_may_watch(*, user: AnyUser) -> bool:
     """Whether this person may watch events."""
     return _staff_with(user, "ami_integration.view_event")

@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
-from ami_integration.access.services import user_may_run, user_may_view_runs
-from ami_integration.actions import services
+from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
+from ami_integration.actions import services, views
 from ami_integration.actions.forms import RunForm
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.snapshots import run_snapshot
@@ -61,7 +61,7 @@ class ActionRunAdmin(admin.ModelAdmin):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActionRun]:
-        return super().get_queryset(request).defer("payload", "traceback")
+        return ActionRun.objects.visible_to(request.user).order_by("-pk").defer("payload", "traceback")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -111,7 +111,12 @@ class ActionRunAdmin(admin.ModelAdmin):
         wrap = self.admin_site.admin_view
         own = [
             path("<int:run_id>/cancel/", wrap(require_POST(self.cancel_view)), name=name("cancel")),
+            path("<int:run_id>/hangup/", wrap(require_POST(self.hangup_view)), name=name("hangup")),
             path("<int:run_id>/retry/", wrap(require_POST(self.retry_view)), name=name("retry")),
+            path("<int:run_id>/result/", wrap(views.result), name=name("result")),
+            path("<int:run_id>/result/clear/", wrap(views.result_in_clear), name=name("result_in_clear")),
+            path("<int:run_id>/export.csv", wrap(views.export), {"kind": "csv"}, name=name("export_csv")),
+            path("<int:run_id>/export.json", wrap(views.export), {"kind": "json"}, name=name("export_json")),
         ]
         return own + super().get_urls()
 
@@ -179,6 +184,17 @@ class ActionRunAdmin(admin.ModelAdmin):
             raise PermissionDenied(str(refused)) from None
         return HttpResponseRedirect(_run_url(run))
 
+    def hangup_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        run = self._run(request, run_id)
+        try:
+            if services.call_hang_up(user=request.user, run=run):
+                messages.success(request, "The call is being hung up.")
+            else:
+                messages.warning(request, "There is nothing to hang up: the call was answered, or is over.")
+        except services.RunRefused as refused:
+            raise PermissionDenied(str(refused)) from None
+        return HttpResponseRedirect(_run_url(run))
+
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
         try:
@@ -208,7 +224,7 @@ class ActionRunAdmin(admin.ModelAdmin):
         """The page of a run, which keeps itself up to date."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        runs = ActionRun.objects.select_related("server", "retry_of")
+        runs = ActionRun.objects.visible_to(request.user).select_related("server", "retry_of")
         run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
         if run is None:
             messages.warning(request, f"There is no run {object_id}; it may have been deleted.")
@@ -221,6 +237,8 @@ class ActionRunAdmin(admin.ModelAdmin):
             "snapshot": run_snapshot(run),
             "retries": run.retries.order_by("pk"),
             "may_run": self.has_add_permission(request),
+            "may_see_secrets": user_may_view_secrets(user=request.user),
+            "columns": views.columns_preferred(run),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "ami_integration/actions/run.html", context)
@@ -233,7 +251,7 @@ def _run_url(run: ActionRun) -> str:
 def _is_same(run: ActionRun, request: HttpRequest, form: RunForm) -> bool:
     """Whether this run is what the form asks for."""
     pairs = services.headers_complete(
-        action=form.cleaned_data["action"], headers=form.cleaned_data["headers"]
+        action=form.cleaned_data["action"], headers=form.cleaned_data["headers"], action_id=run.action_id
     )
     try:
         return (run.user_id, run.server_id, run.action, run.headers_in_clear()) == (

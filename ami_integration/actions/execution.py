@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from ami_integration.access.services import user_may_run
+from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
 from ami_integration.actions.masking import secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
@@ -83,12 +84,13 @@ def _perform(run: ActionRun, secrets: set[str]) -> Outcome:
     limit = run_time_limit(run=run, headers=headers)
     action = Action(run.action, headers, action_id=run.action_id)
     action.encode()  # a mistake in it is found before anybody connects
-    follows = _is_async_originate(action)
+    follows = is_async_originate(action.name, action.headers)
     with open_session(server, events="call" if follows else "off") as client:
         deadline = time.monotonic() + limit
         reply = client.action(action, timeout=limit)
         if follows and reply.success:
-            return _follow_call(client, reply, action.action_id, deadline)
+            call = Call(run, header(action.headers, "ChannelId"))
+            return _follow_call(client, reply, call, action.action_id, deadline)
     return _judge(reply)
 
 
@@ -129,21 +131,17 @@ def _failure(error: AMIError, secrets: set[str]) -> Outcome:
     )
 
 
-def _is_async_originate(action: Action) -> bool:
-    values = [value.strip().lower() for name, value in action.headers if name.lower() == "async"]
-    # The words that Asterisk's ast_true() takes.
-    return action.name.lower() == "originate" and values[:1] in (
-        [w] for w in ("yes", "true", "y", "t", "1", "on")
-    )
-
-
-def _follow_call(client: AMIClient, reply: Reply, action_id: str, deadline: float) -> Outcome:
+def _follow_call(client: AMIClient, reply: Reply, call: Call, action_id: str, deadline: float) -> Outcome:
     """Wait for the OriginateResponse: an asynchronous Originate is answered before anything rings."""
     try:
         while (left := deadline - time.monotonic()) > 0:
-            event = next(client.events(timeout=left), None)
-            if event is not None and event.name == "OriginateResponse" and event.action_id == action_id:
-                return _judge_call(reply, event)
+            call.hang_up_if_unwanted(client)
+            event = next(client.events(timeout=min(left, LOOK_EVERY)), None)
+            if event is None or (event.name == "OriginateResponse" and event.action_id != action_id):
+                continue
+            call.hear(event)
+            if event.name == "OriginateResponse":
+                return _judge_call(reply, event, call.unwanted_by)
     except AMIError as error:
         why = str(error)
     else:
@@ -155,14 +153,20 @@ def _follow_call(client: AMIClient, reply: Reply, action_id: str, deadline: floa
     )
 
 
-def _judge_call(reply: Reply, event: Event) -> Outcome:
+def _judge_call(reply: Reply, event: Event, unwanted_by: str) -> Outcome:
     answered = (event.get("Response") or "").lower() == "success"
     code = event.get("Reason") or ""
     meaning = ORIGINATE_REASONS.get(code, f"reason {code or 'not given'}")
     results = _results(reply)
     results["result"] = Result.of_reply(reply, events=[event])
+    if answered and unwanted_by:
+        words = f"The call was answered while {unwanted_by} had it hung up, which ended it."
+        return Outcome(ActionRun.Status.SUCCEEDED, storable(words), results)
     if answered:
         return Outcome(ActionRun.Status.SUCCEEDED, "The call was answered.", results)
+    if unwanted_by:
+        words = f"Hung up by {unwanted_by} before anybody answered."
+        return Outcome(ActionRun.Status.CANCELLED, storable(words), results)
     return Outcome(ActionRun.Status.FAILED, storable(f"The call failed: {meaning}."), results)
 
 

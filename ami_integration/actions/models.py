@@ -13,6 +13,7 @@ QUEUED     somebody cancels it                                    CANCELLED
 QUEUED     its expiry passes                                      EXPIRED
 RUNNING    the PBX agreed                                         SUCCEEDED
 RUNNING    the PBX said no, or nothing of it could be sent        FAILED
+RUNNING    its call was hung up before anybody answered           CANCELLED
 RUNNING    it may have been sent and no answer came, or the       UNKNOWN
            worker showed no heartbeat any more
 RUNNING    a mistake of amiweb                                    ERRORED
@@ -33,6 +34,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
+from ami_integration.access.services import AnyUser, user_may_view_runs
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.servers.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server
@@ -51,6 +53,10 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
 
     def running(self) -> "ActionRunQuerySet":
         return self.filter(status=ActionRun.Status.RUNNING)
+
+    def visible_to(self, user: AnyUser) -> "ActionRunQuerySet":
+        """The runs that this person may see: the one filter of lists, pages, exports and sockets."""
+        return self if user_may_view_runs(user=user) else self.none()
 
     def claim(self, pk: int, worker: str, *, now: datetime | None = None) -> bool:
         """Make this worker the only one that executes the run.
@@ -90,6 +96,13 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
             == 1
         )
 
+    def ask_hangup(self, pk: int, username: str) -> bool:
+        """Have the worker that follows a call hang it up. Returns whether it still runs and nobody had asked.
+
+        The run ends by what the PBX then says of the call: it may be answered in the same moment.
+        """
+        return self.running().filter(pk=pk, hangup_asked_by="").update(hangup_asked_by=username) == 1
+
     def reap(self, pk: int, reason: str, *, lost_before: datetime, now: datetime | None = None) -> bool:
         """Give up a run whose worker was last seen alive before `lost_before`. Returns whether it did."""
         return (
@@ -116,6 +129,7 @@ class ActionRun(models.Model):
     class Call(models.TextChoices):
         """The steps of an Originate's call, after the run's own."""
 
+        DIALLING = "dialling", "Dialling"
         RINGING = "ringing", "Ringing"
         ANSWERED = "answered", "Answered"
         FAILED = "failed", "Call failed"
@@ -177,8 +191,8 @@ class ActionRun(models.Model):
     connect_seconds = models.FloatField(null=True, help_text="Spent on connecting; empty: a kept session.")
     login_seconds = models.FloatField(null=True, help_text="Spent on the login; empty: a kept session.")
     answer_seconds = models.FloatField(null=True, help_text="From sending to the end of the answer.")
-    call_uniqueid = models.CharField(
-        max_length=150, blank=True, help_text="Of an Originate's channel, by which it can be hung up."
+    hangup_asked_by = models.CharField(
+        max_length=150, blank=True, help_text="Who wants an Originate's call hung up while it rings."
     )
     call_steps = models.JSONField(
         default=list, help_text="How an Originate's call goes: [state, ISO time, channel] in order."

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from ami_integration.access.services import user_may_run
 from ami_integration.actions import doorbell
+from ami_integration.actions.calls import call_headers
 from ami_integration.actions.execution import Outcome, run_perform
 from ami_integration.actions.fanouts import fanout_release, fanouts_active
 from ami_integration.actions.heartbeat import heartbeat, worker_name
@@ -124,6 +125,7 @@ def run_submit(
         timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
         retry_of: the run that this one repeats.
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
+        address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
 
     Raises:
@@ -136,7 +138,8 @@ def run_submit(
         raise RunRefused(
             f"{server.name} is disabled or gone. Enable the server first, or choose another.", field="server"
         )
-    pairs = headers_complete(action=action, headers=headers)
+    action_id = action_id or new_action_id()
+    pairs = headers_complete(action=action, headers=headers, action_id=action_id)
     action_check(action=action, headers=pairs)
     run = ActionRun(
         server=server,
@@ -144,7 +147,7 @@ def run_submit(
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
-        action_id=action_id or new_action_id(),
+        action_id=action_id,
         timeout=timeout,
         origin=origin,
         origin_detail=origin_detail[:200],
@@ -169,16 +172,24 @@ def run_submit(
     return run
 
 
-def headers_complete(*, action: str, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def headers_complete(
+    *, action: str, headers: Iterable[tuple[str, str]], action_id: str = ""
+) -> list[tuple[str, str]]:
     """The headers as they are sent: an Originate that doesn't say otherwise becomes asynchronous.
 
     A synchronous Originate blocks its whole session until somebody answers, and tells less about the
     outcome than the OriginateResponse event does.
+
+    Args:
+        action: the action's name.
+        headers: what was asked for.
+        action_id: the run's, where there is one already: its call gets a Uniqueid made of it, by which it
+            is followed and hung up (`calls.py`).
     """
     pairs = [(str(name), str(value)) for name, value in headers]
     if action.lower() == "originate" and not any(name.lower() == "async" for name, _ in pairs):
         pairs.append(("Async", "true"))
-    return pairs
+    return call_headers(action=action, headers=pairs, action_id=action_id) if action_id else pairs
 
 
 def run_ring(*, run_id: int) -> bool:
@@ -309,6 +320,20 @@ def run_cancel(*, user: Any, run: ActionRun) -> bool:
         return False
     transaction.on_commit(functools.partial(run_tell, run_id=run.pk))
     return True
+
+
+def call_hang_up(*, user: Any, run: ActionRun) -> bool:
+    """Have an Originate's call hung up while it dials or rings.
+
+    Returns:
+        whether it was still dialling and nobody had asked before. The run ends by what the PBX says.
+
+    Raises:
+        RunRefused: this person may not.
+    """
+    if not user_may_run(user=user):
+        raise RunRefused("You may not hang up calls: that needs the permission to run actions.")
+    return run.action.lower() == "originate" and ActionRun.objects.ask_hangup(run.pk, user.get_username())
 
 
 def run_retry(*, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN) -> ActionRun:

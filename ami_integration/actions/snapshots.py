@@ -1,11 +1,16 @@
-"""A run as its page shows it: what the page is opened with, and what its WebSocket sends afterwards."""
+"""A run as its page shows it: what the page is opened with, and what its WebSocket sends afterwards.
 
+What came back is not in it, only that there is something: it may be megabytes, never changes, and the page
+fetches it once.
+"""
+
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, RunResult
 
 #: How the list of steps marks an outcome; the others are neither good nor bad.
 OUTCOME_MARKS = {
@@ -26,16 +31,48 @@ def run_snapshot(run: ActionRun, *, now: datetime | None = None) -> dict[str, An
         "label": run.get_status_display(),
         "ended": run.ended,
         "cancellable": run.status == ActionRun.Status.QUEUED,
+        "hangable": run_hangable(run),
         "retryable": run.status in ActionRun.RETRYABLE and run.server_id is not None,
-        "waiting": waiting_reason(run, now=now),
+        "waiting": waiting_reason(run, now=now) or hangup_pending(run),
         "reason": run.reason,
         "steps": run_steps(run),
+        "spent": run_spent(run),
         "worker": run.worker,
-        "response": run.response,
-        "items": run.items,
-        "output": run.output,
+        "result": _result_facts(run),
         "traceback": run.traceback,
     }
+
+
+def _result_facts(run: ActionRun) -> dict[str, Any] | None:
+    """What is known of a result without opening it; None while there is none, or no more."""
+    if not run.ended:
+        return None
+    row = RunResult.objects.filter(run_id=run.pk).values("size", "item_count", "note", "hidden").first()
+    if row is None:
+        return None
+    return {
+        "size": row["size"],
+        "items": row["item_count"],
+        "note": row["note"],
+        "hidden": row["hidden"] is not None,
+    }
+
+
+def run_hangable(run: ActionRun) -> bool:
+    """Whether a call of this run may still be dialling, so that hanging up makes sense."""
+    return (
+        run.status == ActionRun.Status.RUNNING
+        and run.action.lower() == "originate"
+        and not run.hangup_asked_by
+        and not {step[0] for step in run.call_steps} & {ActionRun.Call.ANSWERED, ActionRun.Call.FAILED}
+    )
+
+
+def hangup_pending(run: ActionRun) -> str:
+    """What the page says while a call is being hung up."""
+    if run.ended or not run.hangup_asked_by:
+        return ""
+    return f"{run.hangup_asked_by} has it hung up."
 
 
 def waiting_reason(run: ActionRun, *, now: datetime) -> str:
@@ -53,11 +90,17 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
 
 
 def run_steps(run: ActionRun) -> list[dict[str, Any]]:
-    """Queued, running and the outcome: when each began, and how long it took as far as it is over."""
+    """Queued, running, how its call went, and the outcome: when each began, and how long it took."""
     left_queue = run.started_at or run.finished_at
     steps = [_step("Queued", run.created_at, left_queue)]
+    calls = [(state, datetime.fromisoformat(at), channel) for state, at, channel in run.call_steps]
     if run.started_at or not run.ended:
-        steps.append(_step("Running", run.started_at, run.finished_at))
+        steps.append(_step("Running", run.started_at, calls[0][1] if calls else run.finished_at))
+    ends = [at for _, at, _ in calls[1:]] + [run.finished_at]
+    for (state, at, channel), end in zip(calls, ends, strict=False):
+        step = _step(ActionRun.Call(state).label, at, end)
+        mark = {ActionRun.Call.ANSWERED: "ok", ActionRun.Call.FAILED: "failed"}.get(ActionRun.Call(state))
+        steps.append(step | {"detail": channel} | ({"state": mark, "seconds": None} if mark else {}))
     if run.ended:
         steps.append(
             _step(run.get_status_display(), run.finished_at, None)
@@ -68,10 +111,23 @@ def run_steps(run: ActionRun) -> list[dict[str, Any]]:
     return steps
 
 
+def run_spent(run: ActionRun) -> list[tuple[str, float]]:
+    """Where the time went, in seconds, as far as it is known: queued, connect, login, answer."""
+    queued = (run.started_at - run.created_at).total_seconds() if run.started_at else None
+    spent: Iterable[tuple[str, float | None]] = (
+        ("queued", queued),
+        ("connect", run.connect_seconds),
+        ("login", run.login_seconds),
+        ("answer", run.answer_seconds),
+    )
+    return [(name, round(seconds, 4)) for name, seconds in spent if seconds is not None]
+
+
 def _step(name: str, began: datetime | None, ended: datetime | None) -> dict[str, Any]:
     return {
         "name": name,
         "at": began.isoformat() if began else None,
         "seconds": round((ended - began).total_seconds(), 3) if began and ended else None,
         "state": "ok" if ended else "current" if began else "waiting",
+        "detail": "",
     }

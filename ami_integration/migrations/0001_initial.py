@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 ('connect_seconds', models.FloatField(help_text='Spent on connecting; empty: a kept session.', null=True)),
                 ('login_seconds', models.FloatField(help_text='Spent on the login; empty: a kept session.', null=True)),
                 ('answer_seconds', models.FloatField(help_text='From sending to the end of the answer.', null=True)),
-                ('call_uniqueid', models.CharField(blank=True, help_text="Of an Originate's channel, by which it can be hung up.", max_length=150)),
+                ('hangup_asked_by', models.CharField(blank=True, help_text="Who wants an Originate's call hung up while it rings.", max_length=150)),
                 ('call_steps', models.JSONField(default=list, help_text="How an Originate's call goes: [state, ISO time, channel] in order.")),
                 ('retry_of', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='retries', to='ami_integration.actionrun')),
                 ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
@@ -59,6 +59,20 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'runs',
                 'ordering': ('-id',),
                 'permissions': (('view_result_secrets', 'Can see secrets in results'),),
+            },
+        ),
+        migrations.CreateModel(
+            name='Catalogue',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('content_hash', models.CharField(help_text='SHA-256 of all pages.', max_length=64, unique=True)),
+                ('asterisk_version', models.CharField(blank=True, max_length=100)),
+                ('shipped', models.BooleanField(default=False, help_text='Brought along by amiweb for logins that may not run Command: names without sentences.')),
+                ('unread', models.JSONField(default=list, help_text='Names that the PBX lists and has no page for.')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                'ordering': ('asterisk_version', 'pk'),
             },
         ),
         migrations.CreateModel(
@@ -195,6 +209,15 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ServerCatalogue',
+            fields=[
+                ('server', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='catalogue', serialize=False, to='ami_integration.server')),
+                ('read_at', models.DateTimeField(help_text='When it was last read to the end.', null=True)),
+                ('attempted_at', models.DateTimeField(help_text='When reading it was last begun.', null=True)),
+                ('error', models.TextField(blank=True, help_text='Why the last attempt failed; empty: it did not.')),
+            ],
+        ),
+        migrations.CreateModel(
             name='ServerHealth',
             fields=[
                 ('server', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='health', serialize=False, to='ami_integration.server')),
@@ -323,6 +346,43 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['object_type', 'object_id'], name='audit_object')],
             },
         ),
+        migrations.CreateModel(
+            name='CatalogueAction',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=255)),
+                ('synopsis', models.TextField(blank=True)),
+                ('search', models.TextField(help_text='In lower case: all that a search looks at.')),
+                ('data', models.JSONField(help_text='The whole description.')),
+                ('privileges', models.CharField(help_text='As Asterisk writes them: call,all or <none>.', max_length=255)),
+                ('catalogue', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='ami_integration.catalogue')),
+            ],
+            options={
+                'verbose_name': 'action',
+                'ordering': ('name',),
+                'abstract': False,
+                'indexes': [models.Index(fields=['name'], name='catalogue_action_name')],
+                'constraints': [models.UniqueConstraint(fields=('catalogue', 'name'), name='catalogue_action_unique')],
+            },
+        ),
+        migrations.CreateModel(
+            name='CatalogueEvent',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=255)),
+                ('synopsis', models.TextField(blank=True)),
+                ('search', models.TextField(help_text='In lower case: all that a search looks at.')),
+                ('data', models.JSONField(help_text='The whole description.')),
+                ('catalogue', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='ami_integration.catalogue')),
+            ],
+            options={
+                'verbose_name': 'event',
+                'ordering': ('name',),
+                'abstract': False,
+                'indexes': [models.Index(fields=['name'], name='catalogue_event_name')],
+                'constraints': [models.UniqueConstraint(fields=('catalogue', 'name'), name='catalogue_event_unique')],
+            },
+        ),
         migrations.AddIndex(
             model_name='fanout',
             index=models.Index(fields=['status'], name='fanout_status'),
@@ -330,6 +390,11 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='plannedrun',
             constraint=models.UniqueConstraint(fields=('schedule', 'planned_at'), name='planned_run_once'),
+        ),
+        migrations.AddField(
+            model_name='servercatalogue',
+            name='catalogue',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='servers', to='ami_integration.catalogue'),
         ),
         migrations.AddIndex(
             model_name='gap',

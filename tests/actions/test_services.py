@@ -130,7 +130,7 @@ def test_a_form_that_is_sent_twice_is_one_run() -> None:
 def test_an_originate_becomes_asynchronous_unless_it_says_otherwise() -> None:
     server = make_server()
     run = submit(server=server, action="Originate", headers=[("Channel", "Local/1")])
-    assert run.headers_in_clear()[-1] == ("Async", "true")
+    assert run.headers_in_clear()[1:] == [("Async", "true"), ("ChannelId", f"amiweb-{run.action_id}")]
     run = submit(server=server, action="originate", headers=[("async", "false")])
     assert run.headers_in_clear() == [("async", "false")]
 

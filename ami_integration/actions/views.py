@@ -1,0 +1,97 @@
+"""What a run's page fetches or offers beside itself: the result, the result in clear, and files of it.
+
+Each looks the run up among those that the person may see, so that a run of somebody else's server is as
+absent as one that never was. Results are never kept by a browser or a proxy.
+"""
+
+import zlib
+from http import HTTPStatus
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from ami_integration.access.services import user_may_view_secrets
+from ami_integration.actions.exports import result_json, rows_csv
+from ami_integration.actions.models import ActionRun, RunResult
+from ami_integration.actions.results import Result
+from ami_integration.servers.encryption import SecretUnreadable
+
+
+def run_visible(request: HttpRequest, run_id: int) -> ActionRun:
+    """The run, if this person may see it. Raises `PermissionDenied` or `Http404`."""
+    runs = ActionRun.objects.visible_to(request.user)
+    run = runs.select_related("server").filter(pk=run_id).first()
+    if run is None:
+        raise Http404(f"There is no run {run_id}, or you may not see it.")
+    return run
+
+
+@never_cache
+@require_GET
+def result(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The masked result as JSON, as it is stored: what it is compressed by, browsers can open."""
+    row = _result_row(run_visible(request, run_id))
+    data = bytes(row.data)
+    if "deflate" in request.headers.get("Accept-Encoding", ""):
+        response = HttpResponse(data, content_type="application/json")
+        response["Content-Encoding"] = "deflate"
+        return response
+    return HttpResponse(zlib.decompress(data), content_type="application/json")
+
+
+@never_cache
+@require_POST
+def result_in_clear(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The result with its secrets, for those who may see them. A POST, because it leaves an audit entry."""
+    run = run_visible(request, run_id)
+    try:
+        return JsonResponse(_in_clear(request, run, "on its page").data())
+    except SecretUnreadable as error:
+        return JsonResponse({"error": str(error)}, status=HTTPStatus.CONFLICT)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def export(request: HttpRequest, run_id: int, kind: str) -> HttpResponseBase:
+    """The result as a file. By POST with `secrets`, in clear, for those who may see it so."""
+    run = run_visible(request, run_id)
+    if request.method == "POST" and "secrets" in request.POST:
+        try:
+            content = _in_clear(request, run, f"as {kind.upper()}")
+        except SecretUnreadable as error:
+            return HttpResponse(str(error), status=HTTPStatus.CONFLICT, content_type="text/plain")
+    else:
+        content = _result_row(run).masked()
+    response: HttpResponseBase
+    if kind == "csv":
+        response = StreamingHttpResponse(
+            rows_csv(content, columns_preferred(run)), content_type="text/csv; charset=utf-8"
+        )
+    else:
+        response = HttpResponse(result_json(run, content), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="run-{run.pk}.{kind}"'
+    return response
+
+
+def columns_preferred(run: ActionRun) -> list[str]:
+    """The columns of this run's list in the catalogue's order; empty where it knows none."""
+    return []
+
+
+def _result_row(run: ActionRun) -> RunResult:
+    row = RunResult.objects.filter(run=run).first()
+    if row is None:
+        raise Http404(f"Nothing is kept of what came back for run {run.pk}.")
+    return row
+
+
+def _in_clear(request: HttpRequest, run: ActionRun, how: str) -> Result:
+    """The result with its secrets. Raises `PermissionDenied`, `Http404`, `SecretUnreadable`."""
+    if not user_may_view_secrets(user=request.user):
+        raise PermissionDenied(
+            "Secrets in results are hidden from you: ask for “Can see secrets in results”."
+        )
+    return _result_row(run).in_clear()
