@@ -1,17 +1,26 @@
 """Every model of every room, collected for Django."""
 
 from ami_integration.access.models import AccessRule
+from ami_integration.actions.catalogue.models import (
+    Catalogue,
+    CatalogueAction,
+    CatalogueEvent,
+    ServerCatalogue,
+)
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
 from ami_integration.audit.models import AuditEntry
 from ami_integration.events.models import Event, Gap
 from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.servers.models import Server, ServerHealth, Tag
+from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
 __all__ = [
     "AccessRule",
     "ActionRun",
     "ActionTemplate",
     "AuditEntry",
+    "Catalogue",
+    "CatalogueAction",
+    "CatalogueEvent",
     "Event",
     "FanOut",
     "Gap",
@@ -19,6 +28,8 @@ __all__ = [
     "RunResult",
     "Schedule",
     "Server",
+    "ServerAbilities",
+    "ServerCatalogue",
     "ServerHealth",
     "Tag",
 ]

@@ -33,15 +33,19 @@ channel_layer = Outage(
 )
 
 
-def ring(run_ids: Iterable[int]) -> list[int]:
+def ring(ids: Iterable[int], *, task: str = TASK) -> list[int]:
     """Tell the workers of these runs, once; the first failure ends it, since the next would fail too.
 
     A connection of its own, opened now: a pooled one may have died with the broker, and the settings that
     let a worker wait for its broker (kombu tries again with a pause between) would hold a web request up
     for seconds.
 
+    Args:
+        ids: of the runs, or of what else the task works on.
+        task: the Celery task, which takes one of them.
+
     Returns:
-        the runs that the task queue took.
+        those that the task queue took.
     """
     rung: list[int] = []
     options = {
@@ -52,9 +56,9 @@ def ring(run_ids: Iterable[int]) -> list[int]:
     }
     try:
         with current_app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
-            for run_id in run_ids:
-                current_app.send_task(TASK, (run_id,), connection=connection, retry=False, ignore_result=True)
-                rung.append(run_id)
+            for pk in ids:
+                current_app.send_task(task, (pk,), connection=connection, retry=False, ignore_result=True)
+                rung.append(pk)
     except Exception as error:  # whatever it is, the sweep rings again
         task_queue.failed(error)
     else:

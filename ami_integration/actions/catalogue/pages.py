@@ -39,7 +39,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w-]*")
 _OPEN = re.compile(r"\b(?:name|identifier)\b")
 _REPEATABLE = re.compile(r"\bmultiple \S+ (?:headers|entries)\b")
 _BOOLEAN = (
-    (re.compile(r"\b(?:set to|if|default is)(?: set to)? ['\"]?true\b|\btrue/false\b", re.I), ("true", "false")),
+    (re.compile(r"\b(?:set to|if|default is) ['\"]?true\b|\btrue/false\b", re.I), ("true", "false")),
     (re.compile(r"\bset to ['\"]?yes\b", re.I), ("yes", "no")),
     (re.compile(r"\b1 to turn on, 0 to turn off\b", re.I), ("1", "0")),
 )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Catalogues: what a PBX says of its actions and events, once per content; and which server has which.
+
+Fifty servers of one version with the same modules share one catalogue, found by the hash of all pages. What
+a server's login may run is the server's own (`servers.models.ServerAbilities`).
+"""
+
+from typing import Any
+
+from django.db import models
+
+from ami_integration.actions.catalogue.descriptions import ActionDescription, EventDescription
+from ami_integration.servers.models import VERSION_LENGTH, Server
+
+
+class Catalogue(models.Model):
+    """The pages of one build of Asterisk with one set of modules; never changed, only replaced."""
+
+    content_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of all pages.")
+    asterisk_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
+    shipped = models.BooleanField(
+        default=False,
+        help_text="Brought along by amiweb for logins that may not run Command: names without sentences.",
+    )
+    unread = models.JSONField(default=list, help_text="Names that the PBX lists and has no page for.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("asterisk_version", "pk")
+
+    def __str__(self) -> str:
+        shipped = " (shipped with amiweb)" if self.shipped else ""
+        return f"Asterisk {self.asterisk_version or 'of unknown version'}{shipped}"
+
+
+class CatalogueEntry(models.Model):
+    """What actions and events have in common."""
+
+    catalogue = models.ForeignKey(Catalogue, on_delete=models.CASCADE, related_name="%(class)ss")
+    name = models.CharField(max_length=255)
+    synopsis = models.TextField(blank=True)
+    search = models.TextField(help_text="In lower case: all that a search looks at.")
+    data = models.JSONField(help_text="The whole description.")
+
+    class Meta:
+        abstract = True
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CatalogueAction(CatalogueEntry):
+    """An action of a catalogue."""
+
+    privileges = models.CharField(max_length=255, help_text="As Asterisk writes them: call,all or <none>.")
+
+    class Meta(CatalogueEntry.Meta):
+        verbose_name = "action"
+        constraints = (models.UniqueConstraint(fields=("catalogue", "name"), name="catalogue_action_unique"),)
+        indexes = (models.Index(fields=("name",), name="catalogue_action_name"),)
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, description: ActionDescription) -> "CatalogueAction":
+        """A row, not yet stored."""
+        arguments = [argument.name for argument in description.arguments]
+        words = [description.name, description.synopsis, *arguments, *description.privileges]
+        return cls(
+            catalogue=catalogue,
+            name=description.name,
+            synopsis=description.synopsis,
+            privileges=description.privileges_text,
+            search="\n".join(words).lower(),
+            data=description.to_json(),
+        )
+
+    def description(self) -> ActionDescription:
+        """The whole of it, and where it comes from if that isn't the PBX itself."""
+        data: dict[str, Any] = dict(self.data)
+        if self.catalogue.shipped:
+            data["shipped_for"] = self.catalogue.asterisk_version
+        return ActionDescription.from_json(data)
+
+
+class CatalogueEvent(CatalogueEntry):
+    """An event of a catalogue."""
+
+    class Meta(CatalogueEntry.Meta):
+        verbose_name = "event"
+        constraints = (models.UniqueConstraint(fields=("catalogue", "name"), name="catalogue_event_unique"),)
+        indexes = (models.Index(fields=("name",), name="catalogue_event_name"),)
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, description: EventDescription) -> "CatalogueEvent":
+        """A row, not yet stored."""
+        words = [description.name, description.synopsis, *description.headers]
+        return cls(
+            catalogue=catalogue,
+            name=description.name,
+            synopsis=description.synopsis,
+            search="\n".join(words).lower(),
+            data=description.to_json(),
+        )
+
+    def description(self) -> EventDescription:
+        """The whole of it."""
+        return EventDescription.from_json(self.data)
+
+
+class ServerCatalogue(models.Model):
+    """Which catalogue a server has, and what came of reading it."""
+
+    server = models.OneToOneField(
+        Server, on_delete=models.CASCADE, related_name="catalogue", primary_key=True
+    )
+    catalogue = models.ForeignKey(Catalogue, on_delete=models.PROTECT, null=True, related_name="servers")
+    read_at = models.DateTimeField(null=True, help_text="When it was last read to the end.")
+    attempted_at = models.DateTimeField(null=True, help_text="When reading it was last begun.")
+    error = models.TextField(blank=True, help_text="Why the last attempt failed; empty: it did not.")
+
+    def __str__(self) -> str:
+        return f"{self.server_id}: {self.catalogue_id}"
