@@ -17,6 +17,8 @@ RUNNING    its call was hung up before anybody answered           CANCELLED
 RUNNING    it may have been sent and no answer came, or the       UNKNOWN
            worker showed no heartbeat any more
 RUNNING    a mistake of amiweb                                    ERRORED
+RUNNING    somebody cancels an Originate that still rings: its    CANCELLED
+           worker hung up
 =========  =====================================================  =========
 
 The payload is encrypted, because headers hold secrets; `headers_masked` is the copy for eyes. What came back
@@ -73,7 +75,14 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
         claimed = (
             self.waiting()
             .filter(pk=pk, expires_at__gt=now)
-            .update(status=ActionRun.Status.RUNNING, worker=worker, started_at=now, heartbeat_at=now)
+            .update(
+                status=ActionRun.Status.RUNNING,
+                worker=worker,
+                started_at=now,
+                heartbeat_at=now,
+                waiting_for="",
+                wait_until=None,
+            )
         )
         return claimed == 1
 
@@ -83,6 +92,25 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
             self.queued()
             .filter(pk=pk)
             .update(status=ActionRun.Status.CANCELLED, reason=reason, finished_at=now or timezone.now())
+            == 1
+        )
+
+    def request_cancel(self, pk: int, username: str, *, now: datetime | None = None) -> bool:
+        """Tell the worker of a run in progress that it is to end. Returns whether it still was in progress."""
+        return (
+            self.running()
+            .filter(pk=pk)
+            .update(cancel_requested_at=now or timezone.now(), cancel_requested_by=username)
+            == 1
+        )
+
+    def put_off(self, pk: int, waiting_for: str, *, until: datetime | None = None) -> bool:
+        """Keep, with a queued run, why a worker couldn't begin it. Returns whether that is news."""
+        return (
+            self.waiting()
+            .filter(pk=pk)
+            .exclude(waiting_for=waiting_for, wait_until=until)
+            .update(waiting_for=waiting_for, wait_until=until)
             == 1
         )
 
@@ -171,6 +199,14 @@ class ActionRun(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(help_text="Not sent after this moment.")
+    waiting_for = models.TextField(blank=True, help_text="Why it is queued although a worker looked at it.")
+    wait_until = models.DateTimeField(
+        null=True, help_text="Before this moment it isn't worth another look; empty: it is rung for as usual."
+    )
+    cancel_requested_at = models.DateTimeField(
+        null=True, help_text="When somebody wanted it to end while it was in progress."
+    )
+    cancel_requested_by = models.CharField(max_length=150, blank=True)
     worker = models.CharField(max_length=150, blank=True)
     heartbeat_at = models.DateTimeField(null=True)
     reason = models.TextField(blank=True, help_text="A sentence for people: what happened and what to do.")

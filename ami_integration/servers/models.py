@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 
 from ami_integration.ami import TCP, TLS
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.servers.encryption import EncryptedTextField, Secret
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
 
@@ -116,6 +116,30 @@ class Server(models.Model):
         help_text="The [section] of manager.conf with the AMI account.",
     )
     secret = EncryptedTextField(help_text="The secret= line of that section.")
+    action_username = models.CharField(
+        "username for actions",
+        max_length=255,
+        blank=True,
+        validators=[no_line_break],
+        help_text="A second account, for actions alone; the first then only listens. Empty: one does both.",
+    )
+    # None while there is no second account.
+    action_secret = EncryptedTextField(  # type: ignore[misc]
+        "secret for actions", null=True, blank=True, help_text="The secret= line of the second account."
+    )
+    max_sessions = models.PositiveSmallIntegerField(
+        "sessions at most",
+        default=8,
+        validators=[MinValueValidator(1), MaxValueValidator(200)],
+        help_text="Action sessions that it has at once, over all workers. What finds none free waits.",
+    )
+    rate_per_minute = models.PositiveIntegerField(
+        "actions a minute at most",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text="Further actions wait. Empty: no limit.",
+    )
     enabled = models.BooleanField(
         default=True, help_text="A disabled server is neither listened to nor acted on."
     )
@@ -150,6 +174,13 @@ class Server(models.Model):
         if self.transport == self.Transport.TLS:
             return TLS(self.host, self.port, ca_pem=self.tls_ca or None)
         return TCP(self.host, self.port)
+
+    @property
+    def action_account(self) -> tuple[str, Secret]:
+        """The username and the secret that actions log in with: the second account's, if there is one."""
+        if self.action_username and self.action_secret is not None:
+            return self.action_username, self.action_secret
+        return self.username, self.secret
 
     @property
     def address(self) -> str:
