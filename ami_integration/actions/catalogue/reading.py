@@ -24,6 +24,7 @@ from ami_integration.actions.catalogue.pages import (
     event_parse,
     names_parse,
 )
+from ami_integration.actions.masking import storable
 from ami_integration.ami import AMIClient
 
 _PRIVILEGES = re.compile(r"\(Priv: (?P<classes>[^()]*)\)\s*\Z")
@@ -61,7 +62,7 @@ class Reading:
 
 def pbx_read(client: AMIClient) -> Reading:
     """Read everything. Raises AMIError if the session breaks."""
-    version = client.action("CoreSettings").response.get("AsteriskVersion") or ""
+    version = storable(client.action("CoreSettings").response.get("AsteriskVersion") or "")
     abilities = abilities_parse(client.action("ListCommands").response.items())
     listed = _lines(client, "manager show commands")
     if not listed:
@@ -80,14 +81,14 @@ def abilities_parse(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     found = {}
     for name, text in headers:
         if name.lower() not in _NO_ACTIONS and (privileges := _PRIVILEGES.search(text)):
-            found[name] = privileges["classes"]
+            found[storable(name)] = storable(privileges["classes"])
     return found
 
 
 def _lines(client: AMIClient, command: str) -> list[str]:
     """The output of a CLI command; nothing where the login may not run it or the PBX doesn't know it."""
     reply = client.command(command)
-    return list(reply.output) if reply.success else []
+    return [storable(line) for line in reply.output] if reply.success else []
 
 
 def _described(
