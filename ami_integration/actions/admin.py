@@ -17,6 +17,7 @@ from ami_integration.access.services import user_may_run, user_may_view_runs, us
 from ami_integration.actions import services, views
 from ami_integration.actions.forms import RunForm
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.ami import new_action_id
 from ami_integration.servers.encryption import SecretUnreadable
@@ -239,13 +240,18 @@ class ActionRunAdmin(admin.ModelAdmin):
             "may_run": self.has_add_permission(request),
             "may_see_secrets": user_may_view_secrets(user=request.user),
             "columns": views.columns_preferred(run),
+            "export_kinds": [
+                {"name": kind.upper(), "url": _run_url(run, f"export_{kind}")} for kind in ("csv", "json")
+            ],
+            "result_days": result_days(run.status),
+            "result_is_gone": result_is_gone(run),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "ami_integration/actions/run.html", context)
 
 
-def _run_url(run: ActionRun) -> str:
-    return reverse("admin:ami_integration_actionrun_change", args=(run.pk,))
+def _run_url(run: ActionRun, view: str = "change") -> str:
+    return reverse(f"admin:ami_integration_actionrun_{view}", args=(run.pk,))
 
 
 def _is_same(run: ActionRun, request: HttpRequest, form: RunForm) -> bool:
