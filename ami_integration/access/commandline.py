@@ -164,7 +164,7 @@ _SYSTEM = """
 
 
 def _prefixes() -> dict[str, Kind]:
-    table = {}
+    table: dict[str, Kind] = {}
     for kind, text in (
         (Kind.READ, f"{_READ}\nmodule show"),
         (Kind.SECRETS, _SECRETS),
