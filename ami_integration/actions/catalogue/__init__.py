@@ -7,7 +7,7 @@
 ``shipped``       the catalogues that amiweb brings along, for logins that may not run ``Command``
 ``services``      the rules, all with keyword arguments:
                   ``catalogue_sync(server) -> Synced``, ``catalogues_sweep() -> int``,
-                  ``action_describe(servers, action) -> ActionDescription | None``,
+                  ``action_describe(action, server | servers) -> ActionDescription | None``,
                   ``actions_search(user, query, servers) -> list[FoundAction]``,
                   ``events_describe(servers, names) -> dict[str, EventDescription]``
 """

@@ -20,6 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Prefetch, Q
 from django.utils import timezone
 
+from ami_integration.access.services import AnyUser, servers_visible
 from ami_integration.actions import doorbell
 from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument, EventDescription
 from ami_integration.actions.catalogue.models import (
@@ -29,7 +30,7 @@ from ami_integration.actions.catalogue.models import (
     ServerCatalogue,
 )
 from ami_integration.actions.catalogue.reading import Reading, pbx_read
-from ami_integration.actions.catalogue.shipped import Shipped, major, shipped_for
+from ami_integration.actions.catalogue.shipped import Shipped, major, shipped, shipped_major_for
 from ami_integration.ami import AMIError, Timeouts
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth
@@ -138,6 +139,7 @@ def _reading_store(server: Server, reading: Reading, ami_version: str) -> Synced
             server=server,
             defaults={"actions": reading.abilities, "asterisk_version": version, "read_at": now},
         )
+        catalogue: Catalogue | None
         if reading.actions:
             catalogue = _catalogue(reading.content_hash, version, reading)
         else:
@@ -153,12 +155,11 @@ def _reading_store(server: Server, reading: Reading, ami_version: str) -> Synced
 
 
 def _catalogue(content_hash: str, version: str, content: Reading | Shipped) -> Catalogue:
-    shipped = isinstance(content, Shipped)
     unread = [] if isinstance(content, Shipped) else list(content.unread)
     # With a row lock in the unique index: of two who read the same, the second waits and finds it.
     catalogue, created = Catalogue.objects.get_or_create(
         content_hash=content_hash,
-        defaults={"asterisk_version": version, "shipped": shipped, "unread": unread},
+        defaults={"asterisk_version": version, "shipped": isinstance(content, Shipped), "unread": unread},
     )
     if created:
         CatalogueAction.objects.bulk_create(
@@ -172,9 +173,10 @@ def _catalogue(content_hash: str, version: str, content: Reading | Shipped) -> C
 
 def catalogue_shipped(asterisk_version: str, ami_version: str = "") -> Catalogue | None:
     """The shipped catalogue for this version as rows, made when it is first needed; None: unknown version."""
-    found = shipped_for(asterisk_version, ami_version)
-    if found is None:
+    number = shipped_major_for(asterisk_version, ami_version)
+    if number is None:
         return None
+    found = shipped(number)
     content = json.dumps(
         [[each.to_json() for each in kind] for kind in (found.actions, found.events)], sort_keys=True
     )
@@ -251,20 +253,21 @@ def _descriptions(servers: Sequence[Server], action: str) -> list[ActionDescript
     )
     rows = CatalogueAction.objects.filter(catalogue__in=set(links.values()), name__iexact=action)
     found = [row.description() for row in rows.select_related("catalogue").order_by("-catalogue_id")]
-    for shipped in _shipped_of([server for server in servers if server.pk not in links]):
-        if (description := shipped.action(action)) and description not in found:
+    for brought, _ in _shipped_of([server for server in servers if server.pk not in links]):
+        if (description := brought.action(action)) and description not in found:
             found.append(description)
     return found
 
 
-def _shipped_of(servers: Iterable[Server]) -> list[Shipped]:
-    """The shipped catalogues of servers that have none of their own, each once."""
-    found: dict[str, Shipped] = {}
+def _shipped_of(servers: Iterable[Server]) -> list[tuple[Shipped, int]]:
+    """The shipped catalogues of servers that have none of their own, and of how many each is."""
     healths = ServerHealth.objects.filter(server__in=list(servers))
-    for asterisk_version, ami_version in healths.values_list("asterisk_version", "ami_version"):
-        if shipped := shipped_for(asterisk_version, ami_version):
-            found[shipped.asterisk_version] = shipped
-    return list(found.values())
+    found = Counter(
+        number
+        for asterisk_version, ami_version in healths.values_list("asterisk_version", "ami_version")
+        if (number := shipped_major_for(asterisk_version, ami_version)) is not None
+    )
+    return [(shipped(number), count) for number, count in found.items()]
 
 
 def _described_anywhere(action: str) -> list[ActionDescription]:
@@ -304,22 +307,28 @@ def _argument_merged(mine: Argument, other: Argument) -> Argument:
 
 
 def actions_search(
-    *, query: str = "", servers: Iterable[Server], limit: int | None = 50
+    *, user: AnyUser, query: str = "", servers: Iterable[Server] | None = None, limit: int | None = 50
 ) -> list[FoundAction]:
-    """The actions of these servers that fit a search, the best first.
+    """The actions that fit a search, the best first.
 
     Args:
+        user: who looks. Only servers that this person may see are looked at.
         query: words that all have to occur in the name, the synopsis, the names of arguments or the
             privileges, in any case. Empty: every action.
-        servers: whose actions; those that the person may see.
+        servers: whose actions; None: of all.
         limit: at most so many; None: all.
     """
-    asked = list(servers)
+    visible = servers_visible(user=user)
+    asked = list(visible if servers is None else visible.filter(pk__in=[server.pk for server in servers]))
     words = query.lower().split()
     counts: Counter[str] = Counter()
     best: dict[str, tuple[str, str]] = {}
-    links = ServerCatalogue.objects.filter(server__in=asked, catalogue__isnull=False)
-    shared = Counter(links.values_list("catalogue_id", flat=True))
+    links = dict(
+        ServerCatalogue.objects.filter(server__in=asked, catalogue__isnull=False).values_list(
+            "server_id", "catalogue_id"
+        )
+    )
+    shared = Counter(links.values())
     rows = CatalogueAction.objects.filter(catalogue__in=shared)
     for word in words:
         rows = rows.filter(search__contains=word)
@@ -329,14 +338,12 @@ def actions_search(
         counts[name] += shared[catalogue]
         if synopsis or name not in best:
             best[name] = (synopsis, privileges)
-    read = set(links.values_list("server_id", flat=True))
-    for unread in (server for server in asked if server.pk not in read):
-        for shipped in _shipped_of([unread]):
-            for action in shipped.actions:
-                text = CatalogueAction.of(Catalogue(), action).search
-                if all(word in text for word in words):
-                    counts[action.name] += 1
-                    best.setdefault(action.name, ("", action.privileges_text))
+    for brought, count in _shipped_of([server for server in asked if server.pk not in links]):
+        for action in brought.actions:
+            text = CatalogueAction.of(Catalogue(), action).search
+            if all(word in text for word in words):
+                counts[action.name] += count
+                best.setdefault(action.name, ("", action.privileges_text))
     found = [FoundAction(name, *best[name], servers=counts[name], of=len(asked)) for name in best]
     found.sort(key=lambda each: _rank(each.name, words))
     return found[:limit]

@@ -44,12 +44,12 @@ def major(asterisk_version: str, ami_version: str = "") -> int | None:
     return None
 
 
-def shipped_for(asterisk_version: str, ami_version: str = "") -> Shipped | None:
-    """The shipped catalogue of that version, or of the version nearest to it; None: unknown version."""
+def shipped_major_for(asterisk_version: str, ami_version: str = "") -> int | None:
+    """Whose shipped catalogue is used for that version: its own, or the nearest one's; None: unknown."""
     wanted = major(asterisk_version, ami_version)
     if wanted is None:
         return None
-    return shipped(min(shipped_majors(), key=lambda number: (abs(number - wanted), -number)))
+    return min(shipped_majors(), key=lambda number: (abs(number - wanted), -number))
 
 
 @functools.cache
