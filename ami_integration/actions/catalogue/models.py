@@ -68,7 +68,7 @@ class CatalogueAction(CatalogueEntry):
             catalogue=catalogue,
             name=description.name,
             synopsis=description.synopsis,
-            privileges=description.privileges_text,
+            privileges=description.privileges_text[:255],
             search="\n".join(words).lower(),
             data=description.to_json(),
         )

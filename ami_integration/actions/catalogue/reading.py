@@ -30,8 +30,8 @@ from ami_integration.ami import AMIClient
 _PRIVILEGES = re.compile(r"\(Priv: (?P<classes>[^()]*)\)\s*\Z")
 #: Headers of the answer to ListCommands that are no actions.
 _NO_ACTIONS = ("response", "actionid", "message", "eventlist")
-#: What the CLI may be asked to complete; anything else in a list of names is no name.
-_NAME = re.compile(r"[\w.-]+")
+#: What a name looks like; anything else in a list of names isn't asked for.
+_NAME = re.compile(r"[\w.-]{1,255}")
 
 Description = TypeVar("Description", ActionDescription, EventDescription)
 
@@ -101,7 +101,7 @@ def _described(
     """The pages of these names, in the order of the alphabet; names without one are added to `unread`."""
     found: dict[str, Description] = {}
     cut = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(filter(_NAME.fullmatch, names)):
         try:
             found[name] = parse(name, _lines(client, f"{show} {name}"))
         except NoPage:
@@ -121,8 +121,6 @@ def _described(
 
 def _completed(client: AMIClient, show: str, beginning: str) -> list[str]:
     """The names that begin so, as the CLI completes them when somebody presses the tabulator key."""
-    if not _NAME.fullmatch(beginning):
-        return []
     lines = _lines(client, f'_command matchesarray "{show} {beginning}" "{beginning}"')
     words = [word for word in " ".join(lines).split() if word != "_EOF_"]
     return [word for word in dict.fromkeys(words) if word.startswith(beginning)]

@@ -32,8 +32,9 @@ from ami_integration.actions.catalogue.models import (
 from ami_integration.actions.catalogue.reading import Reading, pbx_read
 from ami_integration.actions.catalogue.shipped import Shipped, major, shipped, shipped_major_for
 from ami_integration.ami import AMIError, Timeouts
+from ami_integration.servers.doctor import printable
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server, ServerAbilities, ServerHealth
+from ami_integration.servers.models import VERSION_LENGTH, Server, ServerAbilities, ServerHealth
 from ami_integration.servers.sessions import open_session
 
 #: The Celery task that reads a server (`actions.tasks.catalogue_sync`), by name, because it calls us.
@@ -128,9 +129,8 @@ def _attempt_note(server: Server) -> None:
 
 def _reading_store(server: Server, reading: Reading, ami_version: str) -> Synced:
     now = timezone.now()
-    version = reading.asterisk_version or (
-        server.health.asterisk_version if hasattr(server, "health") else ""
-    )
+    known = server.health.asterisk_version if hasattr(server, "health") else ""
+    version = printable(reading.asterisk_version)[:VERSION_LENGTH] or known  # as the health keeps it
     with transaction.atomic():
         # The lock keeps the server from being deleted meanwhile.
         if not Server.objects.select_for_update(no_key=True).filter(pk=server.pk).exists():
@@ -202,9 +202,8 @@ def catalogues_sweep(*, now: datetime | None = None) -> int:
     """
     now = now or timezone.now()
     known = Q(abilities__isnull=False, catalogue__read_at__isnull=False)
-    outdated = Q(abilities__read_at__lt=F("updated_at")) | ~Q(
-        abilities__asterisk_version=F("health__asterisk_version")
-    )
+    unlike = ~Q(abilities__asterisk_version=F("health__asterisk_version")) & ~Q(health__asterisk_version="")
+    outdated = Q(abilities__read_at__lt=F("updated_at")) | unlike
     left_alone = Q(catalogue__attempted_at__gt=now - RETRY_AFTER)
     due = (
         Server.objects.enabled()

@@ -2,7 +2,7 @@
 
 The recorder runs in a thread unless it has a process of its own. The upkeep of the action log (ringing again
 for runs that nobody took, closing those whose worker died) runs in another: in Celery it would be away just
-when it is needed.
+when it is needed. It also has the catalogue read of servers that came online for the first time.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 
+from ami_integration.actions.catalogue.services import catalogues_sweep
 from ami_integration.actions.services import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
@@ -78,6 +79,7 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     """Look after the runs every few seconds until `stop`; what fails is logged and tried again."""
     sweeping = Outage(logger, "the sweep of the action log fails; it is tried again every few seconds")
     reaping = Outage(logger, "the reaper of the action log fails; it is tried again every few seconds")
+    reading = Outage(logger, "having catalogues read fails; it is tried again every few seconds")
     reap_at = time.monotonic()
     while True:
         if not _attempt(runs_sweep, sweeping) and not _database_answers():
@@ -86,6 +88,7 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
             reap_at = time.monotonic() + settings.AMIWEB_HEARTBEAT_LOST
         elif time.monotonic() >= reap_at:
             _attempt(runs_reap, reaping)
+        _attempt(catalogues_sweep, reading)
         if stop.wait(interval):
             return
 
