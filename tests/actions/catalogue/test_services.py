@@ -19,8 +19,8 @@ from ami_integration.ami import TCP, ConnectError
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth
 from ami_integration.simulator import Account
 from ami_integration.simulator.wire import classes_from_text
+from tests.access.factories import grant, make_person
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
-from tests.actions.factories import make_user
 from tests.servers.factories import make_server
 from tests.simulator.fixtures import Simulator
 
@@ -291,8 +291,16 @@ def test_a_search_says_how_many_servers_have_an_action() -> None:
 
 
 def test_a_search_shows_nothing_of_servers_that_one_may_not_see() -> None:
-    make_catalogue(servers=[make_server()])
-    assert services.actions_search(user=make_user("stranger")) == []
+    berlin, paris = make_server(), make_server(name="Paris")
+    make_catalogue(servers=[berlin])
+    make_catalogue("16.28.0", [PING], servers=[paris])
+    viewer, other = make_person("viewer"), make_person("other")
+    grant(viewer, "read", on=berlin)
+    grant(other, "system", on=paris)
+    assert len(services.actions_search(user=viewer)) == 3
+    assert [(each.name, each.of) for each in services.actions_search(user=other)] == [("Ping", 1)]
+    assert services.actions_search(user=other, servers=[berlin]) == []
+    assert services.actions_search(user=make_person("stranger")) == []
 
 
 def test_a_search_of_many_servers_asks_the_database_no_more_often(
