@@ -9,7 +9,9 @@ from typing import Any
 from django.db import models
 
 from ami_integration.actions.catalogue.descriptions import ActionDescription, EventDescription
+from ami_integration.actions.catalogue.shipped import release, version_key
 from ami_integration.servers.models import VERSION_LENGTH, Server
+from ami_integration.servers.services import version_is_simulated
 
 
 class Catalogue(models.Model):
@@ -30,6 +32,17 @@ class Catalogue(models.Model):
     def __str__(self) -> str:
         shipped = " (shipped with amiweb)" if self.shipped else ""
         return f"Asterisk {self.asterisk_version or 'of unknown version'}{shipped}"
+
+    @property
+    def release(self) -> str:
+        """The version without what a distribution adds to it; a simulator's stays told from a real one's."""
+        simulated = " simulated" if version_is_simulated(self.asterisk_version) else ""
+        return (release(self.asterisk_version) or "unknown") + simulated
+
+    @property
+    def age_key(self) -> tuple[Any, ...]:
+        """By which catalogues are put into order: the newest last, what a PBX said itself after the rest."""
+        return not self.shipped, version_key(self.asterisk_version), self.pk
 
 
 class CatalogueEntry(models.Model):

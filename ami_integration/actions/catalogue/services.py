@@ -20,7 +20,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Prefetch, Q
 from django.utils import timezone
 
-from ami_integration.access.services import AnyUser, servers_visible
 from ami_integration.actions import doorbell
 from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument, EventDescription
 from ami_integration.actions.catalogue.models import (
@@ -30,7 +29,12 @@ from ami_integration.actions.catalogue.models import (
     ServerCatalogue,
 )
 from ami_integration.actions.catalogue.reading import Reading, pbx_read
-from ami_integration.actions.catalogue.shipped import Shipped, major, shipped, shipped_major_for
+from ami_integration.actions.catalogue.shipped import (
+    Shipped,
+    shipped,
+    shipped_major_for,
+    version_key,
+)
 from ami_integration.ami import AMIError, Timeouts
 from ami_integration.servers.doctor import printable
 from ami_integration.servers.encryption import SecretUnreadable
@@ -88,8 +92,10 @@ class FoundAction:
     """An action in the list of a search.
 
     Attributes:
+        privileges: as Asterisk writes them.
         servers: how many of the servers have it.
         of: how many servers were asked.
+        versions: of the Asterisks that have it, the newest first.
     """
 
     name: str
@@ -97,6 +103,7 @@ class FoundAction:
     privileges: str
     servers: int
     of: int
+    versions: tuple[str, ...] = ()
 
 
 # Reading
@@ -273,7 +280,7 @@ def _described_anywhere(action: str) -> list[ActionDescription]:
     rows = CatalogueAction.objects.filter(name__iexact=action).select_related("catalogue")
     newest = max(
         rows,
-        key=lambda row: (not row.catalogue.shipped, major(row.catalogue.asterisk_version) or 0, row.pk),
+        key=lambda row: row.catalogue.age_key,
         default=None,
     )
     return [newest.description()] if newest else []
@@ -306,46 +313,51 @@ def _argument_merged(mine: Argument, other: Argument) -> Argument:
 
 
 def actions_search(
-    *, user: AnyUser, query: str = "", servers: Iterable[Server] | None = None, limit: int | None = 50
+    *, query: str = "", servers: Iterable[Server], limit: int | None = 50
 ) -> list[FoundAction]:
     """The actions that fit a search, the best first.
 
     Args:
-        user: who looks. Only servers that this person may see are looked at.
         query: words that all have to occur in the name, the synopsis, the names of arguments or the
             privileges, in any case. Empty: every action.
-        servers: whose actions; None: of all.
+        servers: whose actions; for a page those that its reader may see (`servers_visible`).
         limit: at most so many; None: all.
     """
-    visible = servers_visible(user=user)
-    asked = list(visible if servers is None else visible.filter(pk__in=[server.pk for server in servers]))
+    asked = list(servers)
     words = query.lower().split()
-    counts: Counter[str] = Counter()
-    best: dict[str, tuple[str, str]] = {}
     links = dict(
         ServerCatalogue.objects.filter(server__in=asked, catalogue__isnull=False).values_list(
             "server_id", "catalogue_id"
         )
     )
+    catalogues = Catalogue.objects.in_bulk(set(links.values()))
     shared = Counter(links.values())
     rows = CatalogueAction.objects.filter(catalogue__in=shared)
     for word in words:
         rows = rows.filter(search__contains=word)
-    for name, synopsis, privileges, catalogue in rows.values_list(
-        "name", "synopsis", "privileges", "catalogue_id"
-    ):
-        counts[name] += shared[catalogue]
-        if synopsis or name not in best:
-            best[name] = (synopsis, privileges)
+    hits = [
+        (name, synopsis, privileges, catalogues[pk].release, shared[pk])
+        for name, synopsis, privileges, pk in rows.values_list(
+            "name", "synopsis", "privileges", "catalogue_id"
+        )
+    ]
     for brought, count in _shipped_of([server for server in asked if server.pk not in links]):
-        for action in brought.actions:
-            text = CatalogueAction.of(Catalogue(), action).search
-            if all(word in text for word in words):
-                counts[action.name] += count
-                best.setdefault(action.name, ("", action.privileges_text))
-    found = [FoundAction(name, *best[name], servers=counts[name], of=len(asked)) for name in best]
-    found.sort(key=lambda each: _rank(each.name, words))
-    return found[:limit]
+        entries = [CatalogueAction.of(Catalogue(), action) for action in brought.actions]
+        hits += [
+            (entry.name, "", entry.privileges, brought.asterisk_version, count)
+            for entry in entries
+            if all(word in entry.search for word in words)
+        ]
+    found: dict[str, FoundAction] = {}
+    for name, synopsis, privileges, release, count in hits:
+        before = found.get(name) or FoundAction(name, "", privileges, servers=0, of=len(asked))
+        found[name] = replace(
+            before,
+            synopsis=before.synopsis or synopsis,
+            servers=before.servers + count,
+            versions=tuple(sorted({*before.versions, release}, key=version_key, reverse=True)),
+        )
+    return sorted(found.values(), key=lambda each: _rank(each.name, words))[:limit]
 
 
 def _rank(name: str, words: Sequence[str]) -> tuple[Any, ...]:
@@ -369,8 +381,6 @@ def events_describe(
     rows = CatalogueEvent.objects.all() if names is None else CatalogueEvent.objects.filter(name__in=names)
     catalogues = catalogues.prefetch_related(Prefetch("catalogueevents", queryset=rows))
     found: dict[str, EventDescription] = {}
-    for catalogue in sorted(
-        catalogues, key=lambda each: (not each.shipped, major(each.asterisk_version) or 0, each.pk)
-    ):
+    for catalogue in sorted(catalogues, key=lambda each: each.age_key):
         found.update({row.name: row.description() for row in catalogue.catalogueevents.all()})
     return found

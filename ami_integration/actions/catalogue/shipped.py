@@ -44,6 +44,16 @@ def major(asterisk_version: str, ami_version: str = "") -> int | None:
     return None
 
 
+def version_key(asterisk_version: str) -> tuple[int, ...]:
+    """By which versions are put into order: its numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", asterisk_version)[:4])
+
+
+def release(asterisk_version: str) -> str:
+    """A version without what a distribution adds to it: 22.10.1 of `22.10.1+dfsg+~cs6.17.60671434-1`."""
+    return re.split(r"[+~(]|-\d", asterisk_version)[0].strip()
+
+
 def shipped_major_for(asterisk_version: str, ami_version: str = "") -> int | None:
     """Whose shipped catalogue is used for that version: its own, or the nearest one's; None: unknown."""
     wanted = major(asterisk_version, ami_version)
@@ -77,9 +87,7 @@ def facts_write(
     number = major(version)
     if number is None:
         raise ValueError(f"{version!r} is no version of Asterisk")
-    # A distribution's own numbering is of no use to anybody else.
-    short = re.split(r"[+~-]", version)[0]
-    lines = [f'{{"asterisk_version": {json.dumps(short)},', '"actions": [']
+    lines = [f'{{"asterisk_version": {json.dumps(release(version))},', '"actions": [']
     lines += [",\n".join(_line(action_facts(each).to_json()) for each in actions), "],", '"events": [']
     lines += [",\n".join(_line(event_facts(each).to_json()) for each in events), "]}", ""]
     folder.mkdir(parents=True, exist_ok=True)
