@@ -71,12 +71,18 @@ class RunConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
                 await self.send_json(snapshot)
 
     async def _may_view(self) -> bool:
-        allowed: bool = await database_sync_to_async(_may_view)(self.scope["session"].session_key)
+        allowed: bool = await database_sync_to_async(_may_view)(
+            self.scope["session"].session_key, self.run_id
+        )
         return allowed
 
 
-def _may_view(session_key: str | None) -> bool:
-    return user_may_view_runs(user=session_user(session_key=session_key))
+def _may_view(session_key: str | None, run_id: int) -> bool:
+    user = session_user(session_key=session_key)
+    if not user_may_view_runs(user=user):
+        return False
+    runs = ActionRun.objects.filter(pk=run_id)
+    return runs.visible_to(user).exists() or not runs.exists()  # what is gone, the page says
 
 
 def _snapshot(run_id: int) -> dict[str, Any] | None:

@@ -14,14 +14,13 @@ from typing import Any
 
 from django.conf import settings
 
-from ami_integration.access.services import user_may_run
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
 from ami_integration.actions.masking import secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
+from ami_integration.actions.rights import run_refusal
 from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import open_session
 
 logger = logging.getLogger(__name__)
@@ -72,11 +71,11 @@ def run_perform(*, run: ActionRun) -> Outcome:
 
 
 def _perform(run: ActionRun, secrets: set[str]) -> Outcome:
-    refusal = _refusal(run)
+    refusal = run_refusal(run=run)
     if refusal:
         return Outcome(ActionRun.Status.FAILED, f"Not sent: {refusal}")
     server = run.server
-    assert server is not None  # _refusal saw to it
+    assert server is not None  # run_refusal saw to it
     headers = run.headers_in_clear()
     secrets |= secret_values(headers)
     secrets.add(server.secret.reveal())
@@ -104,17 +103,6 @@ def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> flo
         if name.lower() == "timeout" and value.strip().isdecimal():
             return int(value) / 1000 + ORIGINATE_MARGIN
     return ORIGINATE_DEFAULT + ORIGINATE_MARGIN
-
-
-def _refusal(run: ActionRun) -> str:
-    """Why this must not be sent any more, or an empty string. Things may have changed in the queue."""
-    if run.server is None:
-        return f"the server {run.server_name} was deleted while the run waited."
-    if not Server.objects.enabled().filter(pk=run.server.pk).exists():
-        return f"{run.server_name} was disabled while the run waited. Enable the server and run it again."
-    if run.username and not user_may_run(user=run.user):
-        return f"{run.username} may not run actions any more."
-    return ""
 
 
 def _failure(error: AMIError, secrets: set[str]) -> Outcome:

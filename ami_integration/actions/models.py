@@ -36,7 +36,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from ami_integration.access.services import AnyUser, user_may_view_runs
+from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.servers.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server
@@ -58,7 +58,7 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
 
     def visible_to(self, user: AnyUser) -> "ActionRunQuerySet":
         """The runs that this person may see: the one filter of lists, pages, exports and sockets."""
-        return self if user_may_view_runs(user=user) else self.none()
+        return rows_watchable(user=user, rows=self) if user_may_view_runs(user=user) else self.none()
 
     def claim(self, pk: int, worker: str, *, now: datetime | None = None) -> bool:
         """Make this worker the only one that executes the run.

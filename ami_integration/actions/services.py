@@ -19,7 +19,6 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.db.models import F, Q
 from django.utils import timezone
 
-from ami_integration.access.services import user_may_run
 from ami_integration.actions import doorbell
 from ami_integration.actions.calls import call_headers
 from ami_integration.actions.execution import Outcome, run_perform
@@ -28,7 +27,9 @@ from ami_integration.actions.heartbeat import heartbeat, worker_name
 from ami_integration.actions.lanes import lanes
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.rights import run_ask, run_may_be_stopped, run_note, run_note_end
 from ami_integration.ami import Action, InvalidAction, new_action_id
+from ami_integration.audit.models import AuditEntry
 from ami_integration.outage import Outage
 from ami_integration.servers.models import Server
 
@@ -110,6 +111,7 @@ def run_submit(
     timeout: float | None = None,
     retry_of: ActionRun | None = None,
     action_id: str | None = None,
+    address: str = "",
     fanout: FanOut | None = None,
 ) -> ActionRun:
     """Put one action for one server into the queue.
@@ -132,18 +134,22 @@ def run_submit(
         AlreadySubmitted: there is a run with this ActionID.
         RunRefused: no right, a server that is disabled, or something that can't be put on the wire.
     """
-    if not (user_may_run(user=user) or (user is None and origin == ActionRun.Origin.COMMAND)):
-        raise RunRefused("You may not run actions. Ask an administrator for the permission “Can add run”.")
-    if not Server.objects.enabled().filter(pk=server.pk).exists():
+    current = Server.objects.enabled().select_related("abilities").filter(pk=server.pk).first()
+    if current is None:
         raise RunRefused(
             f"{server.name} is disabled or gone. Enable the server first, or choose another.", field="server"
         )
     action_id = action_id or new_action_id()
     pairs = headers_complete(action=action, headers=headers, action_id=action_id)
+    decision = run_ask(
+        user=user, server=current, action=action, headers=pairs, origin=origin, address=address
+    )
+    if not decision.allowed:
+        raise RunRefused(decision.reason)
     action_check(action=action, headers=pairs)
     run = ActionRun(
-        server=server,
-        server_name=server.name,
+        server=current,
+        server_name=current.name,
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
@@ -153,6 +159,7 @@ def run_submit(
         origin_detail=origin_detail[:200],
         user=user,
         username=user.get_username() if user is not None else "",
+        address=address,
         expires_at=timezone.now()
         + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
         retry_of=retry_of,
@@ -162,6 +169,18 @@ def run_submit(
     try:
         with transaction.atomic():
             run.save(force_insert=True)
+            run_note(
+                run=run,
+                verb="run.submit",
+                outcome=AuditEntry.Outcome.INTENT,
+                actor=user,
+                address=address,
+                headers=run.headers_masked,
+                danger=decision.danger,
+                rule=decision.rule,
+                origin_detail=run.origin_detail,
+                retry_of=run.retry_of_id,
+            )
     except IntegrityError:
         before = ActionRun.objects.filter(action_id=run.action_id).first()
         if before is None:
@@ -278,7 +297,10 @@ def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
     )
     while True:
         try:
-            finished = run.finish(outcome.status, outcome.reason, **outcome.results)
+            with transaction.atomic():
+                finished = run.finish(outcome.status, outcome.reason, **outcome.results)
+                if finished:
+                    run_note_end(run=run, status=outcome.status, reason=outcome.reason)
         except (OperationalError, InterfaceError) as error:
             if time.monotonic() >= deadline:
                 logger.error("The result of run %s is lost: %s %s", run.pk, outcome.status, outcome.reason)
@@ -298,13 +320,22 @@ def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
         "task queue can be reached), or they were busy, perhaps with earlier runs on this very server. Then "
         "run it again."
     )
-    expired = ActionRun.objects.expire(run_id, reason, now=now)
+    with transaction.atomic():
+        expired = ActionRun.objects.expire(run_id, reason, now=now)
+        if expired:
+            _note_end(run_id, ActionRun.Status.EXPIRED, reason)
     if expired:
         run_tell(run_id=run_id)
     return expired
 
 
-def run_cancel(*, user: Any, run: ActionRun) -> bool:
+def _note_end(run_id: int, status: str, reason: str) -> None:
+    """Tell the audit how a run ended that amiweb itself gave up."""
+    run = ActionRun.objects.select_related("user").defer("payload").get(pk=run_id)
+    run_note_end(run=run, status=status, reason=reason)
+
+
+def run_cancel(*, user: Any, run: ActionRun, address: str = "") -> bool:
     """Take a queued run back.
 
     Returns:
@@ -313,16 +344,21 @@ def run_cancel(*, user: Any, run: ActionRun) -> bool:
     Raises:
         RunRefused: this person may not.
     """
-    if not user_may_run(user=user):
-        raise RunRefused("You may not cancel runs: that needs the permission to run actions.")
+    if not run_may_be_stopped(user=user, run=run):
+        run_note(run=run, verb="run.cancel", outcome=AuditEntry.Outcome.REFUSED, actor=user, address=address)
+        raise RunRefused(
+            "You may not cancel this run: that needs the right to run the same, or to have done so."
+        )
     reason = f"Cancelled by {user.get_username()} before it was sent."
-    if not ActionRun.objects.cancel(run.pk, reason):
-        return False
+    with transaction.atomic():
+        if not ActionRun.objects.cancel(run.pk, reason):
+            return False
+        run_note(run=run, verb="run.cancel", outcome=AuditEntry.Outcome.DONE, actor=user, address=address)
     transaction.on_commit(functools.partial(run_tell, run_id=run.pk))
     return True
 
 
-def call_hang_up(*, user: Any, run: ActionRun) -> bool:
+def call_hang_up(*, user: Any, run: ActionRun, address: str = "") -> bool:
     """Have an Originate's call hung up while it dials or rings.
 
     Returns:
@@ -331,12 +367,25 @@ def call_hang_up(*, user: Any, run: ActionRun) -> bool:
     Raises:
         RunRefused: this person may not.
     """
-    if not user_may_run(user=user):
-        raise RunRefused("You may not hang up calls: that needs the permission to run actions.")
-    return run.action.lower() == "originate" and ActionRun.objects.ask_hangup(run.pk, user.get_username())
+    if not run_may_be_stopped(user=user, run=run):
+        run_note(run=run, verb="run.hangup", outcome=AuditEntry.Outcome.REFUSED, actor=user, address=address)
+        raise RunRefused(
+            "You may not hang up this call: that needs the right to start the same, or to have done so."
+        )
+    with transaction.atomic():
+        asked = run.action.lower() == "originate" and ActionRun.objects.ask_hangup(
+            run.pk, user.get_username()
+        )
+        if asked:
+            run_note(
+                run=run, verb="run.hangup", outcome=AuditEntry.Outcome.INTENT, actor=user, address=address
+            )
+    return asked
 
 
-def run_retry(*, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN) -> ActionRun:
+def run_retry(
+    *, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN, address: str = ""
+) -> ActionRun:
     """Run the same once more, as a new run that names this one.
 
     Raises:
@@ -358,6 +407,7 @@ def run_retry(*, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN
         origin=origin,
         timeout=run.timeout,
         retry_of=run,
+        address=address,
     )
 
 
@@ -409,7 +459,11 @@ def runs_reap(*, now: datetime | None = None) -> int:
             "or may not have carried the action out: look there before you run it again. amiweb doesn't send "
             "it a second time."
         )
-        if ActionRun.objects.reap(run.pk, reason, lost_before=lost_before, now=now):
+        with transaction.atomic():
+            lost = ActionRun.objects.reap(run.pk, reason, lost_before=lost_before, now=now)
+            if lost:
+                _note_end(run.pk, ActionRun.Status.UNKNOWN, reason)
+        if lost:
             reaped += 1
             logger.warning(
                 "Run %s is unknown: its worker %s showed no sign of life any more.", run.pk, run.worker

@@ -226,7 +226,7 @@ def test_the_log_costs_the_same_with_many_runs(django_assert_max_num_queries: An
     for _ in range(40):
         make_run(server=server, user=ada)
     client = signed_in(ada)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         client.get(LIST)
 
 

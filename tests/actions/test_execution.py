@@ -178,19 +178,33 @@ def test_a_server_that_was_deleted_meanwhile_gets_nothing() -> None:
     assert "was deleted" in run.reason
 
 
-@pytest.mark.parametrize("gone", ["right", "active", "person"])
-def test_who_lost_the_right_meanwhile_runs_nothing(gone: str) -> None:
+@pytest.mark.parametrize(
+    ("gone", "reason"),
+    [
+        ("permission", "ada may not run actions."),
+        ("rule", "No access rule lets ada run Ping"),
+        ("active", "The account ada is not active."),
+        ("person", "ada was deleted"),
+        ("maintenance", "Berlin is in maintenance"),
+        ("read_only", "Berlin is read-only"),
+    ],
+)
+def test_what_was_allowed_at_submit_is_asked_again_by_the_worker(gone: str, reason: str) -> None:
     ada = make_operator()
-    run = make_run(user=ada, username="ada")
-    if gone == "right":
+    run = make_run(user=ada, username="ada", action="QueuePause" if gone == "read_only" else "Ping")
+    if gone == "permission":
         ada.user_permissions.clear()
+    elif gone == "rule":
+        ada.groups.clear()
     elif gone == "active":
         type(ada).objects.update(is_active=False)
-    else:
+    elif gone == "person":
         ada.delete()
+    else:
+        type(run.server).objects.update(**{gone: True})
     execute(run)
     assert run.status == Status.FAILED
-    assert run.reason == "Not sent: ada may not run actions any more."
+    assert run.reason.startswith(f"Not sent: {reason}")
 
 
 def test_what_waited_too_long_expires_unsent() -> None:
