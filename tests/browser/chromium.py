@@ -73,6 +73,12 @@ class Handle:
         named = {name: _bare(value) for name, value in kwargs.items()}
         return self._wrap(self._thread.submit(self._thing, *bare, **named).result())
 
+    def __enter__(self) -> Any:
+        return self._wrap(self._thread.submit(self._thing.__enter__).result())
+
+    def __exit__(self, *error: Any) -> None:
+        self._thread.submit(self._thing.__exit__, *error).result()
+
     def _wrap(self, value: Any) -> Any:
         if callable(value) or type(value).__module__.startswith("playwright."):
             return Handle(self._thread, value)

@@ -71,9 +71,11 @@ export function grid({ columns, rows, label, detail }) {
   }
 
   function draw() {
-    if (!height && order.length) {
+    if (!order.length) return; // the body says so
+    if (!height) {
       body.replaceChildren(rowOf(order[0], 0));
-      height = body.firstChild.getBoundingClientRect().height; // 0 while the page isn't shown
+      height = body.firstChild.getBoundingClientRect().height; // 0 while the table isn't in the page
+      drawn = "";
     }
     const step = height || 30;
     const seen = Math.ceil((scroll.clientHeight || 600) / step);
@@ -109,8 +111,8 @@ export function grid({ columns, rows, label, detail }) {
     table.setAttribute("aria-rowcount", String(order.length + 1));
     scroll.scrollTop = 0;
     drawn = "";
-    if (order.length) draw();
-    else body.replaceChildren(element("tr", {}, element("td", { colspan: columns.length + 1 }, "No item holds this text.")));
+    draw();
+    if (!order.length) body.replaceChildren(element("tr", {}, element("td", { colspan: columns.length + 1 }, "No item holds this text.")));
   }
 
   function sortBy(column) {
@@ -142,11 +144,7 @@ export function grid({ columns, rows, label, detail }) {
       draw();
     });
   });
-  new ResizeObserver(() => {
-    height = 0;
-    drawn = "";
-    draw();
-  }).observe(scroll);
+  new ResizeObserver(draw).observe(scroll);
   arrange();
   return element("div", {}, element("div", { class: "aw-toolbar" }, search, where, count), scroll, opened);
 }
