@@ -9,7 +9,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from amiweb.configuration import load
-from amiweb.processes import TICK_QUEUE
+from amiweb.processes import TICK_QUEUE, WORKER_THREADS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _config = load(os.environ, BASE_DIR)
@@ -27,7 +27,11 @@ AMIWEB_SIMULATOR_PORTS = _config.simulator_ports
 AMIWEB_ADMIN_USERNAME = _config.admin_username
 AMIWEB_ADMIN_PASSWORD = _config.admin_password
 AMIWEB_ACTION_TIMEOUT = 30  # seconds for one action's whole reply
+AMIWEB_WORKER_THREADS = WORKER_THREADS
+AMIWEB_IDLE_SESSIONS = 4  # action sessions per server that a worker process keeps for the next action
+AMIWEB_IDLE_SECONDS = 60  # and for how long
 AMIWEB_RUN_EXPIRY = 300  # seconds that a run may wait for a worker
+AMIWEB_CONFIRM_SERVERS = 5  # servers above which more than a look has to be confirmed by typing a name
 AMIWEB_HEARTBEAT_INTERVAL = 5  # seconds between signs of life of a run in progress
 AMIWEB_HEARTBEAT_LOST = 20  # seconds without one until its worker counts as dead
 AMIWEB_STREAM_MAXLEN = 100_000  # batches kept on the event stream

@@ -15,17 +15,16 @@ from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
 from ami_integration.actions import services, views
-from ami_integration.actions.forms import RunForm
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
-from ami_integration.ami import new_action_id
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server, server_label
+from ami_integration.servers.models import server_label
 
 
 @admin.register(ActionRun)
-class ActionRunAdmin(admin.ModelAdmin):
+class ActionRunAdmin(RequestViews):
     """Nobody writes in the log by hand: a run is added by running something, and never changed."""
 
     change_list_template = "ami_integration/actions/change_list.html"
@@ -119,60 +118,7 @@ class ActionRunAdmin(admin.ModelAdmin):
             path("<int:run_id>/export.csv", wrap(views.export), {"kind": "csv"}, name=name("export_csv")),
             path("<int:run_id>/export.json", wrap(views.export), {"kind": "json"}, name=name("export_json")),
         ]
-        return own + super().get_urls()
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The run form. A link may fill it in: `?server=<id>&action=<name>&headers=<lines>`."""
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        if request.method == "POST":
-            form = RunForm(request.POST)
-            if form.is_valid():
-                try:
-                    return self._submitted(request, self._submit(request, form))
-                except services.AlreadySubmitted as already:
-                    if _is_same(already.run, request, form):
-                        messages.info(request, "This form had been sent before; this is its run.")
-                        return self._submitted(request, already.run)
-                    # An old form, found again with the browser's Back: its content is new, so it needs a
-                    # new id.
-                    form = RunForm(request.POST.copy() | {"action_id": new_action_id()})
-                    form.add_error(None, f"{already} Look it over and send it again to start another run.")
-                except services.RunRefused as refused:
-                    form.add_error(refused.field or None, str(refused))
-        else:
-            form = RunForm(
-                initial={name: request.GET[name] for name in RunForm.base_fields if name in request.GET}
-            )
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": "Run an action",
-            "form": form,
-            "any_server": Server.objects.enabled().exists(),
-            **(extra_context or {}),
-        }
-        return TemplateResponse(request, "ami_integration/actions/run_form.html", context)
-
-    def _submit(self, request: HttpRequest, form: RunForm) -> ActionRun:
-        return services.run_submit(
-            user=request.user,
-            server=form.cleaned_data["server"],
-            action=form.cleaned_data["action"],
-            headers=form.cleaned_data["headers"],
-            action_id=form.cleaned_data["action_id"],
-        )
-
-    def _submitted(self, request: HttpRequest, run: ActionRun) -> HttpResponse:
-        """On to the run's page, for those who may see it."""
-        if self.has_view_permission(request):
-            return HttpResponseRedirect(_run_url(run))
-        messages.success(
-            request, f"Run {run.pk} is queued. You may not see results; ask for the permission to view runs."
-        )
-        return HttpResponseRedirect(reverse("admin:index"))
+        return own + self.request_urls() + super().get_urls()
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
@@ -252,19 +198,3 @@ class ActionRunAdmin(admin.ModelAdmin):
 
 def _run_url(run: ActionRun, view: str = "change") -> str:
     return reverse(f"admin:ami_integration_actionrun_{view}", args=(run.pk,))
-
-
-def _is_same(run: ActionRun, request: HttpRequest, form: RunForm) -> bool:
-    """Whether this run is what the form asks for."""
-    pairs = services.headers_complete(
-        action=form.cleaned_data["action"], headers=form.cleaned_data["headers"], action_id=run.action_id
-    )
-    try:
-        return (run.user_id, run.server_id, run.action, run.headers_in_clear()) == (
-            request.user.pk,
-            form.cleaned_data["server"].pk,
-            form.cleaned_data["action"],
-            pairs,
-        )
-    except SecretUnreadable:
-        return False

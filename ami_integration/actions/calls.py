@@ -68,6 +68,11 @@ def call_headers(*, action: str, headers: Iterable[tuple[str, str]], action_id: 
     return kept
 
 
+def is_own_header(name: str, value: str) -> bool:
+    """Whether amiweb added this header for one run alone; the next one gets its own."""
+    return name.lower() == "channelid" and value.startswith(_PREFIX)
+
+
 class Call:
     """The call of a run that this worker follows.
 

@@ -1,15 +1,37 @@
-"""The form that runs an action, and the field in which people write headers."""
+"""The form that runs an action, and the field in which people write headers.
 
+The headers travel as lines of text, whatever the page makes of them: the generated fields of `form.js` write
+into the same text area that is the raw mode, so nothing can get lost between the two, and without JavaScript
+the raw mode still works. Everything is checked here, against the catalogue too.
+"""
+
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 
+from ami_integration.actions.catalogue.services import action_describe
+from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
+from ami_integration.actions.masking import MASK
+from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.placeholders import (
+    HiddenValueMissing,
+    Kept,
+    stars_restore,
+    variables_fill,
+    variables_of,
+)
+from ami_integration.actions.preview import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
+from ami_integration.actions.submission import servers_choosable, servers_tagged
 from ami_integration.ami import new_action_id
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag, no_line_break
 
 Pairs = list[tuple[str, str]]
+
+#: Runs in progress at once that a person may ask for.
+MOST_AT_ONCE = 100
 
 
 class HeadersField(forms.CharField):
@@ -72,16 +94,27 @@ class ActionFieldsMixin:
 
 
 class RunForm(ActionFieldsMixin, forms.Form):
-    """One action for one server."""
+    """One action for one server, for several, or for those of a tag."""
 
-    server = forms.ModelChoiceField(
-        queryset=Server.objects.enabled(),
-        empty_label="Choose a server",
-        help_text="The action runs on this server and on no other.",
+    server = forms.ModelMultipleChoiceField(
+        queryset=Server.objects.none(),
+        required=False,
+        label="Servers",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="The action runs on these and on no others.",
         error_messages={
-            "required": "Choose the server that is meant; nothing runs without one.",
-            "invalid_choice": "This server is disabled or gone. Choose another, or enable it first.",
+            "invalid_choice": "A chosen server is disabled or gone. Choose another, or enable it first.",
+            "invalid_pk_value": "There is no such server. Choose one from the list.",
         },
+    )
+    tag = forms.ModelChoiceField(
+        queryset=Tag.objects.none(),
+        required=False,
+        to_field_name="name",
+        label="Or a tag",
+        empty_label="No tag: the servers ticked below",
+        help_text="Every enabled server that has the tag now.",
+        error_messages={"invalid_choice": "There is no such tag. Choose one from the list."},
     )
     action = forms.CharField(
         max_length=255,
@@ -92,13 +125,137 @@ class RunForm(ActionFieldsMixin, forms.Form):
         error_messages={"required": "Name an action, for example Ping or CoreShowChannels."},
     )
     headers = HeadersField()
-    # Chosen with the form: a form that is sent twice (a double click, a reload) becomes one run.
+    unchecked = forms.BooleanField(
+        required=False,
+        label="Send it all the same",
+        help_text="The PBX's own description says otherwise, but descriptions may be wrong.",
+    )
+    mode = forms.ChoiceField(
+        choices=FanOut.Mode.choices, required=False, label="Order", initial=FanOut.Mode.PARALLEL
+    )
+    limit = forms.IntegerField(
+        min_value=1, max_value=MOST_AT_ONCE, required=False, initial=20, label="At once, at most"
+    )
+    stop_after = forms.IntegerField(
+        min_value=1,
+        max_value=10_000,
+        required=False,
+        label="Stop after failures",
+        help_text="Then nothing more is sent; what is on its way ends. Empty: go on to the last.",
+    )
+    # Chosen with the form: a form that is sent twice (a double click, a reload) becomes one request.
     action_id = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)
+    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    template = forms.ModelChoiceField(
+        queryset=ActionTemplate.objects.all(), required=False, widget=forms.HiddenInput
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, user: Any, template: ActionTemplate | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.user = user
+        self.chosen_template = template
+        self.faults: list[Fault] = []
         self.initial.setdefault("action_id", new_action_id())
+        servers = servers_choosable(user=user)
+        self.fields["server"].queryset = servers.select_related("health").prefetch_related("tags")
+        self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()
+        self.variables: list[str] = []
+        if template is not None:
+            for name in variables_of((header, value) for header, value in template.headers_masked):
+                self.variables.append(name)
+                self.fields[f"var_{name}"] = forms.CharField(
+                    label=name.replace("_", " "),
+                    strip=False,
+                    validators=[no_line_break],
+                    widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
+                    error_messages={"required": f"The template asks for {name}."},
+                )
+
+    @property
+    def variable_fields(self) -> list[forms.BoundField]:
+        return [self[f"var_{name}"] for name in self.variables]
+
+    @property
+    def plan_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ("mode", "limit", "stop_after")]
+
+    @property
+    def faults_by_header(self) -> list[dict[str, str]]:
+        """The faults for the page, which shows each beside its field."""
+        return [asdict(fault) for fault in self.faults]
 
     def clean(self) -> dict[str, Any]:
+        cleaned = self.cleaned_data
+        if "server" in cleaned and "tag" in cleaned:
+            cleaned["servers"] = self._servers(cleaned["server"], cleaned["tag"])
+        if "headers" in cleaned and "action" in cleaned:
+            self._fill(cleaned)
+        self._check_headers(cleaned)
+        return cleaned
+
+    def _servers(self, picked: Any, tag: Tag | None) -> list[Server]:
+        if tag is None:
+            if not picked:
+                self.add_error("server", "Choose the servers that are meant; nothing runs without one.")
+            return sorted(picked, key=lambda server: server.name)
+        tagged = servers_tagged(user=self.user, tag=tag.name)
+        stray = [server.name for server in picked if server not in tagged]
+        if stray:
+            self.add_error(
+                "server",
+                f"{', '.join(stray)} doesn't have the tag {tag.name}. Choose the tag alone, or tick servers "
+                "without a tag.",
+            )
+        if not tagged:
+            self.add_error("tag", f"No enabled server of yours has the tag {tag.name}.")
+        return tagged
+
+    def _fill(self, cleaned: dict[str, Any]) -> None:
+        """Put hidden values and the template's variables in their places."""
+        pairs = cleaned["headers"]
+        if any(MASK in value for _, value in pairs):
+            kept = Kept.unpack(cleaned.get("kept") or "")
+            stored = kept.for_request(user=self.user, action=cleaned["action"]) if kept else []
+            try:
+                pairs = stars_restore(pairs, stored)
+            except HiddenValueMissing as missing:
+                self._fault(Fault(missing.header, str(missing)))
+        values = {name: cleaned[f"var_{name}"] for name in self.variables if f"var_{name}" in cleaned}
+        if len(values) == len(self.variables):
+            cleaned["headers"] = variables_fill(pairs, values)
+
+    def _check_headers(self, cleaned: dict[str, Any]) -> None:
+        if "action" not in cleaned or "headers" not in cleaned or self.errors.get("headers"):
+            return
+        faults = wire_faults(cleaned["headers"])
+        for fault in faults:
+            self._fault(fault)
+        if faults:
+            return
         self.check_action(self)
-        return self.cleaned_data
+        if not {"action", "headers"} <= cleaned.keys() or cleaned.get("unchecked"):
+            return
+        description = action_describe(action=cleaned["action"], servers=cleaned.get("servers") or ())
+        if description is None:
+            return
+        # A variable that isn't filled in yet is told beside its own field.
+        missing = [name for name in self.variables if f"var_{name}" not in cleaned]
+        for fault in () if missing else catalogue_faults(description, cleaned["headers"]):
+            self._fault(fault)
+            self.insistable = True
+
+    #: Whether insisting (`unchecked`) would help: only the catalogue is against it.
+    insistable = False
+
+    def _fault(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        self.add_error("headers", fault.text)
+
+    def plan(self) -> Plan:
+        """The order that was chosen; what was left empty takes its default."""
+        cleaned = self.cleaned_data
+        return Plan(
+            mode=cleaned.get("mode") or FanOut.Mode.PARALLEL.value,
+            limit=cleaned.get("limit") or Plan.limit,
+            stop_after=cleaned.get("stop_after"),
+        )

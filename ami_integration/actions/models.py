@@ -17,8 +17,7 @@ RUNNING    its call was hung up before anybody answered           CANCELLED
 RUNNING    it may have been sent and no answer came, or the       UNKNOWN
            worker showed no heartbeat any more
 RUNNING    a mistake of amiweb                                    ERRORED
-RUNNING    somebody cancels an Originate that still rings: its    CANCELLED
-           worker hung up
+RUNNING    somebody had its call hung up while it rang            CANCELLED
 =========  =====================================================  =========
 
 The payload is encrypted, because headers hold secrets; `headers_masked` is the copy for eyes. What came back
@@ -39,14 +38,14 @@ from django.utils import timezone
 from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.servers.encryption import EncryptedTextField, Secret
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
 
 
 class ActionRunQuerySet(models.QuerySet["ActionRun"]):
     """Every way in which the status of a run changes, save `ActionRun.finish`."""
 
     def waiting(self) -> "ActionRunQuerySet":
-        """Queued, and its turn has come: what a fan-out holds back is neither rung for, claimed nor expired."""
+        """Queued, and its turn has come: nobody rings for, claims or expires what a fan-out holds back."""
         return self.filter(status=ActionRun.Status.QUEUED, held=False)
 
     def queued(self) -> "ActionRunQuerySet":
@@ -92,15 +91,6 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
             self.queued()
             .filter(pk=pk)
             .update(status=ActionRun.Status.CANCELLED, reason=reason, finished_at=now or timezone.now())
-            == 1
-        )
-
-    def request_cancel(self, pk: int, username: str, *, now: datetime | None = None) -> bool:
-        """Tell the worker of a run in progress that it is to end. Returns whether it still was in progress."""
-        return (
-            self.running()
-            .filter(pk=pk)
-            .update(cancel_requested_at=now or timezone.now(), cancel_requested_by=username)
             == 1
         )
 
@@ -203,10 +193,6 @@ class ActionRun(models.Model):
     wait_until = models.DateTimeField(
         null=True, help_text="Before this moment it isn't worth another look; empty: it is rung for as usual."
     )
-    cancel_requested_at = models.DateTimeField(
-        null=True, help_text="When somebody wanted it to end while it was in progress."
-    )
-    cancel_requested_by = models.CharField(max_length=150, blank=True)
     worker = models.CharField(max_length=150, blank=True)
     heartbeat_at = models.DateTimeField(null=True)
     reason = models.TextField(blank=True, help_text="A sentence for people: what happened and what to do.")
@@ -436,7 +422,7 @@ class FanOut(models.Model):
 
 
 class ActionTemplate(models.Model):
-    """A request that is kept: an action and its headers, in which `{{name}}` stands for what is asked anew."""
+    """A request that is kept: an action and headers in which `{{name}}` stands for what is asked anew."""
 
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True, help_text="What it is for, and when to use it.")
@@ -445,6 +431,9 @@ class ActionTemplate(models.Model):
     headers_masked = models.JSONField(default=list)
     servers = models.ManyToManyField(
         Server, blank=True, related_name="+", help_text="Ticked when the form opens; none: choose each time."
+    )
+    tag = models.ForeignKey(
+        Tag, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Or a tag."
     )
     mode = models.CharField(max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
     owner = models.ForeignKey(
