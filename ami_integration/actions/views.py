@@ -14,14 +14,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from ami_integration.access.services import user_may_view_secrets
+from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.exports import result_json, rows_csv
 from ami_integration.actions.models import ActionRun, RunResult
 from ami_integration.actions.results import Result
+from ami_integration.audit.services import entry_write, request_address
 from ami_integration.servers.encryption import SecretUnreadable
 
 
 def run_visible(request: HttpRequest, run_id: int) -> ActionRun:
-    """The run, if this person may see it. Raises `PermissionDenied` or `Http404`."""
+    """The run, if this person may see it. Raises `Http404`."""
     runs = ActionRun.objects.visible_to(request.user)
     run = runs.select_related("server").filter(pk=run_id).first()
     if run is None:
@@ -78,7 +80,12 @@ def export(request: HttpRequest, run_id: int, kind: str) -> HttpResponseBase:
 
 def columns_preferred(run: ActionRun) -> list[str]:
     """The columns of this run's list in the catalogue's order; empty where it knows none."""
-    return []
+    described = action_describe(action=run.action, server=run.server)
+    if described is None:
+        return []
+    names = [name for event in described.list_responses for name in event.headers]
+    # An ActionID is the same on each row.
+    return [name for name in dict.fromkeys(["Event", *names]) if name != "ActionID"] if names else []
 
 
 def _result_row(run: ActionRun) -> RunResult:
@@ -94,4 +101,15 @@ def _in_clear(request: HttpRequest, run: ActionRun, how: str) -> Result:
         raise PermissionDenied(
             "Secrets in results are hidden from you: ask for “Can see secrets in results”."
         )
-    return _result_row(run).in_clear()
+    content = _result_row(run).in_clear()
+    entry_write(
+        actor=request.user,
+        origin=ActionRun.Origin.ADMIN,
+        address=request_address(request),
+        verb="run.secrets",
+        what={"action": run.action, "server": run.server_name, "how": how},
+        object_type="run",
+        object_id=run.pk,
+        object_name=str(run),
+    )
+    return content

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Permission, User
 
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
+from tests.access.factories import grant
 from tests.actions.factories import make_run
 from tests.browser.chromium import Handle, Visitor, expect
 from tests.browser.test_runs import RUNS, log_in
@@ -154,6 +155,7 @@ def test_an_ordinary_operator_is_told_that_secrets_are_hidden(stack: Stack, visi
     page = log_in(visitor, stack)
     ada = User.objects.get()
     User.objects.update(is_superuser=False)
+    grant(ada)
     ada.user_permissions.set(Permission.objects.filter(codename__in=("view_actionrun", "add_actionrun")))
     run = make_run(status="succeeded", items=SECRET)
     open_run(page, stack, run)
