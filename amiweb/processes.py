@@ -8,6 +8,9 @@ from collections.abc import Sequence
 TICK_QUEUE = "amiweb.ticks"
 """The task queue of `schedules.tick`, which beat fills and the ticker empties."""
 
+WORKER_THREADS = 32
+"""Runs that a worker carries out at once; most of their time they wait for a PBX."""
+
 
 def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.1") -> dict[str, list[str]]:
     """Command lines by process name, to be run in the folder of `manage.py`.
@@ -25,7 +28,16 @@ def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.
             *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
             *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "off"),
         ],
-        "worker": [*celery, "worker", "--pool", "threads", "--concurrency", "32", "--loglevel", "INFO"],
+        "worker": [
+            *celery,
+            "worker",
+            "--pool",
+            "threads",
+            "--concurrency",
+            str(WORKER_THREADS),
+            "--loglevel",
+            "INFO",
+        ],
         # The clock's own worker: a PBX that keeps all threads of the other one waiting must not stop it.
         "ticker": [
             *(*celery, "worker", "--queues", TICK_QUEUE, "--pool", "threads", "--concurrency", "1"),

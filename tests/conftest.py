@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.browser.fixtures",
     "tests.simulator.fixtures",
     "tests.sshd",
+    "tests.servers.fixtures",
 ]
 
 # The same examples in every run, so that a run which passed passes again; `make soak` looks for new ones. No

@@ -1,18 +1,22 @@
-"""What a worker does with a run that it claimed: check again, open a session, send once, collect, judge.
+"""What a worker does with a run: check again, get a session, claim it, send once, collect, judge.
 
-Nothing here is tried twice. Which status a failure becomes follows from one fact, `AMIError.sent`: what may
-have reached the PBX is UNKNOWN and left for a person to look at; what never left is FAILED and may be run
-again.
+The claim comes last before the sending. Until then the run is queued: somebody may cancel it, it may expire,
+and a worker that is killed while it connects leaves nothing behind but a run that another one takes up. A run
+that is RUNNING may have reached the PBX.
+
+Nothing is sent twice. Which status a failure becomes follows from one fact, `AMIError.sent`: what may have
+reached the PBX is UNKNOWN and left for a person to look at; what never left is FAILED and may be run again.
 """
 
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
+from django.db import Error
 
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
 from ami_integration.actions.masking import secret_values, storable, text_without
@@ -21,7 +25,8 @@ from ami_integration.actions.results import Result
 from ami_integration.actions.rights import run_refusal
 from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.sessions import open_session
+from ami_integration.servers.models import Server
+from ami_integration.servers.sessions import ActionSession, action_session
 
 logger = logging.getLogger(__name__)
 
@@ -50,47 +55,157 @@ class Outcome:
     results: dict[str, Any] = field(default_factory=dict)
 
 
-def run_perform(*, run: ActionRun) -> Outcome:
-    """Carry a claimed run out, once. Never raises: a bug of ours is an outcome too."""
+def run_perform(*, run: ActionRun, claim: Callable[[], ActionRun | None]) -> Outcome | None:
+    """Carry a queued run out, once.
+
+    Args:
+        run: as it was read just now.
+        claim: makes this worker the only one that executes it and returns it as it is now; None: it is taken,
+            cancelled, expired or gone.
+
+    Returns:
+        how it ended, to be stored; None where the claim was lost.
+
+    Raises:
+        MustWait: no session can be had just now. The run is queued as before, and nothing was sent.
+        Error: the claim found the database away. Nothing was sent.
+    """
     secrets: set[str] = set()
     try:
-        return _perform(run, secrets)
-    except SecretUnreadable as error:
-        return Outcome(ActionRun.Status.FAILED, f"Not sent. {error}")
-    except AMIError as error:
-        return _failure(error, secrets)
+        prepared = _prepare(run, secrets)
+        if isinstance(prepared, Outcome):
+            return prepared if claim() else None
+        with action_session(prepared.server, waiter=str(run.pk)) as session:
+            claimed = claim()
+            if claimed is None:
+                return None
+            return _carry_out(claimed, prepared, session, secrets)
+    except (SecretUnreadable, AMIError) as error:
+        # No session was had. What goes wrong after the claim is an outcome.
+        return _unsent(error, secrets) if claim() else None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    server: Server
+    headers: list[tuple[str, str]]
+    action: Action
+    limit: float
+
+
+def _prepare(run: ActionRun, secrets: set[str]) -> "_Prepared | Outcome":
+    """All that can be found out before anybody connects."""
+    try:
+        refusal = run_refusal(run=run)
+        if refusal:
+            return Outcome(ActionRun.Status.FAILED, f"Not sent: {refusal}")
+        server = run.server
+        assert server is not None  # run_refusal saw to it
+        headers = run.headers_in_clear()
+        secrets |= secret_values(headers)
+        secrets.add(server.action_account[1].reveal())
+        secrets.discard("")
+        action = Action(run.action, headers, action_id=run.action_id)
+        action.encode()
+        return _Prepared(server, headers, action, run_time_limit(run=run, headers=headers))
+    except (SecretUnreadable, AMIError, Error):
+        raise
     except Exception:
-        trace = storable(text_without(traceback.format_exc(), secrets))
-        logger.error("Run %s met a mistake of amiweb:\n%s", run.pk, trace)
-        return Outcome(
-            ActionRun.Status.ERRORED,
-            "amiweb itself failed; the technical details are below. The PBX may have carried the action "
-            "out: look there before you run it again.",
-            {"traceback": trace},
-        )
+        return _mistake(run, secrets)
 
 
-def _perform(run: ActionRun, secrets: set[str]) -> Outcome:
-    refusal = run_refusal(run=run)
-    if refusal:
-        return Outcome(ActionRun.Status.FAILED, f"Not sent: {refusal}")
-    server = run.server
-    assert server is not None  # run_refusal saw to it
-    headers = run.headers_in_clear()
-    secrets |= secret_values(headers)
-    secrets.add(server.secret.reveal())
-    secrets.discard("")
-    limit = run_time_limit(run=run, headers=headers)
-    action = Action(run.action, headers, action_id=run.action_id)
-    action.encode()  # a mistake in it is found before anybody connects
+def _carry_out(run: ActionRun, prepared: _Prepared, session: ActionSession, secrets: set[str]) -> Outcome:
+    """Send a claimed run. Never raises: a bug of ours is an outcome too."""
+    values: dict[str, Any] = {}
+    try:
+        # Getting the session may have taken a while.
+        refusal = "" if session.reused else run_refusal(run=run)
+        if refusal:
+            return Outcome(ActionRun.Status.FAILED, f"Not sent: {refusal}")
+        outcome = _send(run, prepared, session, values)
+    except AMIError as error:
+        session.discard()
+        outcome = _failure(error, secrets)
+    except Exception:
+        session.discard()
+        outcome = _mistake(run, secrets)
+    values |= {"connect_seconds": session.connect_seconds, "login_seconds": session.login_seconds}
+    outcome.results |= values
+    return outcome
+
+
+def _send(run: ActionRun, prepared: _Prepared, session: ActionSession, values: dict[str, Any]) -> Outcome:
+    action = prepared.action
     follows = is_async_originate(action.name, action.headers)
-    with open_session(server, events="call" if follows else "off") as client:
-        deadline = time.monotonic() + limit
-        reply = client.action(action, timeout=limit)
+    began = time.monotonic()
+    try:
+        reply = _reply(prepared, session, follows)
         if follows and reply.success:
             call = Call(run, header(action.headers, "ChannelId"))
-            return _follow_call(client, reply, call, action.action_id, deadline)
-    return _judge(reply)
+            deadline = began + prepared.limit
+            outcome = _follow_call(session.client, reply, call, action.action_id, deadline)
+        else:
+            outcome = _judge(reply)
+            if "permission denied" in reply.message.lower():
+                session.discard()  # rights are copied at login: a corrected manager.conf counts from the next
+    finally:
+        values["answer_seconds"] = time.monotonic() - began
+    if follows:
+        _events_off(session)
+    return outcome
+
+
+def _reply(prepared: _Prepared, session: ActionSession, follows: bool) -> Reply:
+    """Send, and have the answer. A kept session that ended before a byte left gives way to a new one."""
+    try:
+        return _reply_once(prepared, session.client, follows)
+    except AMIError as error:
+        if error.sent or not session.reused:
+            raise
+    session.connect()
+    return _reply_once(prepared, session.client, follows)
+
+
+def _reply_once(prepared: _Prepared, client: AMIClient, follows: bool) -> Reply:
+    if follows:
+        try:
+            client.set_events_mask("call")
+        except AMIError as error:
+            error.sent = False  # what was sent is not the action that the run is about
+            raise
+    return client.action(prepared.action, timeout=prepared.limit)
+
+
+def _events_off(session: ActionSession) -> None:
+    """The next action of this session wants no events, and none of those that came."""
+    try:
+        if not session.client.set_events_mask("off").success:
+            session.discard()
+        for _ in session.client.events(timeout=0):
+            pass
+    except AMIError:
+        session.discard()
+
+
+def _mistake(run: ActionRun, secrets: set[str]) -> Outcome:
+    trace = storable(text_without(traceback.format_exc(), secrets))
+    logger.error("Run %s met a mistake of amiweb:\n%s", run.pk, trace)
+    return Outcome(
+        ActionRun.Status.ERRORED,
+        "amiweb itself failed; the technical details are below. The PBX may have carried the action "
+        "out: look there before you run it again.",
+        {"traceback": trace},
+    )
+
+
+def _unsent(error: SecretUnreadable | AMIError, secrets: set[str]) -> Outcome:
+    if isinstance(error, SecretUnreadable):
+        return Outcome(ActionRun.Status.FAILED, f"Not sent. {error}")
+    said = storable(text_without(str(error), secrets))
+    return Outcome(
+        ActionRun.Status.FAILED,
+        f"Not sent: {said} “Test connection” on the server's page says more; then run it again.",
+    )
 
 
 def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> float:
@@ -113,10 +228,7 @@ def _failure(error: AMIError, secrets: set[str]) -> Outcome:
             f"{said} The action had been sent, so the PBX may or may not have carried it out: look there "
             "before you run it again. amiweb doesn't send it a second time.",
         )
-    return Outcome(
-        ActionRun.Status.FAILED,
-        f"Not sent: {said} “Test connection” on the server's page says more; then run it again.",
-    )
+    return _unsent(error, secrets)
 
 
 def _follow_call(client: AMIClient, reply: Reply, call: Call, action_id: str, deadline: float) -> Outcome:

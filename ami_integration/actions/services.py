@@ -5,6 +5,7 @@
 died. The last two are called from the listener, since what watches the workers must not be one.
 """
 
+import contextlib
 import functools
 import json
 import logging
@@ -32,6 +33,8 @@ from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.audit.models import AuditEntry
 from ami_integration.outage import Outage
 from ami_integration.servers.models import Server
+from ami_integration.servers.sessions import pool, waiter_take
+from ami_integration.servers.waiting import MustWait
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ SWEEP_BATCH = 1000
 #: Seconds for which a result waits for a database that is away, and the pause between two attempts.
 FINISH_WITHIN = 60
 FINISH_PAUSE = 1.0
+#: Seconds for which a thread goes on with runs that wait for the session it has, before they are rung for.
+FOLLOW_UP_SECONDS = 5.0
 #: The longest Timeout of an Originate, in seconds.
 ORIGINATE_LIMIT = 600
 
@@ -257,36 +262,79 @@ def fanout_advance(*, fanout_id: int) -> int:
 def run_execute(*, run_id: int) -> bool:
     """Execute a queued run in this process, if nobody else does. Returns whether this call did.
 
-    It stays queued while this process has its share of runs of the same server in progress (`lanes.py`).
+    It stays queued, with the reason, while its server can't have another session (`servers.waiting`), or has
+    its share of this process's threads (`lanes.py`). Runs that wait for the session that becomes free are
+    executed here too, for a while, so that it needn't be handed to another process.
     """
-    run_expire(run_id=run_id)
+    executed = _run_execute(run_id)
+    if not executed:
+        return False
     server_id = ActionRun.objects.filter(pk=run_id).values_list("server_id", flat=True).first()
-    if not lanes.enter(server_id, run_id):
-        logger.info("Run %s waits for another run of its server to end.", run_id)
+    until = time.monotonic() + FOLLOW_UP_SECONDS
+    while server_id is not None and (waiter := waiter_take(server_id)) is not None:
+        if time.monotonic() >= until:
+            run_ring(run_id=int(waiter))
+            break
+        _run_execute(int(waiter))
+    return True
+
+
+def _run_execute(run_id: int) -> bool:
+    run_expire(run_id=run_id)
+    run = ActionRun.objects.waiting().select_related("server", "user").filter(pk=run_id).first()
+    if run is None:
+        logger.info("Run %s is not queued any more; nothing to do.", run_id)
+        return False
+    if not lanes.enter(run.server_id, run_id):
+        run_put_off(
+            run_id=run_id, waiting_for="This worker has as many runs of the server in progress as it may."
+        )
         return False
     try:
-        return _run_execute(run_id)
+        return _run_perform(run)
+    except MustWait as reason:
+        run_put_off(run_id=run_id, waiting_for=str(reason), until=reason.retry_at)
+        return False
     finally:
-        waiting = lanes.leave(server_id)
+        waiting = lanes.leave(run.server_id)
         if waiting is not None:
             run_ring(run_id=waiting)
 
 
-def _run_execute(run_id: int) -> bool:
+def _run_perform(run: ActionRun) -> bool:
     worker = worker_name()
-    if not ActionRun.objects.claim(run_id, worker):
-        logger.info("Run %s is not queued any more; nothing to do.", run_id)
-        return False
-    with heartbeat.beating(run_id):
-        run = ActionRun.objects.select_related("server", "user").get(pk=run_id)
-        doorbell.push(run_id)
-        if run.fanout_id is not None:
-            doorbell.push_fanout(run.fanout_id)
-        outcome = run_perform(run=run)
+    with contextlib.ExitStack() as alive:
+
+        def claim() -> ActionRun | None:
+            if not ActionRun.objects.claim(run.pk, worker):
+                return None
+            alive.enter_context(heartbeat.beating(run.pk))
+            claimed = ActionRun.objects.select_related("server", "user").get(pk=run.pk)
+            doorbell.push(run.pk)
+            if claimed.fanout_id is not None:
+                doorbell.push_fanout(claimed.fanout_id)
+            return claimed
+
+        outcome = run_perform(run=run, claim=claim)
+        if outcome is None:
+            logger.info("Run %s is not queued any more; nothing to do.", run.pk)
+            return False
+        run.worker = worker
         if not _run_finish(run, outcome):
-            logger.warning("Run %s ended %s after it had been given up.", run_id, outcome.status)
-    run_tell(run_id=run_id)
+            logger.warning("Run %s ended %s after it had been given up.", run.pk, outcome.status)
+    run_tell(run_id=run.pk)
     return True
+
+
+def run_put_off(*, run_id: int, waiting_for: str, until: datetime | None = None) -> None:
+    """Keep why a queued run can't begin just now, and tell its page if that is news.
+
+    Args:
+        until: before this moment nobody rings for it.
+    """
+    if ActionRun.objects.put_off(run_id, storable(waiting_for), until=until):
+        logger.info("Run %s waits: %s", run_id, waiting_for)
+        doorbell.push(run_id)
 
 
 def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
@@ -315,10 +363,12 @@ def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
 
 def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
     """End a run that waited past its expiry, unsent."""
+    waited = ActionRun.objects.waiting().filter(pk=run_id).values_list("waiting_for", flat=True).first()
     reason = (
-        "Not sent: no worker took it before it expired. Either none ran (see that the worker runs and the "
-        "task queue can be reached), or they were busy, perhaps with earlier runs on this very server. Then "
-        "run it again."
+        f"Not sent: it expired while it waited. {waited} See to that, then run it again."
+        if waited
+        else "Not sent: no worker took it before it expired. Either none ran (see that the worker runs and "
+        "the task queue can be reached), or they were busy. Then run it again."
     )
     with transaction.atomic():
         expired = ActionRun.objects.expire(run_id, reason, now=now)
@@ -415,7 +465,8 @@ def runs_sweep(*, now: datetime | None = None) -> int:
     """Look after runs that nobody claimed: end those past their expiry, ring again for the others.
 
     A run is rung for after 5 s, and then at growing distances (it doubles, up to 20 s): when the workers
-    are only busy, a thousand waiting runs must not become a flood of messages.
+    are only busy, a thousand waiting runs must not become a flood of messages. One that waits for a certain
+    moment (its server's circuit, or rate) is rung for after that, once.
 
     Returns:
         how many rows it ended or rang for.
@@ -430,16 +481,19 @@ def runs_sweep(*, now: datetime | None = None) -> int:
     candidates = (
         ActionRun.objects.waiting()
         .filter(Q(rung_at=None) | Q(rung_at__lte=quiet), created_at__lte=quiet)
+        .exclude(wait_until__gt=now)
         .order_by(F("rung_at").asc(nulls_first=True), "pk")
-        .values_list("pk", "created_at", "rung_at")
+        .values_list("pk", "created_at", "rung_at", "wait_until")
     )
-    due = [pk for pk, created, rung in candidates.iterator() if _ring_due(created, rung, now)][:SWEEP_BATCH]
+    due = [
+        pk for pk, created, rung_at, until in candidates.iterator() if _ring_due(created, rung_at, until, now)
+    ][:SWEEP_BATCH]
     rung = runs_ring(run_ids=due) if due else 0
     return len(expired) + rung + sum(fanout_advance(fanout_id=pk) for pk in fanouts_active())
 
 
-def _ring_due(created: datetime, rung: datetime | None, now: datetime) -> bool:
-    if rung is None:
+def _ring_due(created: datetime, rung: datetime | None, until: datetime | None, now: datetime) -> bool:
+    if rung is None or (until is not None and rung < until):
         return True
     pause = min(max(rung - created, timedelta(seconds=SWEEP_AFTER)), timedelta(seconds=SWEEP_AT_MOST))
     return now - rung >= pause
@@ -470,3 +524,14 @@ def runs_reap(*, now: datetime | None = None) -> int:
             )
             run_tell(run_id=run.pk)
     return reaped
+
+
+def _ring_waiter(waiter: str) -> None:
+    """An idle session of this process was closed for a run that waits: it is rung for."""
+    try:
+        run_ring(run_id=int(waiter))
+    finally:
+        connection.close()  # the thread is the pool's, and holds no connection between two of these
+
+
+pool.on_free = _ring_waiter

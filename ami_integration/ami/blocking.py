@@ -351,6 +351,20 @@ class AMIClient:
     def connected(self) -> bool:
         return self._sock is not None
 
+    def alive(self) -> bool:
+        """Whether the session is open, by all that has arrived; it sends nothing and doesn't wait.
+
+        False is certain. True may be late: a peer that vanished without a word is noticed by asking it.
+        """
+        with self._lock:
+            if self._sock is None:
+                return False
+            try:
+                self._catch_up()
+            except AMIError:
+                return False
+            return self._sock is not None
+
     @property
     def anomalies(self) -> Anomalies:
         return self._protocol.anomalies

@@ -20,7 +20,7 @@ from tests.actions.factories import make_operator, make_run
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.servers.factories import SECRET, make_server
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("action_sessions")]
 Status = ActionRun.Status
 
 
@@ -262,6 +262,13 @@ def test_secrets_and_odd_bytes_in_an_answer_are_stored_masked_and_visible() -> N
 # -- Originate
 
 
+def events_set(peer: Peer, mask: str = "call") -> None:
+    """An asynchronous Originate turns the events of calls on for itself, and off again."""
+    action = peer.hear()
+    assert (action.name, action.get("EventMask")) == ("Events", mask)
+    peer.answer(action, "Events: On" if mask != "off" else "Events: Off")
+
+
 def originate_response(run: ActionRun, response: str, reason: str) -> bytes:
     return (
         f"Event: OriginateResponse\r\nPrivilege: call,all\r\nActionID: {run.action_id}\r\n"
@@ -282,12 +289,14 @@ def test_an_originate_ends_with_what_became_of_the_call(
 ) -> None:
     def script(peer: Peer) -> None:
         peer.log_in()
-        assert peer.seen[1].get("Events") == "call"
+        assert peer.seen[1].get("Events") == "off"
+        events_set(peer)
         peer.answer(peer.hear(), "Message: Originate successfully queued")
         peer.say(b"Event: Newchannel\r\nChannel: Local/1\r\n\r\n")
         # Other sessions' responses come by too, and may even copy an ActionID that they guess.
         peer.say(b"Event: OriginateResponse\r\nActionID: another\r\nResponse: Failure\r\nReason: 8\r\n\r\n")
         peer.say(originate_response(run, response, reason))
+        events_set(peer, "off")
 
     with pbx(script, action="Originate", headers=[("Channel", "Local/1"), ("Async", "true")]) as run:
         execute(run)
@@ -298,8 +307,9 @@ def test_an_originate_ends_with_what_became_of_the_call(
 def test_an_originate_whose_outcome_nobody_tells_is_unknown() -> None:
     def script(peer: Peer) -> None:
         peer.log_in()
+        events_set(peer)
         peer.answer(peer.hear(), "Message: Originate successfully queued")
-        peer.hear()  # the Logoff
+        events_set(peer, "off")
 
     headers = [("Channel", "Local/1"), ("Async", "true")]
     with pbx(script, action="Originate", headers=headers, timeout=0.3) as run:
