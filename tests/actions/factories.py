@@ -46,7 +46,6 @@ def make_run(**values: Any) -> ActionRun:
     values = {
         "server_name": server.name,
         "action": "Ping",
-        "origin": ActionRun.Origin.ADMIN if values.get("username") else ActionRun.Origin.COMMAND,
         "payload": json.dumps(headers),
         "action_id": new_action_id(),
         "created_at": now,
