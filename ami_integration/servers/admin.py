@@ -5,12 +5,14 @@ stored secret. It is a POST, since it does something, and its page is the answer
 kept.
 """
 
+import functools
+from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -19,24 +21,47 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
+from ami_integration.access.services import servers_visible, servers_watchable, user_may_run, user_may_watch
+from ami_integration.audit.admin import AuditedAdmin
+from ami_integration.audit.services import request_address
 from ami_integration.servers import services
 from ami_integration.servers.forms import ServerForm
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
+
+
+@admin.register(Tag)
+class TagAdmin(AuditedAdmin):
+    """Tags. Which servers have one is said on the pages of the servers."""
+
+    list_display = ("name", "servers_with_it")
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
+        visible = Prefetch("servers", queryset=servers_visible(user=request.user))
+        return super().get_queryset(request).prefetch_related(visible)
+
+    @admin.display(description="servers", empty_value="none")
+    def servers_with_it(self, tag: Tag) -> str | None:
+        return ", ".join(str(server) for server in tag.servers.all()) or None
 
 
 @admin.register(Server)
-class ServerAdmin(admin.ModelAdmin):
+class ServerAdmin(AuditedAdmin):
+    """The servers that somebody sees. Who may add, change or delete them is a model permission's to say."""
+
+    audit_hidden = ("secret", "action_secret")
     form = ServerForm
     list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
-    list_filter = ("health__state", "enabled")
+    list_filter = ("health__state", "enabled", "tags", "read_only", "maintenance")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
-    actions = ("test_connection",)
+    actions = ("test_connection", "maintenance_on", "maintenance_off", "read_only_on", "read_only_off")
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (
-        (None, {"fields": ("name", "enabled", "notes")}),
+        (None, {"fields": ("name", "enabled", "tags", "notes")}),
+        ("What may run on it", {"fields": ("read_only", "maintenance")}),
         ("Address", {"fields": ("host", "port", "transport", "tls_ca")}),
         (
             "AMI account",
@@ -51,9 +76,25 @@ class ServerAdmin(admin.ModelAdmin):
     def shown_name(self, server: Server) -> SafeString:
         simulated = mark_safe(' <span class="aw-tag">simulated</span>') if server.simulated else ""  # noqa: S308
         tls = ", TLS" if server.transport == Server.Transport.TLS else ""
-        return format_html(
-            '{}{}<br><span class="aw-quiet">{}{}</span>', server.name, simulated, server.address, tls
+        tags = format_html_join("", ' <span class="aw-tag">{}</span>', ((tag,) for tag in server.tags.all()))
+        switches = format_html_join(
+            "",
+            ' <span class="aw-tag aw-switch">{}</span>',
+            ((word,) for word in services.switches_on(server)),
         )
+        return format_html(
+            '{}{}{}{}<br><span class="aw-quiet">{}{}</span>',
+            server.name,
+            simulated,
+            switches,
+            tags,
+            server.address,
+            tls,
+        )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        visible = servers_visible(user=request.user).values("pk")
+        return super().get_queryset(request).filter(pk__in=visible).prefetch_related("tags")
 
     @admin.display(description="state", ordering="health__state")
     def shown_state(self, server: Server) -> SafeString:
@@ -82,9 +123,14 @@ class ServerAdmin(admin.ModelAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """The columns, and the ways on from a server that this user may go."""
 
+        @functools.cache
+        def watchable() -> set[int]:
+            return set(servers_watchable(user=request.user).values_list("pk", flat=True))
+
         @admin.display(description="go to")
         def links(server: Server) -> SafeString:
-            return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', _links(server, request))  # noqa: S308
+            pairs = _links(server, request, watchable())
+            return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', pairs)  # noqa: S308
 
         return [*super().get_list_display(request), links]
 
@@ -129,6 +175,33 @@ class ServerAdmin(admin.ModelAdmin):
         """The bulk action of the list."""
         return self._test_page(request, list(servers))
 
+    @admin.action(description="Maintenance on: no action runs", permissions=["change"])
+    def maintenance_on(self, request: HttpRequest, servers: QuerySet[Server]) -> None:
+        self._switch(request, servers, "maintenance", True)
+
+    @admin.action(description="Maintenance off", permissions=["change"])
+    def maintenance_off(self, request: HttpRequest, servers: QuerySet[Server]) -> None:
+        self._switch(request, servers, "maintenance", False)
+
+    @admin.action(description="Read-only on: only class read runs", permissions=["change"])
+    def read_only_on(self, request: HttpRequest, servers: QuerySet[Server]) -> None:
+        self._switch(request, servers, "read_only", True)
+
+    @admin.action(description="Read-only off", permissions=["change"])
+    def read_only_off(self, request: HttpRequest, servers: QuerySet[Server]) -> None:
+        self._switch(request, servers, "read_only", False)
+
+    def _switch(self, request: HttpRequest, servers: QuerySet[Server], switch: str, on: bool) -> None:
+        switched = services.servers_switch(
+            user=request.user, servers=list(servers), switch=switch, on=on, address=request_address(request)
+        )
+        word = f"{switch.replace('_', '-')} {'on' if on else 'off'}"
+        names = ", ".join(server.name for server in switched)
+        if switched:
+            messages.success(request, f"Switched {word}: {names}.")
+        else:
+            messages.info(request, f"Nothing to switch: {word} was how these servers were.")
+
     def _test_page(self, request: HttpRequest, servers: list[Server]) -> HttpResponse:
         tests = services.connections_test(servers=servers)
         working = sum(test.ok for test in tests)
@@ -143,12 +216,21 @@ class ServerAdmin(admin.ModelAdmin):
         return TemplateResponse(request, "ami_integration/servers/connection_test.html", context)
 
 
-def _links(server: Server, request: HttpRequest) -> list[tuple[str, str]]:
-    """Where this user may go from a server: to its live events, and to the form that runs an action on it."""
+def _links(
+    server: Server, request: HttpRequest, watchable: Container[int] | None = None
+) -> list[tuple[str, str]]:
+    """Where this user may go from a server: to its live events, and to the form that runs an action on it.
+
+    Args:
+        watchable: the ids of the servers whose events they may see, where that was asked already.
+    """
     links = []
-    if request.user.has_perm("ami_integration.view_event"):
-        links.append((f"{reverse('live')}?server={server.pk}", "Live events"))
-    if server.enabled and request.user.has_perm("ami_integration.add_actionrun"):
+    if user_may_watch(user=request.user):
+        if watchable is None:
+            watchable = set(servers_watchable(user=request.user).values_list("pk", flat=True))
+        if server.pk in watchable:
+            links.append((f"{reverse('live')}?server={server.pk}", "Live events"))
+    if server.enabled and user_may_run(user=request.user):
         links.append(
             (f"{reverse('admin:ami_integration_actionrun_add')}?server={server.pk}", "Run an action")
         )

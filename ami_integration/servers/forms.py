@@ -30,7 +30,21 @@ class ServerForm(forms.ModelForm):
 
     class Meta:
         model = Server
-        fields = ("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes")
+        fields = (
+            "name",
+            "host",
+            "port",
+            "transport",
+            "tls_ca",
+            "username",
+            "secret",
+            "enabled",
+            "notes",
+            "tags",
+            "read_only",
+            "maintenance",
+        )
+        widgets = {"tags": forms.CheckboxSelectMultiple}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

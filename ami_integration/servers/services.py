@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.ami import Timeouts
+from ami_integration.audit.services import entry_write
 from ami_integration.servers.doctor import ConnectionTest, Step, examine, printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
 
@@ -16,6 +18,45 @@ from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
 TEST_TIMEOUTS = Timeouts(connect=5, tls=5, banner=5, login=10, action=10)
 TEST_THREADS = 16  # sessions that the test of many servers holds at once
 TEST_BOUND = 40.0  # seconds after which the test of many servers reports what it has
+
+
+#: The switches that stop actions, as people call them.
+SWITCHES = {"maintenance": "maintenance", "read_only": "read-only"}
+
+
+def switches_on(server: Server) -> list[str]:
+    """The names of the switches that are on."""
+    return [word for name, word in SWITCHES.items() if getattr(server, name)]
+
+
+def servers_switch(
+    *, user: Any, servers: Sequence[Server], switch: str, on: bool, origin: str = "admin", address: str = ""
+) -> list[Server]:
+    """Turn a switch of several servers, and tell the audit. Returns those that were the other way.
+
+    Args:
+        user: who does it; whether they may is the caller's to ask.
+        switch: one of SWITCHES.
+        origin, address: by which way, and from where.
+    """
+    if switch not in SWITCHES:
+        raise ValueError(f"there is no switch {switch}")
+    switched = []
+    with transaction.atomic():
+        for server in servers:
+            if Server.objects.filter(pk=server.pk, **{switch: not on}).update(**{switch: on}):
+                switched.append(server)
+                entry_write(
+                    actor=user,
+                    origin=origin,
+                    address=address,
+                    verb="server.change",
+                    what={switch: {"from": not on, "to": on}},
+                    object_type="server",
+                    object_id=server.pk,
+                    object_name=server.name,
+                )
+    return switched
 
 
 def server_health_set(

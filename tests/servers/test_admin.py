@@ -13,8 +13,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from ami_integration.access.danger import Danger
+from ami_integration.audit.models import AuditEntry
 from ami_integration.servers import services
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
+from tests.access.factories import grant, make_person
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.servers.factories import SECRET, healthy, make_server
 
@@ -48,11 +51,12 @@ def fields(**values: str) -> dict[str, str]:
 
 @pytest.fixture
 def client_with() -> Callable[..., Client]:
-    """Make a client of a staff user with these permissions."""
+    """Make a client of a staff user with these permissions, and every access right."""
 
     def make(*codenames: str, staff: bool = True) -> Client:
         user = User.objects.create_user("worker", password="word", is_staff=staff)
         user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        grant(user)
         client = Client()
         client.force_login(user)
         return client
@@ -94,7 +98,8 @@ def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
     for number in range(20):
         server = make_server(name=f"PBX {number}")
         services.server_health_set(server_id=server.pk, state="online")
-    with django_assert_num_queries(5):  # session, user, two counts, the servers with their health
+    # Session, user, tags to filter by, two counts, the servers, their tags, whose events.
+    with django_assert_num_queries(8):
         admin_client.get(LIST)
 
 
@@ -263,3 +268,95 @@ def test_a_stranger_sees_and_tests_nothing(client_with: Callable[..., Client]) -
         for page in (LIST, change_page(server), doctor_page(server)):
             assert client.get(page).headers["Location"].startswith("/admin/login/")
         assert client.post(doctor_page(server)).headers["Location"].startswith("/admin/login/")
+
+
+def page_of(user: User, path: str) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.get(path, follow=True).content.decode()
+
+
+def test_people_see_the_servers_on_which_they_have_a_right_and_no_others() -> None:
+    berlin, oslo = make_server(), make_server(name="Oslo")
+    stranger, viewer, neighbour = (make_person(name) for name in ("stranger", "viewer", "neighbour"))
+    grant(viewer, Danger.READ, on=berlin)
+    grant(neighbour, on=oslo)
+    assert "No server yet." in page_of(stranger, LIST)
+    for user, seen, hidden in ((viewer, berlin, oslo), (neighbour, oslo, berlin)):
+        page = page_of(user, LIST)
+        assert seen.name in page and hidden.name not in page
+        assert seen.name in page_of(user, change_page(seen))
+        assert "exist" in page_of(user, change_page(hidden))
+    for user in (stranger, neighbour):
+        assert "exist" in page_of(user, change_page(berlin))
+
+
+def test_a_link_to_live_events_is_for_who_may_see_them() -> None:
+    berlin = make_server()
+    viewer, agent = make_person("viewer"), make_person("agent")
+    grant(viewer, Danger.READ, on=berlin)
+    grant(agent, Danger.OPERATE, on=berlin)
+    live = f"/admin/live/?server={berlin.pk}"
+    assert live in page_of(viewer, LIST) and live in page_of(viewer, change_page(berlin))
+    assert live not in page_of(agent, LIST) and live not in page_of(agent, change_page(berlin))
+
+
+def test_tags_and_switches_are_set_in_the_form_and_shown_in_the_list(admin_client: Client) -> None:
+    server, tag = make_server(), Tag.objects.create(name="office-berlin")
+    answer = admin_client.post(change_page(server), fields(tags=str(tag.pk), read_only="on"))
+    assert answer.status_code == 302, answer.content.decode()
+    server.refresh_from_db()
+    assert server.read_only and not server.maintenance and server.tags.get() == tag
+    page = admin_client.get(LIST).content.decode()
+    assert "office-berlin</span>" in page and "read-only</span>" in page and "maintenance</span>" not in page
+    entry = AuditEntry.objects.get()
+    assert (entry.verb, entry.actor_name, entry.object_name) == ("server.change", "admin", "Berlin")
+    assert entry.address == "127.0.0.1"
+    assert entry.what == {
+        "tags": {"from": [], "to": ["office-berlin"]},
+        "read_only": {"from": False, "to": True},
+    }
+
+
+@pytest.mark.parametrize("name", ["Office", "two words", "-a", "a--b", "a\n"])
+def test_a_tag_is_a_plain_word(admin_client: Client, name: str) -> None:
+    answer = admin_client.post("/admin/ami_integration/tag/add/", {"name": name})
+    assert (answer.status_code, Tag.objects.count()) == ((302, 1) if name == "a\n" else (200, 0))
+
+
+def test_switches_are_turned_for_many_servers_at_once_and_each_is_audited(admin_client: Client) -> None:
+    berlin, oslo = make_server(), make_server(name="Oslo", maintenance=True)
+    ids = [berlin.pk, oslo.pk]
+    page = admin_client.post(LIST, {"action": "maintenance_on", "_selected_action": ids}, follow=True)
+    assert "Switched maintenance on: Berlin." in page.content.decode()
+    assert set(Server.objects.values_list("maintenance", flat=True)) == {True}
+    assert AuditEntry.objects.get().what == {"maintenance": {"from": False, "to": True}}
+    for action in ("maintenance_off", "read_only_on", "read_only_off"):
+        admin_client.post(LIST, {"action": action, "_selected_action": ids})
+    assert AuditEntry.objects.count() == 7
+    assert not Server.objects.filter(maintenance=True).exists()
+    assert not Server.objects.filter(read_only=True).exists()
+
+
+def test_a_viewer_turns_no_switch(client_with: Callable[..., Client]) -> None:
+    server = make_server()
+    viewer = client_with("view_server")
+    viewer.post(LIST, {"action": "maintenance_on", "_selected_action": [server.pk]})
+    assert not Server.objects.filter(maintenance=True).exists()
+
+
+def test_the_audit_tells_of_servers_that_come_change_and_go_and_of_no_secret(admin_client: Client) -> None:
+    admin_client.post(ADD, fields(secret=SECRET))
+    server = Server.objects.get()
+    admin_client.post(change_page(server), fields(secret="another-word", notes="in the cellar"))
+    admin_client.post(change_page(server), fields(notes="in the cellar"))  # nothing changed
+    admin_client.post(LIST, {"action": "delete_selected", "_selected_action": [server.pk], "post": "yes"})
+    entries = AuditEntry.objects.order_by("pk")
+    assert [entry.verb for entry in entries] == ["server.add", "server.change", "server.delete"]
+    assert entries[1].what == {
+        "secret": {"from": "********", "to": "********"},
+        "notes": {"from": "", "to": "in the cellar"},
+    }
+    text = str(list(entries.values()))
+    assert SECRET not in text and "another-word" not in text
+    assert {entry.object_id for entry in entries} == {str(server.pk)}
