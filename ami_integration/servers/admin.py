@@ -5,8 +5,12 @@ stored secret. It is a POST, since it does something, and its page is the answer
 kept.
 """
 
+<<<<<<< theirs
+from collections.abc import Sequence
+=======
 import functools
 from collections.abc import Container
+>>>>>>> mine
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +60,11 @@ class ServerAdmin(AuditedAdmin):
     list_filter = ("health__state", "enabled", "tags", "read_only", "maintenance")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
+<<<<<<< theirs
+    actions: Sequence[Any] = ("test_connection",)  # other rooms add theirs
+=======
     actions = ("test_connection", "maintenance_on", "maintenance_off", "read_only_on", "read_only_off")
+>>>>>>> mine
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (
@@ -68,6 +76,14 @@ class ServerAdmin(AuditedAdmin):
             {
                 "fields": ("username", "secret"),
                 "description": "A section of manager.conf on the PBX, made for amiweb alone.",
+            },
+        ),
+        (
+            "Actions",
+            {
+                "fields": ("max_sessions", "rate_per_minute", "action_username", "action_secret"),
+                "description": "How much amiweb may ask of this PBX, and as whom. A second account keeps "
+                "listening and acting apart, with fewer rights for each.",
             },
         ),
     )

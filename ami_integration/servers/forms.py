@@ -27,10 +27,21 @@ class ServerForm(forms.ModelForm):
         error_messages={"required": "Enter the secret. AMI knows no account without one."},
         help_text="The secret= line of that section. It is stored encrypted and never shown again.",
     )
+    action_secret = SecretField(
+        label="Secret for actions",
+        required=False,
+        validators=[no_line_break],
+        help_text="The secret= line of the second account. It is stored encrypted and never shown again.",
+    )
 
     class Meta:
         model = Server
         fields = (
+<<<<<<< theirs
+            *("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes"),
+            *("action_username", "action_secret", "max_sessions", "rate_per_minute"),
+        )
+=======
             "name",
             "host",
             "port",
@@ -45,24 +56,28 @@ class ServerForm(forms.ModelForm):
             "maintenance",
         )
         widgets = {"tags": forms.CheckboxSelectMultiple}
+>>>>>>> mine
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: Secret | None = self.instance.secret if self.instance.pk else None
-        if self._stored is not None and "secret" in self.fields:
-            self.fields["secret"].required = False
-            self.fields["secret"].help_text = (
-                "Stored, and never shown. Leave it empty to keep it."
-                if self._stored.readable
-                else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
-            )
+        self._stored_for_actions: Secret | None = self.instance.action_secret if self.instance.pk else None
+        for name, stored in (("secret", self._stored), ("action_secret", self._stored_for_actions)):
+            if stored is not None and name in self.fields:
+                self.fields[name].required = False
+                self.fields[name].help_text = (
+                    "Stored, and never shown. Leave it empty to keep it."
+                    if stored.readable
+                    else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
+                )
 
     @property
     def unreadable(self) -> str:
         """Why the stored secret can't be read and what to do; "" if it can."""
         try:
-            if self._stored is not None:
-                self._stored.reveal()
+            for stored in (self._stored, self._stored_for_actions):
+                if stored is not None:
+                    stored.reveal()
         except SecretUnreadable as error:
             return str(error)
         return ""
@@ -72,13 +87,27 @@ class ServerForm(forms.ModelForm):
         plain = self.cleaned_data["secret"]
         return Secret.from_plain(plain) if plain else self._stored
 
+    def clean_action_secret(self) -> Secret | None:
+        """The second account's new secret, or the stored one; none without a username."""
+        plain, username = self.cleaned_data["action_secret"], self.cleaned_data.get("action_username")
+        if plain and not username:
+            raise forms.ValidationError("Enter the username for actions too, or leave both empty.")
+        if not username:
+            return None
+        if not plain and self._stored_for_actions is None:
+            raise forms.ValidationError(
+                "Enter the second account's secret. AMI knows no account without one."
+            )
+        return Secret.from_plain(plain) if plain else self._stored_for_actions
+
     def clean(self) -> dict[str, Any] | None:
         moved = [name for name in BOUND_TO_SECRET if name in self.changed_data]
-        if self._stored is not None and moved and self.cleaned_data.get("secret") is self._stored:
-            names = " and ".join(str(self.fields[name].label or name) for name in moved)
-            self.add_error(
-                "secret",
-                f"{names} changed. Enter the secret again, so that nobody can have the stored one sent "
-                "elsewhere.",
-            )
+        names = " and ".join(str(self.fields[name].label or name) for name in moved)
+        for field, stored in (("secret", self._stored), ("action_secret", self._stored_for_actions)):
+            if stored is not None and moved and self.cleaned_data.get(field) is stored:
+                self.add_error(
+                    field,
+                    f"{names} changed. Enter the secret again, so that nobody can have the stored one sent "
+                    "elsewhere.",
+                )
         return super().clean()

@@ -46,6 +46,7 @@ def fields(**values: str) -> dict[str, str]:
         "secret": "",
         "enabled": "on",
         "notes": "",
+        "max_sessions": "8",
     } | values
 
 
@@ -270,6 +271,51 @@ def test_a_stranger_sees_and_tests_nothing(client_with: Callable[..., Client]) -
         assert client.post(doctor_page(server)).headers["Location"].startswith("/admin/login/")
 
 
+<<<<<<< theirs
+# -- the second account
+
+
+def test_a_second_account_for_actions_is_stored_encrypted_and_shown_to_nobody(admin_client: Client) -> None:
+    server = make_server()
+    given = fields(action_username="acting", action_secret="w0rd-for-actions")
+    assert admin_client.post(change_page(server), given).status_code == 302
+    server = Server.objects.get()
+    assert (server.action_account[0], server.action_account[1].reveal()) == ("acting", "w0rd-for-actions")
+    assert server.secret.reveal() == SECRET
+    assert "w0rd-for-actions" not in admin_client.get(change_page(server)).content.decode()
+    # An empty secret keeps it, and without a username it goes.
+    admin_client.post(change_page(server), fields(action_username="acting"))
+    assert Server.objects.get().action_account[1].reveal() == "w0rd-for-actions"
+    admin_client.post(change_page(server), fields())
+    server = Server.objects.get()
+    assert server.action_secret is None
+    assert server.action_account == (server.username, server.secret)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"action_username": "acting"}, "Enter the second account&#x27;s secret."),
+        ({"action_secret": "w0rd"}, "Enter the username for actions too"),
+        ({"max_sessions": "0"}, "greater than or equal to 1"),
+        ({"rate_per_minute": "0"}, "greater than or equal to 1"),
+    ],
+)
+def test_half_an_account_and_a_limit_of_nothing_are_refused_beside_the_field(
+    admin_client: Client, given: dict[str, str], said: str
+) -> None:
+    page = admin_client.post(change_page(make_server()), fields(**given)).content.decode()
+    assert said in page
+
+
+def test_the_stored_secret_for_actions_does_not_follow_a_server_to_another_place(
+    admin_client: Client,
+) -> None:
+    server = make_server(action_username="acting", action_secret="w0rd-for-actions")
+    moved = fields(secret=SECRET, host="evil.example", action_username="acting")
+    assert "Enter the secret again" in admin_client.post(change_page(server), moved).content.decode()
+    assert Server.objects.get().host == server.host
+=======
 def page_of(user: User, path: str) -> str:
     client = Client()
     client.force_login(user)
@@ -360,3 +406,4 @@ def test_the_audit_tells_of_servers_that_come_change_and_go_and_of_no_secret(adm
     text = str(list(entries.values()))
     assert SECRET not in text and "another-word" not in text
     assert {entry.object_id for entry in entries} == {str(server.pk)}
+>>>>>>> mine
