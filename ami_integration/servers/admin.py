@@ -5,12 +5,8 @@ stored secret. It is a POST, since it does something, and its page is the answer
 kept.
 """
 
-<<<<<<< theirs
-from collections.abc import Sequence
-=======
 import functools
-from collections.abc import Container
->>>>>>> mine
+from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -60,11 +56,13 @@ class ServerAdmin(AuditedAdmin):
     list_filter = ("health__state", "enabled", "tags", "read_only", "maintenance")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
-<<<<<<< theirs
-    actions: Sequence[Any] = ("test_connection",)  # other rooms add theirs
-=======
-    actions = ("test_connection", "maintenance_on", "maintenance_off", "read_only_on", "read_only_off")
->>>>>>> mine
+    actions: Sequence[Any] = (  # other rooms add theirs
+        "test_connection",
+        "maintenance_on",
+        "maintenance_off",
+        "read_only_on",
+        "read_only_off",
+    )
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (

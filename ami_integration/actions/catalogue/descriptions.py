@@ -43,6 +43,11 @@ class Argument:
         """Whether the name stands for a row of headers, counted from 000000: UpdateConfig's `Cat-000000`."""
         return self.name.endswith("-000000")
 
+    @property
+    def choices_with_texts(self) -> list[tuple[str, str]]:
+        """The values, each with what is said of it or an empty text."""
+        return [(choice, self.choice_texts.get(choice, "")) for choice in self.choices]
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         values = dict(data)

@@ -68,7 +68,8 @@ class CatalogueAction(CatalogueEntry):
     privileges = models.CharField(max_length=255, help_text="As Asterisk writes them: call,all or <none>.")
 
     class Meta(CatalogueEntry.Meta):
-        verbose_name = "action"
+        verbose_name = "action in the catalogue"
+        verbose_name_plural = "catalogue: actions"
         constraints = (models.UniqueConstraint(fields=("catalogue", "name"), name="catalogue_action_unique"),)
         indexes = (models.Index(fields=("name",), name="catalogue_action_name"),)
 
@@ -98,7 +99,8 @@ class CatalogueEvent(CatalogueEntry):
     """An event of a catalogue."""
 
     class Meta(CatalogueEntry.Meta):
-        verbose_name = "event"
+        verbose_name = "event in the catalogue"
+        verbose_name_plural = "catalogue: events"
         constraints = (models.UniqueConstraint(fields=("catalogue", "name"), name="catalogue_event_unique"),)
         indexes = (models.Index(fields=("name",), name="catalogue_event_name"),)
 
