@@ -1,9 +1,18 @@
 """Every admin page of every room, collected for Django."""
 
 from ami_integration.actions import admin as actions_admin
+from ami_integration.actions import fanout_admin, template_admin
 from ami_integration.actions.catalogue import admin as catalogue_admin
 from ami_integration.events import admin as events_admin
 from ami_integration.schedules import admin as schedules_admin
 from ami_integration.servers import admin as servers_admin
 
-__all__ = ["actions_admin", "catalogue_admin", "events_admin", "schedules_admin", "servers_admin"]
+__all__ = [
+    "actions_admin",
+    "catalogue_admin",
+    "events_admin",
+    "fanout_admin",
+    "schedules_admin",
+    "servers_admin",
+    "template_admin",
+]

@@ -2,10 +2,13 @@
 
 from django.urls import URLPattern, path
 
-from ami_integration.actions.consumers import RunConsumer
+from ami_integration.actions.consumers import RunConsumer, RunningConsumer
+from ami_integration.actions.fanout_consumers import FanOutConsumer
 from ami_integration.events.consumers import LiveConsumer
 
 websocket_urlpatterns: list[URLPattern] = [
     path("ws/live/", LiveConsumer.as_asgi()),
+    path("ws/fanouts/<int:fanout_id>/", FanOutConsumer.as_asgi()),
+    path("ws/runs/", RunningConsumer.as_asgi()),
     path("ws/runs/<int:run_id>/", RunConsumer.as_asgi()),
 ]

@@ -20,11 +20,11 @@ from ami_integration.actions.placeholders import (
     Kept,
     stars_restore,
     variables_fill,
-    variables_of,
 )
 from ami_integration.actions.preview import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.submission import servers_choosable, servers_tagged
+from ami_integration.actions.templates import template_variables
 from ami_integration.ami import new_action_id
 from ami_integration.servers.models import Server, Tag, no_line_break
 
@@ -161,7 +161,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
         self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()
         self.variables: list[str] = []
         if template is not None:
-            for name in variables_of((header, value) for header, value in template.headers_masked):
+            for name in template_variables(template):
                 self.variables.append(name)
                 self.fields[f"var_{name}"] = forms.CharField(
                     label=name.replace("_", " "),

@@ -96,13 +96,13 @@ class RequestViews(ModelAdmin):
                 template=form.chosen_template.pk if form.chosen_template is not None else None,
             )
             if preview.confirm != Confirm.NONE or preview.refused or not direct:
-                return self._preview_page(request, preview)
-            return self._submitted(request, self._submit(request, preview.token))
+                return self.preview_page(request, preview)
+            return self.to_result(request, self.submit_token(request, preview.token))
         except (AlreadySubmitted, FanOutExists) as already:
             same = already.run if isinstance(already, AlreadySubmitted) else already.fanout
             if _is_same(same, request, cleaned):
                 messages.info(request, "This form had been sent before; this is what it became.")
-                return self._submitted(request, _as_submitted(already))
+                return self.to_result(request, _as_submitted(already))
             # An old form, found again with the browser's Back: its content is new, so it needs a new id.
             again = _with_action_id(request.POST, new_action_id())
             form = RunForm(again, user=request.user, template=form.chosen_template)
@@ -243,14 +243,14 @@ class RequestViews(ModelAdmin):
         still = [servers[pk] for pk in ids if pk in servers]
         try:
             if "_without" in request.POST:
-                return self._preview_page(request, _without_refused(request, ticket, still))
-            return self._submitted(request, self._submit(request, token))
+                return self.preview_page(request, _without_refused(request, ticket, still))
+            return self.to_result(request, self.submit_token(request, token))
         except (AlreadySubmitted, FanOutExists) as already:
             messages.info(request, "This had been sent before; this is what it became.")
-            return self._submitted(request, _as_submitted(already))
+            return self.to_result(request, _as_submitted(already))
         except NotConfirmed as refused:
             again = preview_again(user=request.user, ticket=ticket, servers=still)
-            return self._preview_page(request, again, error=str(refused))
+            return self.preview_page(request, again, error=str(refused))
         except RequestChanged as changed:
             return self._changed_page(request, ticket, still, changed)
         except (RunRefused, SecretUnreadable) as refused:
@@ -258,7 +258,7 @@ class RequestViews(ModelAdmin):
                 messages.error(request, str(refused))
                 return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_add"))
             again = preview_again(user=request.user, ticket=ticket, servers=still)
-            return self._preview_page(request, again, error=f"Nothing was sent. {refused}")
+            return self.preview_page(request, again, error=f"Nothing was sent. {refused}")
 
     def _changed_page(
         self, request: HttpRequest, ticket: Ticket, still: list[Server], changed: RequestChanged
@@ -276,9 +276,9 @@ class RequestViews(ModelAdmin):
             tag=ticket.tag,
             template=ticket.template,
         )
-        return self._preview_page(request, fresh, changed=changed)
+        return self.preview_page(request, fresh, changed=changed)
 
-    def _submit(self, request: HttpRequest, token: str) -> Submitted:
+    def submit_token(self, request: HttpRequest, token: str) -> Submitted:
         return request_submit(
             user=request.user,
             token=token,
@@ -299,7 +299,7 @@ class RequestViews(ModelAdmin):
         }
         return RunForm(initial=initial, user=request.user)
 
-    def _preview_page(
+    def preview_page(
         self,
         request: HttpRequest,
         preview: Preview,
@@ -322,7 +322,7 @@ class RequestViews(ModelAdmin):
         }
         return TemplateResponse(request, "ami_integration/actions/preview.html", context)
 
-    def _submitted(self, request: HttpRequest, submitted: Submitted) -> HttpResponse:
+    def to_result(self, request: HttpRequest, submitted: Submitted) -> HttpResponse:
         """On to the page of what it became, for those who may see it."""
         if user_may_view_runs(user=request.user):
             if submitted.fanout is not None:

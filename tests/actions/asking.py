@@ -7,9 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.preview import Preview, request_preview
+from ami_integration.actions.templates import template_mask
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.servers.factories import make_server
@@ -30,7 +30,7 @@ def make_template(**values: Any) -> ActionTemplate:
         "name": "Call somebody",
         "action": "Originate",
         "payload": json.dumps(headers),
-        "headers_masked": headers_mask(headers),
+        "headers_masked": template_mask(headers),
     } | values
     return ActionTemplate.objects.create(**values)
 

@@ -1,0 +1,72 @@
+"""A fan-out as its page shows it: a summary, and a row for each run that the person may see."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from ami_integration.actions.fanouts import fanout_tally
+from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.snapshots import waiting_reason
+from ami_integration.actions.submission import runs_to_retry
+from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import server_label
+
+#: In this order the bar shows them, from the good to what is still to come.
+ORDER = ("succeeded", "failed", "errored", "unknown", "expired", "cancelled", "running", "queued")
+
+
+def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -> dict[str, Any]:
+    """All of a fan-out that may change while somebody looks at it, ready for JSON. Nothing in it is secret.
+
+    Args:
+        fanout: freshly read.
+        user: who looks; runs on servers that this person may not see are counted, and not shown.
+    """
+    now = now or timezone.now()
+    runs = ActionRun.objects.visible_to(user).filter(fanout=fanout).select_related("server")
+    rows = [_row(run, now) for run in runs.defer("payload", "headers_masked", "traceback").order_by("pk")]
+    tally = fanout_tally(fanout=fanout)
+    active = fanout.status == FanOut.Status.ACTIVE
+    return {
+        "summary": {
+            "status": fanout.status,
+            "label": fanout.get_status_display(),
+            "reason": fanout.reason,
+            "active": active,
+            "total": tally.total,
+            "ended": tally.ended,
+            "counts": [
+                {"status": status, "label": ActionRun.Status(status).label, "count": tally.statuses[status]}
+                for status in ORDER
+                if tally.statuses[status]
+            ],
+            "queued": tally.statuses[ActionRun.Status.QUEUED],
+            "retryable": 0 if tally.in_progress or tally.held else _retryable(fanout),
+            "unseen": tally.total - len(rows),
+        },
+        "rows": rows,
+    }
+
+
+def _row(run: ActionRun, now: datetime) -> dict[str, Any]:
+    waiting = "waits for its turn." if run.held else waiting_reason(run, now=now)
+    seconds = None
+    if run.started_at and run.finished_at:
+        seconds = round((run.finished_at - run.started_at).total_seconds(), 2)
+    return {
+        "id": str(run.pk),
+        "server": server_label(run.server_name, simulated=run.server is not None and run.server.simulated),
+        "status": run.status,
+        "label": run.get_status_display(),
+        "ended": run.ended,
+        "reason": waiting if run.status == ActionRun.Status.QUEUED else run.reason,
+        "seconds": seconds,
+    }
+
+
+def _retryable(fanout: FanOut) -> int:
+    try:
+        return len(runs_to_retry(fanout=fanout))
+    except SecretUnreadable:
+        return 0

@@ -1,0 +1,173 @@
+"""Templates in the admin: requests that are kept, filled in and run again."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminTextInputWidget
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+
+from ami_integration.access.services import user_may_run
+from ami_integration.actions import templates
+from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
+from ami_integration.actions.masking import MASK
+from ami_integration.actions.models import ActionTemplate
+from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
+from ami_integration.actions.submission import servers_choosable
+from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import Tag
+
+
+class TemplateForm(ActionFieldsMixin, forms.ModelForm):
+    """A template. Hidden values stay hidden: where the stars are left alone, they are kept."""
+
+    user: Any = None
+    action = forms.CharField(
+        max_length=255,
+        widget=AdminTextInputWidget(attrs={"autocapitalize": "off", "spellcheck": "false"}),
+        help_text="The AMI action's name.",
+    )
+    headers = HeadersField(
+        help_text="One header on each line. Where {{name}} stands, the template asks for it: “Channel: "
+        "PJSIP/{{exten}}”."
+    )
+    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    class Meta:
+        model = ActionTemplate
+        fields = ("name", "description", "action", "servers", "tag", "mode")
+        widgets = {"servers": forms.CheckboxSelectMultiple}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "headers" in self.fields:
+            self.initial["headers"] = headers_text(self.instance.headers_masked)
+            try:
+                headers = self.instance.headers_in_clear()
+            except SecretUnreadable:
+                headers = []  # then stars are refused, and the values have to be written anew
+            self.initial["kept"] = Kept(self.user.pk, self.instance.action, headers).pack()
+        if "servers" in self.fields:
+            servers = servers_choosable(user=self.user)
+            self.fields["servers"].queryset = servers.order_by("name")
+            self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        cleaned = self.cleaned_data
+        pairs: Pairs = cleaned.get("headers") or []
+        if "action" in cleaned and any(MASK in value for _, value in pairs):
+            kept = Kept.unpack(cleaned.get("kept") or "")
+            stored = kept.for_request(user=self.user, action=cleaned["action"]) if kept else []
+            try:
+                cleaned["headers"] = stars_restore(pairs, stored)
+            except HiddenValueMissing as missing:
+                self.add_error("headers", str(missing))
+        self.check_action(self)
+        if cleaned.get("tag") and cleaned.get("servers"):
+            self.add_error("tag", "Choose a tag or servers, not both: a run means one or the other.")
+        return cleaned
+
+
+@admin.register(ActionTemplate)
+class ActionTemplateAdmin(admin.ModelAdmin):
+    form = TemplateForm
+    change_form_template = "ami_integration/actions/template_form.html"
+    change_list_template = "ami_integration/actions/template_list.html"
+    list_display = ("name", "action", "asks_for", "runs_on", "owner_name", "run_it")
+    list_filter = ("action", "owner")
+    list_select_related = ("tag", "owner")
+    search_fields = ("name", "description", "action")
+    fieldsets = (
+        (None, {"fields": ("name", "description", "action", "headers", "kept")}),
+        (
+            "Where it runs unless somebody chooses otherwise",
+            {"fields": ("tag", "servers", "mode"), "description": "All of it may stay empty."},
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ActionTemplate]:
+        return super().get_queryset(request).defer("payload").prefetch_related("servers")
+
+    def get_fieldsets(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
+        """Who may only look gets the masked copy of the headers."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        shown = ("name", "description", "action", "headers_shown")
+        return ((None, {"fields": shown}), self.fieldsets[1])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
+        return () if obj is None or self.has_change_permission(request, obj) else ("headers_shown",)
+
+    def get_form(
+        self, request: HttpRequest, obj: ActionTemplate | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type("TemplateFormOfUser", (form,), {"user": request.user})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """`?run=<id>` and `?fanout=<id>`: what this person ran, as a template."""
+        initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
+        made = templates.template_draft(
+            user=request.user,
+            run_id=initial.pop("run", ""),
+            fanout_id=initial.pop("fanout", ""),
+        )
+        if made is not None:
+            initial |= {
+                "action": made.action,
+                "headers": headers_text(made.headers_masked),
+                "kept": Kept(request.user.pk, made.action, made.headers).pack(),
+                "servers": made.server_ids,
+                "tag": made.tag_id,
+                "mode": made.mode,
+            }
+        return initial
+
+    def save_model(self, request: HttpRequest, obj: ActionTemplate, form: Any, change: bool) -> None:
+        templates.template_save(user=request.user, template=obj, headers=form.cleaned_data["headers"])
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Templates", **(extra_context or {})})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["may_run"] = user_may_run(user=request.user)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def response_add(self, request: HttpRequest, obj: ActionTemplate, *args: Any, **kwargs: Any) -> Any:
+        if not templates.template_variables(obj):
+            messages.info(
+                request, "It asks for nothing: write {{name}} into a header for what shall differ each time."
+            )
+        return super().response_add(request, obj, *args, **kwargs)
+
+    @admin.display(description="headers")
+    def headers_shown(self, template: ActionTemplate) -> str:
+        return headers_text(template.headers_masked) or "none"
+
+    @admin.display(description="asks for")
+    def asks_for(self, template: ActionTemplate) -> str:
+        return ", ".join(variables_of((name, value) for name, value in template.headers_masked)) or "nothing"
+
+    @admin.display(description="runs on")
+    def runs_on(self, template: ActionTemplate) -> str:
+        if template.tag is not None:
+            return f"tag {template.tag.name}"
+        names = [server.name for server in template.servers.all()]
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "asked"
+
+    @admin.display(description="owner", ordering="owner__username")
+    def owner_name(self, template: ActionTemplate) -> str:
+        return template.owner.get_username() if template.owner is not None else "–"
+
+    @admin.display(description="")
+    def run_it(self, template: ActionTemplate) -> str:
+        url = reverse("admin:ami_integration_actionrun_add")
+        return format_html('<a href="{}?template={}">Run</a>', url, template.pk)

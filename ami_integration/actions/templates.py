@@ -1,0 +1,89 @@
+"""The rules of templates: what is stored of one, and how one is made of what somebody ran."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ami_integration.actions.calls import is_own_header
+from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
+from ami_integration.actions.placeholders import variables_fill, variables_of
+from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import Tag
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a run or a fan-out was, for the form of a template."""
+
+    action: str
+    headers: Pairs
+    server_ids: list[int]
+    tag_id: int | None = None
+    mode: str = FanOut.Mode.PARALLEL.value
+
+    @property
+    def headers_masked(self) -> Pairs:
+        return headers_mask(self.headers)
+
+
+def template_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
+    """The copy for eyes. A placeholder is no secret, even where a secret will stand."""
+    pairs = list(headers)
+    empty = variables_fill(pairs, dict.fromkeys(variables_of(pairs), ""))
+    return [
+        pair if bare == masked_bare else masked
+        for pair, masked, bare, masked_bare in zip(
+            pairs, headers_mask(pairs), empty, headers_mask(empty), strict=True
+        )
+    ]
+
+
+def template_variables(template: ActionTemplate) -> list[str]:
+    """What a template asks for, in order."""
+    try:
+        return variables_of(template.headers_in_clear())
+    except SecretUnreadable:
+        return variables_of((name, value) for name, value in template.headers_masked)
+
+
+def template_save(*, user: Any, template: ActionTemplate, headers: Iterable[tuple[str, str]]) -> None:
+    """Store a template; whoever makes it owns it. Values that look like secrets are kept encrypted alone."""
+    pairs = [(str(name), str(value)) for name, value in headers]
+    template.payload = json.dumps(pairs)
+    template.headers_masked = storable_headers(template_mask(pairs))
+    if template.pk is None:
+        template.owner = user
+    template.save()
+
+
+def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft | None:
+    """What this person ran, ready to become a template; None if there is no such, or it was somebody else's.
+
+    Nobody else's, because their hidden values would come along.
+    """
+    before: ActionRun | FanOut | None = None
+    if run_id.isdecimal():
+        before = ActionRun.objects.visible_to(user).filter(pk=run_id, user=user).first()
+    elif fanout_id.isdecimal():
+        before = FanOut.objects.filter(pk=fanout_id, user=user).first()
+    if before is None:
+        return None
+    try:
+        headers = [pair for pair in before.headers_in_clear() if not is_own_header(*pair)]
+    except SecretUnreadable:
+        return None
+    if isinstance(before, ActionRun):
+        return Draft(before.action, headers, [before.server_id] if before.server_id else [])
+    tag = Tag.objects.filter(name=before.target).first() if before.target else None
+    servers = before.runs.exclude(server=None).values_list("server_id", flat=True)
+    return Draft(
+        before.action,
+        headers,
+        [] if tag is not None else [pk for pk in servers if pk is not None],
+        tag.pk if tag is not None else None,
+        before.mode,
+    )

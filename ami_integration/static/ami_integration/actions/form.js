@@ -1,0 +1,574 @@
+// The form that runs an action: type-ahead over the catalogue, a field for each argument, and the raw mode.
+//
+// The request is one list of pairs, [name, value], and the text area is its only keeper: the generated fields
+// write into it, the raw mode shows it, the server reads it. What the fields don't know of stands among
+// "Other headers", so switching between the two loses nothing. Catalogue and errors are written as text, never
+// as HTML: a PBX told them.
+
+const PAUSE = 150; // milliseconds without a key before the server is asked
+const SHOWN = 6; // optional fields that are shown at once; the others are folded away
+
+const byId = (id) => document.getElementById(id);
+const form = byId("request");
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children); // strings become text
+  return node;
+}
+
+const action = byId("id_action");
+const text = byId("id_headers");
+const fields = byId("request-fields");
+const raw = byId("request-raw");
+const known = byId("request-known");
+
+// ---------------------------------------------------------------- where
+
+const boxes = [...form.querySelectorAll("input[name=server]")];
+const tag = byId("id_tag");
+const plan = byId("request-plan");
+
+const items = boxes.map((box) => box.closest("li"));
+const itemTags = items.map((item) => item.dataset.tags.split(" ").filter(Boolean));
+
+function chosen() {
+  if (tag?.value) return boxes.filter((_, number) => itemTags[number].includes(tag.value));
+  return boxes.filter((box) => box.checked);
+}
+
+function showServers() {
+  const byTag = Boolean(tag?.value);
+  boxes.forEach((box) => (box.disabled = byTag));
+  if (byTag) boxes.forEach((box, number) => (box.checked = itemTags[number].includes(tag.value)));
+  const count = chosen().length;
+  byId("request-count").textContent = count === 0 ? "none chosen" : count === 1 ? "1 chosen" : `${count} chosen`;
+  plan.hidden = count < 2;
+}
+
+function where() {
+  const query = new URLSearchParams();
+  if (tag?.value) query.append("tag", tag.value);
+  else for (const box of chosen()) query.append("server", box.value);
+  return query;
+}
+
+const filter = byId("request-filter");
+if (filter) {
+  filter.closest("p").hidden = false;
+  const visible = () => boxes.filter((_, number) => !items[number].hidden && !boxes[number].disabled);
+  filter.addEventListener("input", () => {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    items.forEach((item) => {
+      const content = item.textContent.toLowerCase();
+      item.hidden = !words.every((word) => content.includes(word));
+    });
+  });
+  filter.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") event.preventDefault(); // it filters, and sends nothing
+  });
+  for (const [id, on] of [["request-all", true], ["request-none", false]]) {
+    byId(id).addEventListener("click", () => {
+      (on ? visible() : boxes.filter((box) => !box.disabled)).forEach((box) => (box.checked = on));
+      showServers();
+      describe();
+    });
+  }
+}
+
+form.querySelector(".request-servers").addEventListener("change", () => {
+  showServers();
+  describe();
+});
+tag?.addEventListener("change", () => {
+  showServers();
+  describe();
+});
+
+// ---------------------------------------------------------------- the list of pairs
+
+// As the server reads the text area: a name up to the first colon, blanks around both cut off.
+function parse(content) {
+  const pairs = [];
+  let number = 0;
+  for (const line of content.split("\n")) {
+    number += 1;
+    if (!line.trim()) continue;
+    const colon = line.indexOf(":");
+    if (colon < 0 || !line.slice(0, colon).trim()) return { bad: number };
+    pairs.push({ name: line.slice(0, colon).trim(), value: line.slice(colon + 1).replace(/^[ \t]+|[ \t\r]+$/g, "") });
+  }
+  return { pairs };
+}
+
+let pairs = [];
+let description = null;
+
+function write() {
+  text.value = pairs.map((pair) => `${pair.name}: ${pair.value}`).join("\n");
+}
+
+// Where a new header goes: behind those that the catalogue names before it.
+function insert(pair) {
+  const order = (name) => description?.arguments.findIndex((one) => fits(one, name)) ?? -1;
+  const mine = order(pair.name);
+  let at = pairs.length;
+  if (mine >= 0) {
+    at = pairs.findIndex((one) => order(one.name) > mine);
+    if (at < 0) at = pairs.length;
+  }
+  pairs.splice(at, 0, pair);
+}
+
+function remove(pair) {
+  const at = pairs.indexOf(pair);
+  if (at >= 0) pairs.splice(at, 1);
+}
+
+const stem = (name) => name.replace(/-\d{6}$/, "").toLowerCase();
+function fits(argument, name) {
+  if (argument.numbered) return /-\d{6}$/.test(name) && stem(name) === stem(argument.name);
+  return argument.name.toLowerCase() === name.toLowerCase();
+}
+
+// ---------------------------------------------------------------- a channel variable as name and value
+
+const quote = (value) => value.replace(/[\\",()[\]]/g, "\\$&");
+function unquote(value) {
+  const plain = value.replace(/\\(.)/g, "$1");
+  return quote(plain) === value ? plain : null; // null: written in another way, and left as it is
+}
+function splitVariable(value) {
+  const at = value.indexOf("=");
+  if (at < 0) return value === "" ? { name: "", value: "" } : null;
+  const plain = unquote(value.slice(at + 1));
+  return plain === null ? null : { name: value.slice(0, at), value: plain };
+}
+
+// ---------------------------------------------------------------- the generated fields
+
+let faults = JSON.parse(byId("request-faults").textContent);
+let unique = 0;
+
+// AMI has no line ends inside values, and a browser would drop them without a word.
+function guardPaste(input, slot) {
+  input.addEventListener("paste", (event) => {
+    const pasted = event.clipboardData?.getData("text") ?? "";
+    if (!/[\r\n\0]/.test(pasted.trim())) return;
+    event.preventDefault();
+    slot.textContent = "What you pasted has several lines, and a header has one: AMI can't carry line ends.";
+  });
+}
+
+function textInput(value, attributes = {}) {
+  const input = element("input", { type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", ...attributes });
+  input.value = value;
+  return input;
+}
+
+function selectOf(values, value, texts = {}) {
+  const select = element("select");
+  const option = (one, label) => {
+    const node = element("option", { value: one }, label);
+    select.append(node);
+  };
+  option("", "– not sent –");
+  for (const one of values) option(one, texts[one] ? `${one}: ${texts[one]}`.slice(0, 90) : one);
+  const match = values.find((one) => one.toLowerCase() === value.toLowerCase());
+  if (value && match === undefined) option(value, `${value} (not in the PBX's list)`);
+  select.value = match ?? value;
+  return select;
+}
+
+// One control for one pair; the pair may not be in the list yet.
+function control(argument, pair, slot) {
+  let input;
+  if (argument.choices.length && argument.closed) {
+    input = selectOf(argument.choices, pair.value, argument.choice_texts);
+  } else if (argument.boolean) {
+    input = selectOf(argument.boolean, pair.value);
+  } else {
+    input = textInput(pair.value);
+    if (argument.choices.length) {
+      const list = element("datalist", { id: `choices-${(unique += 1)}` });
+      list.append(...argument.choices.map((one) => element("option", { value: one })));
+      input.setAttribute("list", list.id);
+      input.after(list);
+      fields.append(list);
+    }
+    guardPaste(input, slot);
+  }
+  input.addEventListener("input", () => {
+    pair.value = input.value;
+    const there = pairs.includes(pair);
+    if (pair.value !== "" && !there) insert(pair);
+    if (pair.value === "" && there) remove(pair);
+    slot.textContent = "";
+    input.removeAttribute("aria-invalid");
+    write();
+  });
+  return input;
+}
+
+function variableRow(pair, slot) {
+  const split = splitVariable(pair.value);
+  if (split === null) {
+    const input = textInput(pair.value, { "aria-label": "Variable, as it is sent" });
+    input.addEventListener("input", () => {
+      pair.value = input.value;
+      if (!pairs.includes(pair)) insert(pair);
+      write();
+    });
+    guardPaste(input, slot);
+    return [input];
+  }
+  const name = textInput(split.name, { "aria-label": "Name of the variable", placeholder: "name", class: "request-short" });
+  const value = textInput(split.value, { "aria-label": "Value of the variable", placeholder: "value" });
+  const change = () => {
+    const there = pairs.includes(pair);
+    pair.value = name.value || value.value ? `${name.value}=${quote(value.value)}` : "";
+    if (pair.value && !there) insert(pair);
+    if (!pair.value && there) remove(pair);
+    write();
+  };
+  name.addEventListener("input", change);
+  value.addEventListener("input", change);
+  guardPaste(value, slot);
+  return [name, "=", value];
+}
+
+function rowsOf(argument, own, slot) {
+  const box = element("div");
+  const isVariable = argument.name.toLowerCase() === "variable";
+  const nextName = () => {
+    if (!argument.numbered) return argument.name;
+    const used = pairs.filter((one) => fits(argument, one.name)).map((one) => Number(one.name.slice(-6)));
+    const drawn = [...box.querySelectorAll("[data-number]")].map((one) => Number(one.dataset.number));
+    const next = Math.max(-1, ...used, ...drawn) + 1;
+    return argument.name.replace(/\d{6}$/, String(next).padStart(6, "0"));
+  };
+  const add = (pair, focus) => {
+    const row = element("div", { class: "request-row" });
+    if (argument.numbered) row.dataset.number = pair.name.slice(-6);
+    const parts = isVariable ? variableRow(pair, slot) : [control(argument, pair, slot)];
+    if (!isVariable) parts[0].setAttribute("aria-label", pair.name);
+    const drop = element("button", { type: "button", class: "request-small", "aria-label": `Remove this ${argument.name}` }, "Remove");
+    drop.addEventListener("click", () => {
+      remove(pair);
+      write();
+      const next = row.nextElementSibling ?? row.previousElementSibling;
+      row.remove();
+      (next?.querySelector("input, select") ?? more).focus();
+    });
+    row.append(...(argument.numbered ? [element("span", { class: "aw-quiet" }, pair.name.slice(-6))] : []), ...parts, drop);
+    box.append(row);
+    if (focus) row.querySelector("input, select").focus();
+  };
+  own.forEach((pair) => add(pair, false));
+  const more = element("button", { type: "button", class: "request-small" }, own.length ? "Add another" : "Add");
+  more.addEventListener("click", () => {
+    add({ name: nextName(), value: "" }, true);
+    more.textContent = "Add another";
+  });
+  return [box, more];
+}
+
+function fieldOf(argument) {
+  const own = pairs.filter((pair) => fits(argument, pair.name));
+  const id = `field-${(unique += 1)}`;
+  const slot = element("p", { class: "request-error", id: `${id}-error`, role: "alert" });
+  const help = argument.text ? element("p", { class: "request-help", id: `${id}-help` }, argument.text) : null;
+  const field = element("div", { class: "request-field", "data-name": argument.name.toLowerCase() });
+  if (argument.required) field.dataset.required = "";
+  const box = element("div", { class: "request-control" });
+  const label = argument.required ? `${argument.name} (required)` : argument.name;
+  // A header that was given twice has two rows, whatever the catalogue says.
+  if (argument.repeatable || argument.numbered || own.length > 1) {
+    field.setAttribute("role", "group");
+    field.setAttribute("aria-labelledby", id);
+    field.append(element("span", { class: "request-legend", id }, label));
+    box.append(...rowsOf(argument, own, slot));
+  } else {
+    const input = control(argument, own[0] ?? { name: argument.name, value: "" }, slot);
+    input.id = id;
+    input.setAttribute("aria-describedby", [help?.id, slot.id].filter(Boolean).join(" "));
+    if (argument.required) input.setAttribute("aria-required", "true");
+    field.append(element("label", { for: id }, label));
+    box.append(input);
+  }
+  field.append(box, slot);
+  if (help) field.append(help);
+  return field;
+}
+
+function othersField() {
+  const others = pairs.filter((pair) => !description?.arguments.some((argument) => fits(argument, pair.name)));
+  const id = `field-${(unique += 1)}`;
+  const slot = element("p", { class: "request-error", role: "alert" });
+  const field = element("div", { class: "request-field", role: "group", "aria-labelledby": id, "data-name": "" });
+  const box = element("div", { class: "request-control" });
+  const list = element("div");
+  const add = (pair, focus) => {
+    const row = element("div", { class: "request-row" });
+    const name = textInput(pair.name, { "aria-label": "Name of the header", placeholder: "Header", class: "request-short" });
+    const value = textInput(pair.value, { "aria-label": "Value of the header", placeholder: "value" });
+    const change = () => {
+      pair.name = name.value.trim();
+      pair.value = value.value;
+      const there = pairs.includes(pair);
+      if (pair.name && !there) pairs.push(pair);
+      if (!pair.name && there) remove(pair);
+      write();
+    };
+    name.addEventListener("input", change);
+    value.addEventListener("input", change);
+    guardPaste(value, slot);
+    const drop = element("button", { type: "button", class: "request-small", "aria-label": "Remove this header" }, "Remove");
+    drop.addEventListener("click", () => {
+      remove(pair);
+      write();
+      row.remove();
+      more.focus();
+    });
+    row.append(name, ":", value, drop);
+    list.append(row);
+    if (focus) name.focus();
+  };
+  others.forEach((pair) => add(pair, false));
+  const more = element("button", { type: "button", class: "request-small" }, "Add a header");
+  more.addEventListener("click", () => add({ name: "", value: "" }, true));
+  box.append(list, more);
+  field.append(
+    element("span", { class: "request-legend", id }, description ? "Other headers" : "Headers"),
+    box,
+    slot,
+    element("p", { class: "request-help" }, description ? "Headers that the PBX doesn't describe for this action." : ""),
+  );
+  return field;
+}
+
+function drawFields() {
+  fields.replaceChildren();
+  const argumentsKnown = description?.arguments ?? [];
+  const used = (argument) => pairs.some((pair) => fits(argument, pair.name)) || faultsOf(argument.name).length > 0;
+  const first = argumentsKnown.filter((argument) => argument.required || used(argument));
+  const rest = argumentsKnown.filter((argument) => !first.includes(argument));
+  if (rest.length <= SHOWN) first.push(...rest.splice(0));
+  first.sort((a, b) => argumentsKnown.indexOf(a) - argumentsKnown.indexOf(b));
+  fields.append(...first.map(fieldOf));
+  if (rest.length) {
+    const more = element("details", { class: "request-more" }, element("summary", {}, `${rest.length} more headers`));
+    more.append(...rest.map(fieldOf));
+    if (first.length === 0) more.open = true;
+    fields.append(more);
+  }
+  fields.append(othersField());
+  showFaults();
+}
+
+const faultsOf = (name) => faults.filter((fault) => fault.header.toLowerCase() === name.toLowerCase());
+
+function showFaults() {
+  let firstBad = null;
+  for (const fault of faults) {
+    const named = [...fields.querySelectorAll(".request-field")];
+    const field = named.find((one) => one.dataset.name && (one.dataset.name === fault.header.toLowerCase() || stem(one.dataset.name) === stem(fault.header))) ?? named.at(-1);
+    const slot = field?.querySelector(".request-error");
+    if (!slot) continue;
+    slot.textContent = slot.textContent ? `${slot.textContent} ${fault.text}` : fault.text;
+    const inputs = [...field.querySelectorAll("input, select")];
+    const input = inputs.find((one) => one.value && fault.text.includes(one.value)) ?? inputs[0];
+    input?.setAttribute("aria-invalid", "true");
+    field.closest("details")?.setAttribute("open", "");
+    firstBad ??= input;
+  }
+  firstBad?.focus();
+}
+
+// ---------------------------------------------------------------- form or raw
+
+let mode = "raw";
+
+function setMode(wanted) {
+  byId("mode-said").textContent = "";
+  if (wanted === "form") {
+    const read = parse(text.value);
+    if (read.bad) {
+      byId("mode-said").textContent = `Line ${read.bad} is not a header; write “Name: value” first.`;
+      wanted = "raw";
+    } else {
+      pairs = read.pairs;
+      drawFields();
+    }
+  }
+  mode = wanted;
+  fields.hidden = mode !== "form";
+  raw.hidden = mode === "form";
+  byId("mode-form").setAttribute("aria-pressed", String(mode === "form"));
+  byId("mode-raw").setAttribute("aria-pressed", String(mode === "raw"));
+}
+
+byId("mode-form").addEventListener("click", () => {
+  wish = "form";
+  setMode("form");
+});
+byId("mode-raw").addEventListener("click", () => {
+  wish = "raw";
+  setMode("raw");
+  text.focus();
+});
+let wish = ""; // what the person chose; else the catalogue decides
+text.addEventListener("input", () => (faults = []));
+
+// ---------------------------------------------------------------- what the PBX says of the action
+
+let asked = 0;
+let describedFor = null;
+
+async function ask(url, query) {
+  const response = await fetch(`${url}?${query}`, { credentials: "same-origin", headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Error(response.statusText);
+  return response.json();
+}
+
+function tell(answer) {
+  const parts = [];
+  if (answer.known) {
+    parts.push(element("strong", {}, answer.synopsis || answer.name));
+    parts.push(` Privileges: ${answer.privileges}.`);
+    if (answer.shipped_for) parts.push(` As Asterisk ${answer.shipped_for} has it; this PBX's own words are not known.`);
+    if (answer.description) {
+      parts.push(element("details", {}, element("summary", {}, "What it does"), element("span", { class: "request-help" }, answer.description)));
+    }
+  } else {
+    parts.push("No catalogue of the chosen servers describes this action; its headers are written by hand.");
+  }
+  if (answer.lacking.length) parts.push(element("br"), `Not offered to amiweb's login on: ${answer.lacking.join(", ")}.`);
+  known.replaceChildren(...parts);
+}
+
+async function describe() {
+  const name = action.value.trim();
+  const query = where();
+  query.append("action", name);
+  if (String(query) === describedFor) return;
+  describedFor = String(query);
+  const mine = ++asked;
+  if (!name) {
+    description = null;
+    known.replaceChildren();
+    setMode("raw");
+    return;
+  }
+  try {
+    const answer = await ask(form.dataset.describe, query);
+    if (mine !== asked) return; // a newer question is on its way
+    tell(answer);
+    description = answer.known ? answer : null;
+    setMode(wish || (description ? "form" : "raw"));
+  } catch {
+    if (mine !== asked) return;
+    describedFor = null;
+    known.textContent = "The catalogue can't be asked just now; headers can be written by hand.";
+    if (mode === "raw") setMode("raw");
+  }
+}
+
+// ---------------------------------------------------------------- type-ahead
+
+const options = byId("request-options");
+action.setAttribute("role", "combobox");
+action.setAttribute("aria-autocomplete", "list");
+action.setAttribute("aria-controls", options.id);
+action.setAttribute("aria-expanded", "false");
+
+let searched = 0;
+let timer = 0;
+let active = -1;
+
+function closeOptions() {
+  clearTimeout(timer);
+  searched += 1;
+  options.hidden = true;
+  active = -1;
+  action.setAttribute("aria-expanded", "false");
+  action.removeAttribute("aria-activedescendant");
+}
+
+function mark(number) {
+  const all = [...options.children];
+  active = all.length ? (number + all.length) % all.length : -1;
+  all.forEach((one, index) => one.setAttribute("aria-selected", String(index === active)));
+  if (active < 0) return;
+  action.setAttribute("aria-activedescendant", all[active].id);
+  all[active].scrollIntoView({ block: "nearest" });
+}
+
+function take(name) {
+  action.value = name;
+  closeOptions();
+  describe();
+}
+
+async function search() {
+  const mine = ++searched;
+  const query = where();
+  query.append("q", action.value.trim());
+  try {
+    const { actions } = await ask(form.dataset.search, query);
+    if (mine !== searched || document.activeElement !== action) return;
+    options.replaceChildren(
+      ...actions.map((one, index) => {
+        const item = element("li", { role: "option", id: `option-${index}`, "aria-selected": "false" }, element("strong", {}, one.name));
+        const said = [one.synopsis, one.servers].filter(Boolean).join(" · ");
+        if (said) item.append(" ", element("span", {}, said));
+        item.addEventListener("pointerdown", (event) => {
+          event.preventDefault(); // the field keeps the focus
+          take(one.name);
+        });
+        return item;
+      }),
+    );
+    active = -1;
+    options.hidden = actions.length === 0;
+    action.setAttribute("aria-expanded", String(actions.length > 0));
+    action.removeAttribute("aria-activedescendant");
+  } catch {
+    closeOptions(); // typing the whole name works as well
+  }
+}
+
+action.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(search, PAUSE);
+});
+action.addEventListener("keydown", (event) => {
+  const open = !options.hidden;
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    event.preventDefault();
+    if (open) mark(active + (event.key === "ArrowDown" ? 1 : active < 0 ? 0 : -1));
+    else search();
+  } else if (event.key === "Enter" && open && active >= 0) {
+    event.preventDefault(); // it takes the action, and doesn't send the form
+    take(options.children[active].querySelector("strong").textContent);
+  } else if (event.key === "Escape" && open) {
+    event.preventDefault();
+    closeOptions();
+  }
+});
+action.addEventListener("blur", () => {
+  closeOptions();
+  describe();
+});
+action.addEventListener("change", describe);
+
+// ---------------------------------------------------------------- begin
+
+form.querySelector(".request-modes").hidden = false;
+form.addEventListener("submit", () => {
+  if (mode === "form") write();
+});
+showServers();
+describe();
+if (!action.value) action.focus();

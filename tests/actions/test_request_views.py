@@ -1,0 +1,261 @@
+"""The pages on the way to a run, for those who may and those who may not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from ami_integration.actions.catalogue.descriptions import ActionDescription
+from ami_integration.actions.models import ActionRun, FanOut
+from tests.access.factories import grant, make_person
+from tests.actions.asking import make_servers, make_template, person_on
+from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
+from tests.actions.factories import make_operator, make_run, make_user
+from tests.servers.factories import make_server
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
+ADD = reverse("admin:ami_integration_actionrun_add")
+SUBMIT = reverse("admin:ami_integration_actionrun_submit")
+DESCRIBE = reverse("admin:ami_integration_actionrun_describe")
+SEARCH = reverse("admin:ami_integration_actionrun_search")
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def ask(client: Client, servers: Any, action: str = "QueuePause", **values: Any) -> HttpResponse:
+    data = {"server": [one.pk for one in servers], "action": action, "headers": "", "action_id": "0" * 32}
+    return client.post(ADD, data | values)  # type: ignore[return-value]
+
+
+def token_of(page: Any) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', page.content.decode())
+    assert found
+    return found[1]
+
+
+def test_what_only_looks_runs_at_once_even_on_several_servers() -> None:
+    client = signed_in(make_operator())
+    response = ask(client, make_servers(3), "Ping")
+    fanout = FanOut.objects.get()
+    assert response["Location"] == reverse("admin:ami_integration_fanout_change", args=(fanout.pk,))
+    assert fanout.runs.count() == 3
+    assert fanout.key == "0" * 32
+
+
+def test_a_form_for_several_servers_that_is_sent_twice_is_one_fan_out() -> None:
+    client, servers = signed_in(make_operator()), make_servers(2)
+    first = ask(client, servers, "Ping")
+    assert ask(client, servers, "Ping")["Location"] == first["Location"]
+    assert "sent before" in ask(client, servers[:1], "Ping").content.decode()
+    assert FanOut.objects.count() == 1
+    assert ActionRun.objects.count() == 2
+
+
+def test_what_does_more_shows_the_preview_and_runs_after_its_button() -> None:
+    client, servers = signed_in(make_operator()), make_servers(2)
+    page = ask(client, servers, headers="Queue: sales\nSecret: hunter2")
+    content = page.content.decode()
+    assert not ActionRun.objects.exists()
+    assert "Secret: ********" in content
+    assert "hunter2" not in content
+    for server in servers:
+        assert server.name in content
+    response = client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"})
+    fanout = FanOut.objects.get()
+    assert response["Location"] == reverse("admin:ami_integration_fanout_change", args=(fanout.pk,))
+    for run in fanout.runs.all():
+        assert run.action_id in content
+        assert run.headers_in_clear() == [("Queue", "sales"), ("Secret", "hunter2")]
+
+
+def test_the_button_preview_shows_what_only_looks_too() -> None:
+    page = ask(signed_in(make_operator()), [make_server()], "Ping", _preview="Preview")
+    assert "Nothing has been sent yet" in page.content.decode()
+    assert not ActionRun.objects.exists()
+
+
+def test_a_preview_that_is_confirmed_twice_leads_to_what_it_became() -> None:
+    client = signed_in(make_operator())
+    token = token_of(ask(client, [make_server()]))
+    first = client.post(SUBMIT, {"token": token, "confirmed": "yes"})
+    assert client.post(SUBMIT, {"token": token, "confirmed": "yes"})["Location"] == first["Location"]
+    assert ActionRun.objects.count() == 1
+
+
+def test_a_wrong_phrase_shows_the_same_preview_again_with_the_same_action_ids() -> None:
+    client = signed_in(make_operator())
+    page = ask(client, make_servers(2), "Reload")
+    again = client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes", "typed": "2 server"})
+    assert "Type “2 servers”" in again.content.decode()
+    ids = re.findall(r"[0-9a-f]{32}", page.content.decode())
+    assert re.findall(r"[0-9a-f]{32}", again.content.decode()) == ids
+    client.post(SUBMIT, {"token": token_of(again), "confirmed": "yes", "typed": "2 servers"})
+    assert {run.action_id for run in ActionRun.objects.all()} <= set(ids)
+    assert ActionRun.objects.count() == 2
+
+
+def test_a_tag_that_changed_shows_the_difference_and_a_new_preview() -> None:
+    client, servers = signed_in(make_operator()), make_servers(2, tag="berlin")
+    page = client.post(ADD, {"tag": "berlin", "action": "QueuePause", "headers": "", "action_id": "0" * 32})
+    make_server(name="Newcomer").tags.add(servers[0].tags.get())
+    again = client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"})
+    content = again.content.decode()
+    assert "Newcomer got the tag berlin" in content
+    assert not ActionRun.objects.exists()
+    client.post(SUBMIT, {"token": token_of(again), "confirmed": "yes"})
+    assert ActionRun.objects.count() == 3
+
+
+def test_back_to_the_form_brings_everything_along_and_no_secret_into_the_page() -> None:
+    client, servers = signed_in(make_operator()), make_servers(3)
+    page = ask(client, servers[:2], headers="Queue: sales\nSecret: hunter2", mode="serial", stop_after="2")
+    form = client.post(SUBMIT, {"token": token_of(page), "_edit": "Back"})
+    content = form.content.decode()
+    assert "hunter2" not in content
+    assert "Secret: ********</textarea>" in content
+    assert re.findall(r'name="server" value="(\d+)" checked', content) == [str(one.pk) for one in servers[:2]]
+    assert '<option value="serial" selected' in content
+    kept = re.search(r'name="kept" value="([^"]+)"', content)
+    assert kept
+    again = ask(client, servers[:1], headers="Queue: sales\nSecret: ********", kept=kept[1])
+    client.post(SUBMIT, {"token": token_of(again), "confirmed": "yes"})
+    assert ActionRun.objects.get().headers_in_clear() == [("Queue", "sales"), ("Secret", "hunter2")]
+
+
+def test_refused_servers_are_named_and_can_be_left_out_on_purpose() -> None:
+    berlin, bonn = make_servers(2)
+    eve = person_on(berlin)
+    grant(eve, "read", on=bonn)
+    client = signed_in(eve)
+    page = ask(client, [berlin, bonn])
+    content = page.content.decode()
+    assert "you may not run this on 1 of the servers" in content
+    assert "Run on" not in content
+    assert client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"}).status_code == 200
+    assert not ActionRun.objects.exists()
+    without = client.post(SUBMIT, {"token": token_of(page), "_without": "x"})
+    client.post(SUBMIT, {"token": token_of(without), "confirmed": "yes"})
+    assert ActionRun.objects.get().server == berlin
+
+
+def test_a_strangers_token_and_nonsense_lead_back_to_the_form() -> None:
+    token = token_of(ask(signed_in(make_operator()), [make_server()]))
+    stranger = signed_in(make_operator("bob"))
+    for bad in (token, "nonsense", ""):
+        assert stranger.post(SUBMIT, {"token": bad, "confirmed": "yes"})["Location"] == ADD
+    assert not ActionRun.objects.exists()
+
+
+@pytest.mark.parametrize("address", [ADD, SUBMIT, DESCRIBE, SEARCH])
+def test_who_may_not_run_anything_gets_none_of_it(address: str) -> None:
+    viewer = signed_in(make_user("viewer", "view_actionrun"))
+    assert viewer.get(address).status_code in (403, 405)
+    assert viewer.post(address).status_code in (403, 405)
+
+
+def test_without_a_rule_the_form_says_whom_to_ask() -> None:
+    make_server()
+    assert "Ask an administrator" in signed_in(make_person("stranger")).get(ADD).content.decode()
+
+
+# -- links that fill the form in
+
+
+def test_a_link_names_several_servers_or_a_tag() -> None:
+    client, servers = signed_in(make_operator()), make_servers(3, tag="berlin")
+    picked = [str(server.pk) for server in servers[:2]]
+    content = client.get(ADD, {"server": picked, "mode": "first_then_rest"}).content.decode()
+    assert re.findall(r'name="server" value="(\d+)" checked', content) == picked
+    assert '<option value="first_then_rest" selected' in content
+    content = client.get(ADD, {"tag": "berlin"}).content.decode()
+    assert '<option value="berlin" selected' in content
+
+
+def test_a_run_of_ones_own_fills_the_form_and_nobody_elses_does() -> None:
+    ada = make_operator()
+    values = {
+        "action": "QueueAdd",
+        "headers": [("Secret", "hunter2")],
+        "headers_masked": [["Secret", "********"]],
+    }
+    mine = make_run(user=ada, username="ada", **values)
+    hers = make_run(server=mine.server, user=make_operator("zoe"), username="zoe", **values)
+    client = signed_in(ada)
+    content = client.get(ADD, {"run": mine.pk}).content.decode()
+    assert "Secret: ********" in content
+    assert "hunter2" not in content
+    assert "Secret: ********" not in client.get(ADD, {"run": hers.pk}).content.decode()
+
+
+def test_a_template_fills_the_form_and_asks_for_its_variables() -> None:
+    server = make_server()
+    template = make_template(headers=[("Channel", "PJSIP/{{exten}}"), ("Secret", "hunter2")])
+    template.servers.add(server)
+    client = signed_in(make_operator())
+    page = client.get(ADD, {"template": template.pk, "var_exten": "100"})
+    content = page.content.decode()
+    assert "hunter2" not in content
+    assert re.search(r'name="var_exten" value="100"', content)
+    kept = page.context["form"].initial["kept"]
+    preview = client.post(
+        ADD,
+        {
+            "server": [server.pk],
+            "action": "Originate",
+            "headers": "Channel: PJSIP/{{exten}}\nSecret: ********",
+            "action_id": "0" * 32,
+            "kept": kept,
+            "template": template.pk,
+            "var_exten": "200",
+        },
+    )
+    assert "Channel: PJSIP/200" in preview.content.decode()
+    client.post(SUBMIT, {"token": token_of(preview), "confirmed": "yes"})
+    assert ActionRun.objects.get().headers_in_clear()[:2] == [("Channel", "PJSIP/200"), ("Secret", "hunter2")]
+
+
+# -- what the form asks while one types
+
+
+def test_the_description_has_required_arguments_first_and_names_servers_that_lack_it() -> None:
+    server = make_server()
+    later = ActionDescription(
+        "Originate", arguments=tuple(reversed(ORIGINATE.arguments)), privileges=("all",)
+    )
+    make_catalogue(actions=[PING, later, MUTE], servers=[server])
+    answer = signed_in(make_operator()).get(DESCRIBE, {"action": "originate", "server": server.pk}).json()
+    assert answer["known"]
+    assert [argument["name"] for argument in answer["arguments"]] == ["Channel", "Variable", "Async", "Exten"]
+    by_name = {argument["name"]: argument for argument in answer["arguments"]}
+    assert by_name["Variable"]["repeatable"]
+    assert by_name["Async"]["boolean"] == ["true", "false"]
+
+
+def test_an_action_that_nobody_describes_is_not_known() -> None:
+    server = make_server()
+    answer = signed_in(make_operator()).get(DESCRIBE, {"action": "Nonsense", "server": server.pk}).json()
+    assert answer == {"known": False, "lacking": []}
+
+
+def test_the_search_looks_at_the_chosen_servers_or_at_all_that_the_person_sees() -> None:
+    berlin, bonn = make_servers(2)
+    make_catalogue(actions=[PING, MUTE], servers=[berlin])
+    make_catalogue("16.28", actions=[PING, ORIGINATE], servers=[bonn])
+    client = signed_in(make_operator())
+
+    def found(client: Client, **query: Any) -> list[str]:
+        return [action["name"] for action in client.get(SEARCH, query).json()["actions"]]
+
+    assert found(client, q="channel") == ["MuteAudio", "Originate"]
+    assert found(client, q="channel", server=berlin.pk) == ["MuteAudio"]
+    assert found(signed_in(person_on(bonn)), q="channel") == ["Originate"]
