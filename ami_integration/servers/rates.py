@@ -42,6 +42,6 @@ def rate_take(server: Server) -> None:
     if not _limiter().hit(item, str(server.pk)):
         stats = _limiter().get_window_stats(item, str(server.pk))
         raise RateExceeded(
-            f"{server.name} takes at most {server.rate_per_minute} actions a minute.",
+            f"{server.name} has had as many actions as it may in a minute: {server.rate_per_minute}.",
             retry_in=max(0.1, stats.reset_time - time.time()),
         )

@@ -322,7 +322,7 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
             server_id=server.pk, token=session.token, limit=server.max_sessions, waiter=waiter
         ):
             raise SessionsBusy(
-                f"{server.name} has all the {server.max_sessions} action sessions that it may have at once."
+                f"{server.name} has as many action sessions at once as it may: {server.max_sessions}."
             )
         pool.add(session)
         rate_take(server)
