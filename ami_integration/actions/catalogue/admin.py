@@ -64,6 +64,9 @@ class CatalogueView(admin.ModelAdmin):
             "chosen_server": request.GET.get("server", ""),
             "query": request.GET.get("q", "")[:100],
             "may_run": user_may_run(user=request.user),
+            "any_read": ServerCatalogue.objects.filter(
+                server__in=self.servers(request), catalogue__isnull=False
+            ).exists(),
         }
         template = f"ami_integration/actions/catalogue/{template}.html"
         return TemplateResponse(request, template, common | context)
@@ -95,7 +98,6 @@ class CatalogueActionAdmin(CatalogueView):
             dangers=Danger,
             chosen_danger=danger,
             filtered=any(request.GET.get(name) for name in ("q", "server", "danger")),
-            any_catalogue=bool(found) or ServerCatalogue.objects.filter(catalogue__isnull=False).exists(),
         )
 
     def entry_view(self, request: HttpRequest, name: str) -> HttpResponse:

@@ -33,8 +33,10 @@ def _listed(action: ActionDescription) -> list[EventDescription]:
 
 
 def _names_compare(what: str, old: Sequence[str], new: Sequence[str]) -> list[str]:
-    gone = [name for name in old if name not in new]
-    come = [name for name in new if name not in old]
+    # Asterisk matches names in any case.
+    before, after = {name.lower() for name in old}, {name.lower() for name in new}
+    gone = [name for name in old if name.lower() not in after]
+    come = [name for name in new if name.lower() not in before]
     found = []
     if come:
         found.append(f"new {_plural(what, come)}: {', '.join(come)}")
@@ -50,9 +52,9 @@ def _plural(what: str, names: Sequence[str]) -> str:
 
 def _arguments_compare(old: Sequence[Argument], new: Sequence[Argument]) -> list[str]:
     found = _names_compare("header", [each.name for each in old], [each.name for each in new])
-    before = {argument.name: argument for argument in old}
+    before = {argument.name.lower(): argument for argument in old}
     for argument in new:
-        was = before.get(argument.name)
+        was = before.get(argument.name.lower())
         if was is None:
             continue
         if argument.required != was.required:

@@ -109,6 +109,11 @@ def test_before_the_first_reading_the_pages_say_so(berlin: Server) -> None:
     assert "not read yet" in text_of(client, CATALOGUES)
 
 
+def test_pbxs_that_describe_no_event_are_told_from_unread_ones(berlin: Server) -> None:
+    make_catalogue(events=[], servers=[berlin])
+    assert "describe none" in text_of(viewer_of(berlin), EVENTS)
+
+
 def test_an_action_s_page_shows_its_headers_and_its_danger(berlin: Server) -> None:
     make_catalogue(servers=[berlin])
     page = text_of(viewer_of(berlin), f"{ACTIONS}originate/")

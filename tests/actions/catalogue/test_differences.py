@@ -43,6 +43,11 @@ def test_what_a_request_has_to_heed_is_named(change: dict[str, object], sentence
     assert sentence in actions_compare(OLD, replace(OLD, **change))  # type: ignore[arg-type]
 
 
+def test_another_case_is_no_difference() -> None:
+    arguments = (Argument("a", required=True), Argument("b", choices=("X", "y")))
+    assert actions_compare(OLD, replace(OLD, arguments=arguments)) == []
+
+
 def test_events_are_compared_by_their_headers() -> None:
     more = replace(ITEM, arguments=(*ITEM.arguments, Argument("C"), Argument("D")))
     assert events_compare(ITEM, more) == ["new headers: C, D"]
