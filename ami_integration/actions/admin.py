@@ -15,10 +15,12 @@ from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
 from ami_integration.actions import services, views
+from ami_integration.actions.filters import MomentFilter, ServerFilter
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
@@ -28,18 +30,28 @@ class ActionRunAdmin(RequestViews):
     """Nobody writes in the log by hand: a run is added by running something, and never changed."""
 
     change_list_template = "ami_integration/actions/change_list.html"
-    list_display = ("id", "state", "action", "on_server", "by_whom", "submitted", "took", "in_short")
+    list_display = (
+        "id",
+        "state",
+        "action",
+        "asked",
+        "on_server",
+        "by_whom",
+        "submitted",
+        "took",
+        "in_short",
+    )
     list_select_related = ("server",)
     list_filter = (
         "status",
-        "server",
-        "origin",
+        ("created_at", MomentFilter),
+        ("server", ServerFilter),
         ("action", admin.AllValuesFieldListFilter),
-        "created_at",
-        "user",
+        ("username", admin.AllValuesFieldListFilter),
+        "origin",
     )
-    search_fields = ("action", "server_name", "username", "origin_detail", "action_id")
-    search_help_text = "Action, server, person, schedule or ActionID"
+    search_fields = ("action", "server_name", "username", "origin_detail", "address", "action_id")
+    search_help_text = "Action, server, person, schedule, IP address or ActionID"
     actions = None  # an "Action:" menu beside a list of actions would only confuse
     list_per_page = 50
     show_full_result_count = False
@@ -74,6 +86,18 @@ class ActionRunAdmin(RequestViews):
             '<span class="aw-state" data-state="{}">{}</span>', run.status, run.get_status_display()
         )
 
+    @admin.display(description="what")
+    def asked(self, run: ActionRun) -> str:
+        """The first headers, masked; all of them are on the run's page."""
+        words = ", ".join(f"{name}: {value}" for name, value in run.headers_masked[:4])
+        attempt = f"attempt {run.attempt}" if run.attempt > 1 else ""
+        return format_html(
+            '<div class="run-short">{}{}{}</div>',
+            Truncator(words).chars(90),
+            "; " if words and attempt else "",
+            attempt,
+        )
+
     @admin.display(description="server", ordering="server_name")
     def on_server(self, run: ActionRun) -> str:
         return server_label(run.server_name, simulated=run.server is not None and run.server.simulated)
@@ -85,6 +109,8 @@ class ActionRunAdmin(RequestViews):
             if run.origin_detail
             else run.get_origin_display()
         )
+        if run.address:
+            origin = f"{origin}, {run.address}"
         return f"{run.username} ({origin})" if run.username else origin
 
     @admin.display(description="submitted", ordering="created_at")
@@ -110,6 +136,8 @@ class ActionRunAdmin(RequestViews):
 
         wrap = self.admin_site.admin_view
         own = [
+            path("running/", wrap(views.running), name=name("running")),
+            path("size/", wrap(views.size), name=name("size")),
             path("<int:run_id>/cancel/", wrap(require_POST(self.cancel_view)), name=name("cancel")),
             path("<int:run_id>/hangup/", wrap(require_POST(self.hangup_view)), name=name("hangup")),
             path("<int:run_id>/retry/", wrap(require_POST(self.retry_view)), name=name("retry")),
@@ -123,7 +151,7 @@ class ActionRunAdmin(RequestViews):
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
         try:
-            if services.run_cancel(user=request.user, run=run):
+            if services.run_cancel(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The run is cancelled; nothing was sent.")
             else:
                 messages.warning(request, "Too late: a worker had begun, or the run was over.")
@@ -134,7 +162,7 @@ class ActionRunAdmin(RequestViews):
     def hangup_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
         try:
-            if services.call_hang_up(user=request.user, run=run):
+            if services.call_hang_up(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The call is being hung up.")
             else:
                 messages.warning(request, "There is nothing to hang up: the call was answered, or is over.")
@@ -145,7 +173,7 @@ class ActionRunAdmin(RequestViews):
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
         try:
-            retry = services.run_retry(user=request.user, run=run)
+            retry = services.run_retry(user=request.user, run=run, address=request_address(request))
         except (services.RunRefused, SecretUnreadable) as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(_run_url(run))

@@ -1,6 +1,6 @@
-"""The WebSocket of a run's page.
+"""The WebSockets of a run's page, and of the page of what runs now.
 
-It joins the run's group, then reads the row, then passes on what changes: in this order, nothing that
+A run's joins the run's group, then reads the row, then passes on what changes: in this order, nothing that
 happens in between is missed. A push carries no content; the row is read again for each, so that a page
 never shows anything but what the database says. Every few seconds the consumer looks by itself, whether the
 person may still see this, and whether the row changed without a push (the channel layer may have been
@@ -16,7 +16,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from ami_integration.access.consumers import PageConsumer
 from ami_integration.access.services import session_user, user_may_view_runs
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.actions.snapshots import run_snapshot, running_snapshot
 
 #: Seconds between two looks at the person's rights and at the row.
 LOOK_AGAIN = 3.0
@@ -75,6 +75,49 @@ class RunConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
             self.scope["session"].session_key, self.run_id
         )
         return allowed
+
+
+class RunningConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
+    """`/ws/runs/`: what runs now, sent whenever it differs from what was sent last.
+
+    It looks every second by itself: a push for each step of each run would be many times that when much
+    runs, and when little does, a second is soon enough.
+    """
+
+    look_again = 1.0
+
+    async def connect(self) -> None:
+        if await self._snapshot() is None:
+            await self.close(CLOSE_FORBIDDEN)  # before accept: the handshake is refused with 403
+            return
+        await self.accept()
+        self.start(self._watch())
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """The page has nothing to say here."""
+
+    async def _watch(self) -> None:
+        sent: dict[str, Any] = {}
+        while True:
+            snapshot = await self._snapshot()
+            if snapshot is None:
+                await self.close(CLOSE_FORBIDDEN)
+                return
+            if snapshot != sent:
+                sent = snapshot
+                await self.send_json(snapshot)
+            await asyncio.sleep(self.look_again)
+
+    async def _snapshot(self) -> dict[str, Any] | None:
+        """None for somebody who may not see the log, or not any more."""
+        session_key = self.scope["session"].session_key
+        snapshot: dict[str, Any] | None = await database_sync_to_async(_running_snapshot)(session_key)
+        return snapshot
+
+
+def _running_snapshot(session_key: str | None) -> dict[str, Any] | None:
+    user = session_user(session_key=session_key)
+    return running_snapshot(user) if user_may_view_runs(user=user) else None
 
 
 def _may_view(session_key: str | None, run_id: int) -> bool:

@@ -56,15 +56,28 @@ def log_prune(*, now: datetime | None = None, limit: int = BATCH, batches: int =
     """
     now = now or timezone.now()
     results = runs = 0
-    for due in _due_results(now):
-        while batches > 0 and (found := list(due.values_list("pk", flat=True)[:limit])):
-            batches -= 1
-            results += RunResult.objects.filter(pk__in=found).delete()[0]
     for due_runs in _due_runs(now):
         while batches > 0 and (found := list(due_runs.values_list("pk", flat=True)[:limit])):
             batches -= 1
             RunResult.objects.filter(pk__in=found).delete()
             runs += ActionRun.objects.filter(pk__in=found).delete()[1].get(ActionRun._meta.label, 0)
+    for due in _due_results(now):
+        while batches > 0 and (found := list(due.values_list("pk", flat=True)[:limit])):
+            batches -= 1
+            results += RunResult.objects.filter(pk__in=found).delete()[0]
+    return runs, results
+
+
+def log_due(*, now: datetime | None = None) -> tuple[int, int]:
+    """How many runs, and how many results of other runs, `log_prune` would remove in the end."""
+    now = now or timezone.now()
+    runs = sum(due.count() for due in _due_runs(now))
+    leaving = [due.order_by().values("pk") for due in _due_runs(now)]
+    results = 0
+    for due in _due_results(now):
+        for pks in leaving:
+            due = due.exclude(pk__in=pks)
+        results += due.count()
     return runs, results
 
 
@@ -101,19 +114,21 @@ class Holding:
     result_days: int | None
 
 
-def log_holdings() -> list[Holding]:
-    """Today's size of the log by status, with the days of the settings."""
+def log_holdings(*, runs: QuerySet[ActionRun] | None = None) -> list[Holding]:
+    """Today's size of the log by status, with the days of the settings.
+
+    Args:
+        runs: those that are counted; all by default.
+    """
+    runs = ActionRun.objects.all() if runs is None else runs
+    results = RunResult.objects.filter(run__in=runs.order_by().values("pk"))
     counted = {
         row["status"]: row
-        for row in ActionRun.objects.order_by()
-        .values("status")
-        .annotate(runs=Count("pk"), oldest=Min("created_at"))
+        for row in runs.order_by().values("status").annotate(runs=Count("pk"), oldest=Min("created_at"))
     }
     stored = {
         row["run__status"]: row
-        for row in RunResult.objects.values("run__status").annotate(
-            results=Count("pk"), bytes=Sum("stored_size")
-        )
+        for row in results.values("run__status").annotate(results=Count("pk"), bytes=Sum("stored_size"))
     }
     holdings = []
     for status in ActionRun.Status:

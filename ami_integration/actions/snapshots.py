@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from ami_integration.access.services import AnyUser
 from ami_integration.actions.models import ActionRun, RunResult
 
 #: How the list of steps marks an outcome; the others are neither good nor bad.
@@ -18,6 +19,11 @@ OUTCOME_MARKS = {
     ActionRun.Status.FAILED: "failed",
     ActionRun.Status.ERRORED: "failed",
 }
+#: What the page of what runs now shows at most: of what isn't over, and of what ended within `RECENT`.
+ROWS = 200
+ENDED_ROWS = 20
+RECENT = timedelta(minutes=1)
+WORDS = 160
 #: After this long in the queue the page says what may be the matter.
 PATIENCE = timedelta(seconds=10)
 
@@ -40,6 +46,44 @@ def run_snapshot(run: ActionRun, *, now: datetime | None = None) -> dict[str, An
         "worker": run.worker,
         "result": _result_facts(run),
         "traceback": run.traceback,
+    }
+
+
+def running_snapshot(user: AnyUser, *, now: datetime | None = None) -> dict[str, Any]:
+    """What runs now of what this person may see, and what ended a moment ago; ready for JSON.
+
+    The longest in progress come first, then those that wait, in the order in which they came.
+    """
+    now = now or timezone.now()
+    runs = ActionRun.objects.visible_to(user).defer("payload", "traceback", "headers_masked")
+    in_progress = runs.running()
+    waiting = runs.queued()
+    shown = [
+        *in_progress.order_by("started_at")[:ROWS],
+        *waiting.order_by("pk")[:ROWS],
+    ][:ROWS]
+    recent = runs.filter(finished_at__gte=now - RECENT).exclude(pk__in=[run.pk for run in shown])
+    return {
+        "running": in_progress.count(),
+        "waiting": waiting.count(),
+        "rows": [_row(run, now) for run in shown],
+        "ended": [_row(run, now) for run in recent.order_by("-finished_at")[:ENDED_ROWS]],
+    }
+
+
+def _row(run: ActionRun, now: datetime) -> dict[str, Any]:
+    since = run.finished_at or run.started_at or run.created_at
+    return {
+        "id": str(run.pk),
+        "status": run.status,
+        "label": ActionRun.Call(run.call_steps[-1][0]).label
+        if run.status == ActionRun.Status.RUNNING and run.call_steps
+        else run.get_status_display(),
+        "action": run.action,
+        "server": run.server_name,
+        "by": run.username or run.get_origin_display(),
+        "since": since.isoformat(),
+        "words": (waiting_reason(run, now=now) or hangup_pending(run) or run.reason)[:WORDS],
     }
 
 

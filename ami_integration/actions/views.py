@@ -1,4 +1,5 @@
-"""What a run's page fetches or offers beside itself: the result, the result in clear, and files of it.
+"""What runs now, the log's size, and what a run's page fetches or offers beside itself: the result, the
+result in clear, and files of it.
 
 Each looks the run up among those that the person may see, so that a run of somebody else's server is as
 absent as one that never was. Results are never kept by a browser or a proxy.
@@ -6,18 +7,23 @@ absent as one that never was. Results are never kept by a browser or a proxy.
 
 import zlib
 from http import HTTPStatus
+from typing import Any
 
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from ami_integration.access.services import user_may_view_secrets
+from ami_integration.access.services import user_may_view_runs, user_may_view_secrets
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.exports import result_json, rows_csv
 from ami_integration.actions.models import ActionRun, RunResult
 from ami_integration.actions.results import Result
+from ami_integration.actions.retention import log_holdings
+from ami_integration.actions.snapshots import running_snapshot
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.servers.encryption import SecretUnreadable
 
@@ -29,6 +35,41 @@ def run_visible(request: HttpRequest, run_id: int) -> ActionRun:
     if run is None:
         raise Http404(f"There is no run {run_id}, or you may not see it.")
     return run
+
+
+@never_cache
+@require_GET
+def running(request: HttpRequest) -> HttpResponse:
+    """What runs now, as it goes."""
+    _require_log(request)
+    context = {"title": "What runs now", "snapshot": running_snapshot(request.user)}
+    return _page(request, "ami_integration/actions/running.html", context)
+
+
+@never_cache
+@require_GET
+def size(request: HttpRequest) -> HttpResponse:
+    """How large the log is, and how long it keeps what, counted over the runs that this person may see."""
+    _require_log(request)
+    holdings = log_holdings(runs=ActionRun.objects.visible_to(request.user))
+    context = {
+        "title": "Size of the action log",
+        "holdings": holdings,
+        "runs": sum(holding.runs for holding in holdings),
+        "results": sum(holding.results for holding in holdings),
+        "bytes": sum(holding.bytes for holding in holdings),
+    }
+    return _page(request, "ami_integration/actions/size.html", context)
+
+
+def _require_log(request: HttpRequest) -> None:
+    if not user_may_view_runs(user=request.user):
+        raise PermissionDenied("You may not see the action log: ask for “Can view run”.")
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    site = {**admin.site.each_context(request), "opts": ActionRun._meta}
+    return TemplateResponse(request, template, {**site, **context})
 
 
 @never_cache

@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 
 from ami_integration.actions.catalogue.services import catalogues_sweep
+from ami_integration.actions.retention import log_prune
 from ami_integration.actions.services import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
@@ -28,6 +29,8 @@ from ami_integration.outage import Outage
 logger = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 5.0
+#: Seconds between two looks for what the action log no longer keeps.
+PRUNE_SECONDS = 60.0
 JOIN_SECONDS = 3.0
 
 
@@ -80,7 +83,8 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     sweeping = Outage(logger, "the sweep of the action log fails; it is tried again every few seconds")
     reaping = Outage(logger, "the reaper of the action log fails; it is tried again every few seconds")
     reading = Outage(logger, "having catalogues read fails; it is tried again every few seconds")
-    reap_at = time.monotonic()
+    pruning = Outage(logger, "the pruning of the action log fails; it is tried again every minute")
+    reap_at = prune_at = time.monotonic()
     while True:
         if not _attempt(runs_sweep, sweeping) and not _database_answers():
             # The workers can't give a sign of life either. When it is back they get the time to do so, before
@@ -88,13 +92,16 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
             reap_at = time.monotonic() + settings.AMIWEB_HEARTBEAT_LOST
         elif time.monotonic() >= reap_at:
             _attempt(runs_reap, reaping)
+        if time.monotonic() >= prune_at:
+            prune_at = time.monotonic() + PRUNE_SECONDS
+            _attempt(log_prune, pruning)
         _attempt(catalogues_sweep, reading)
         if stop.wait(interval):
             return
 
 
-def _attempt(call: Callable[[], int], outage: Outage) -> bool:
-    """One of the two, apart from the other; returns whether it succeeded."""
+def _attempt(call: Callable[[], object], outage: Outage) -> bool:
+    """One of them, apart from the other; returns whether it succeeded."""
     try:
         call()
     except Exception as error:
