@@ -47,11 +47,12 @@ KEEPER_INTERVAL = 1.0
 
 @contextmanager
 def open_session(
-    server: Server, *, events: str = "off", timeouts: Timeouts | None = None
+    server: Server, *, events: str = "off", timeouts: Timeouts | None = None, for_actions: bool = False
 ) -> Iterator[AMIClient]:
-    """A session of its own with `server`'s first account, beside all limits; closed with the block.
+    """A session of its own with `server`, beside all limits; closed with the block.
 
     Args:
+        for_actions: log in with the account that actions use, if there is a second one.
         events: the EventMask of the login: `off`, `on`, or classes as in `call,system`.
         timeouts: time limits in seconds; the client's own by default.
 
@@ -59,10 +60,11 @@ def open_session(
         SecretUnreadable: no key opens the stored secret; nothing was sent.
         AMIError: connecting or logging in failed; its `phase` says where.
     """
+    username, secret = server.action_account if for_actions else (server.username, server.secret)
     client = AMIClient(
         server.ami_transport(),
-        username=server.username,
-        secret=server.secret.reveal(),
+        username=username,
+        secret=secret.reveal(),
         events=events,
         timeouts=timeouts,
     )

@@ -120,7 +120,7 @@ def catalogue_sync(*, server: Server, timeouts: Timeouts | None = None) -> Synce
         raise SyncRefused(f"{server.name} is disabled. Enable it first.")
     _attempt_note(server)
     try:
-        with open_session(server, timeouts=timeouts) as client:
+        with open_session(server, timeouts=timeouts, for_actions=True) as client:
             reading = pbx_read(client)
             ami_version = client.ami_version
     except (AMIError, SecretUnreadable) as error:

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         except Server.DoesNotExist:
             raise CommandError(f"There is no server named {options['server']!r}.") from None
         try:
-            with open_session(server) as client:
+            with open_session(server, for_actions=True) as client:
                 reading = pbx_read(client)
         except (AMIError, SecretUnreadable) as error:
             raise CommandError(f"{server.name}: {error}") from error

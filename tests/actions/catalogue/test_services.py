@@ -91,6 +91,18 @@ def test_a_login_without_command_gets_what_amiweb_ships(make_simulator: Callable
     assert services.catalogue_sync(server=other).catalogue == synced.catalogue
 
 
+def test_what_the_account_for_actions_may_run_counts(make_simulator: Callable[..., Simulator]) -> None:
+    poor = Account("poor", "word", write=classes_from_text("call,reporting"))
+    simulator = make_simulator(accounts=[poor, Account("rich", "word")])
+    server = server_at(
+        simulator, username="poor", secret="word", action_username="rich", action_secret="word"
+    )
+    synced = services.catalogue_sync(server=server)
+    assert synced.catalogue is not None
+    assert not synced.catalogue.shipped
+    assert server.action_privileges("Command") == "command,all"
+
+
 def test_a_sync_that_fails_is_noted_and_keeps_what_was_known(simulator: Simulator) -> None:
     server = server_at(simulator)
     services.catalogue_sync(server=server)
