@@ -67,6 +67,11 @@ class Decision:
     danger: Danger
     repeatable: bool = False
 
+    @property
+    def switched_off(self) -> bool:
+        """Whether only a switch of the server stands in the way, which may be taken back at any time."""
+        return self.rule in (READ_ONLY, MAINTENANCE)
+
 
 def decide(
     *, user: AnyUser, server: ServerLike, action: str, headers: Headers = (), origin: str = ""
@@ -261,7 +266,8 @@ def rows_watchable(*, user: AnyUser, rows: QuerySet[Rows], server: str = "server
             rule.effect == AccessRule.Effect.DENY for rule in reads
         ):
             return rows
-    return rows.filter(**{f"{server}__in": servers_watchable(user=user).values("pk")})
+    # The ids themselves: with a subquery PostgreSQL may read a whole table of events to find the newest ones.
+    return rows.filter(**{f"{server}__in": list(servers_watchable(user=user).values_list("pk", flat=True))})
 
 
 # What people may do at all

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ami_integration.access.services import (
-    MAINTENANCE,
-    READ_ONLY,
     AnyUser,
     Decision,
     decide,
@@ -34,12 +32,14 @@ def run_ask(
     headers: Sequence[tuple[str, str]],
     origin: str,
     address: str = "",
+    verb: str = "run.submit",
 ) -> Decision:
     """`decide`, with an audit entry if the answer is no.
 
     Args:
         server: as it is stored now.
         address: the IP address that asks, if any.
+        verb: what is attempted.
     """
     decision = decide(user=user, server=server, action=action, headers=headers, origin=origin)
     if not decision.allowed:
@@ -47,7 +47,7 @@ def run_ask(
             actor=user,
             origin=origin,
             address=address,
-            verb="run.submit",
+            verb=verb,
             what={
                 "action": storable(action),
                 "headers": storable_headers(headers_mask(headers)),
@@ -102,7 +102,7 @@ def run_may_be_stopped(*, user: AnyUser, run: ActionRun) -> bool:
     except SecretUnreadable:
         headers = [(name, value) for name, value in run.headers_masked]
     decision = decide(user=user, server=run.server, action=run.action, headers=headers)
-    return decision.allowed or decision.rule in (READ_ONLY, MAINTENANCE)
+    return decision.allowed or decision.switched_off
 
 
 def run_note(

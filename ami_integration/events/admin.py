@@ -14,9 +14,10 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
+from ami_integration.access.services import rows_watchable, servers_watchable
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
-from ami_integration.servers.models import Server, server_label
+from ami_integration.servers.models import server_label
 
 _PAGES = 100
 _PER_PAGE = 100
@@ -38,7 +39,7 @@ class ServerFilter(admin.SimpleListFilter):
     parameter_name = "server"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        servers = Server.objects.order_by("name").values_list("pk", "name", "simulated")
+        servers = servers_watchable(user=request.user).order_by("name").values_list("pk", "name", "simulated")
         return [(str(pk), server_label(name, simulated=simulated)) for pk, name, simulated in servers]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -64,13 +65,16 @@ class TimeFilter(admin.SimpleListFilter):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """A page to look at."""
+    """A page to look at, of what comes from servers whose events one may see."""
 
     paginator = UncountedPaginator
     show_full_result_count = False
     list_per_page = _PER_PAGE
     list_max_show_all = _PER_PAGE
     actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return rows_watchable(user=request.user, rows=super().get_queryset(request))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

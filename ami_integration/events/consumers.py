@@ -236,7 +236,7 @@ class LiveConsumer(PageConsumer):
         if wanted.server_id not in visible:
             self._words["error"] = {
                 "type": "error",
-                "message": "This server does not exist any more. Choose another.",
+                "message": "This server does not exist any more, or is not yours to watch. Choose another.",
             }
         return visible & {wanted.server_id}
 
@@ -331,5 +331,6 @@ def _taken(rows: deque[Item], number: int) -> list[Item]:
 
 
 def _look(session_key: str | None) -> tuple[bool, list[Item]]:
-    allowed = user_may_watch(user=session_user(session_key=session_key))
-    return allowed, live_servers() if allowed else []
+    user = session_user(session_key=session_key)
+    allowed = user_may_watch(user=user)
+    return allowed, live_servers(user=user) if allowed else []

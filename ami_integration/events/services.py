@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
+from ami_integration.access.services import AnyUser, servers_watchable
 from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
 from ami_integration.events.models import Event, Gap
@@ -31,8 +32,8 @@ def group_name(server_id: int) -> str:
     return f"events.{server_id}"
 
 
-def live_servers() -> list[Item]:
-    """The servers that a page may choose from, with what explains their silence."""
+def live_servers(*, user: AnyUser) -> list[Item]:
+    """The servers whose events this person may see, with what explains their silence."""
     return [
         {
             "id": str(server.pk),
@@ -43,7 +44,10 @@ def live_servers() -> list[Item]:
             "label": _state(server).label,
             "error": server.health.last_error if hasattr(server, "health") else "",
         }
-        for server in Server.objects.defer("secret", "tls_ca").select_related("health").order_by("name")
+        for server in servers_watchable(user=user)
+        .defer("secret", "tls_ca")
+        .select_related("health")
+        .order_by("name")
     ]
 
 

@@ -13,8 +13,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
+from ami_integration.access.services import servers_visible
 from ami_integration.actions.forms import headers_text
 from ami_integration.actions.models import ActionRun
+from ami_integration.audit.admin import AuditedAdmin
+from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
 from ami_integration.schedules.calendar import zone_names
 from ami_integration.schedules.forms import PREVIEW, ScheduleForm, TimingForm
@@ -25,14 +28,15 @@ HISTORY = 20
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(admin.ModelAdmin):
+class ScheduleAdmin(AuditedAdmin):
     """Who saves a schedule becomes its owner, and it runs with their rights."""
 
+    audit_hidden = ("headers",)
     form = ScheduleForm
     change_form_template = "ami_integration/schedules/change_form.html"
     change_list_template = "ami_integration/schedules/change_list.html"
     list_display = ("name", "server", "action", "timing", "next_run", "last_outcome", "owner_name", "enabled")
-    list_filter = ("enabled", "server", "kind")
+    list_filter = ("enabled", ("server", admin.RelatedOnlyFieldListFilter), "kind")
     list_select_related = ("server",)
     search_fields = ("name", "action", "server__name")
     fieldsets = (
@@ -58,7 +62,9 @@ class ScheduleAdmin(admin.ModelAdmin):
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
-        return type("ScheduleFormOfUser", (form,), {"user": request.user})
+        return type(
+            "ScheduleFormOfUser", (form,), {"user": request.user, "address": request_address(request)}
+        )
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         services.schedule_save(user=request.user, schedule=obj, headers=form.cleaned_data["headers"])
@@ -70,6 +76,7 @@ class ScheduleAdmin(admin.ModelAdmin):
         return (
             super()
             .get_queryset(request)
+            .filter(server__in=servers_visible(user=request.user).values("pk"))
             .annotate(
                 last_outcome_code=Subquery(newest.values("outcome")[:1]),
                 last_run_pk=Subquery(newest.values("run")[:1]),

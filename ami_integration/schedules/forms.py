@@ -7,11 +7,12 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from ami_integration.access.services import user_may_run
+from ami_integration.access.services import servers_visible
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
 from ami_integration.actions.masking import MASK, headers_mask
 from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.services import schedule_ask
 from ami_integration.servers.encryption import SecretUnreadable
 
 PREVIEW = 10
@@ -50,9 +51,10 @@ class TimingForm(forms.ModelForm):
 
 
 class ScheduleForm(ActionFieldsMixin, TimingForm):
-    """A whole schedule. `user` is set by the admin: who saves it becomes its owner."""
+    """A whole schedule. `user` and `address` are set by the admin: who saves it becomes its owner."""
 
     user: Any = None
+    address = ""
     headers = HeadersField()
 
     class Meta(TimingForm.Meta):
@@ -61,6 +63,8 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "server" in self.fields:
+            self.fields["server"].queryset = servers_visible(user=self.user)  # type: ignore[attr-defined]
         if self.instance.pk:
             self.initial["headers"] = headers_text(self.instance.headers_masked)
 
@@ -96,9 +100,15 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
         self.check_action(self)
-        if not user_may_run(user=self.user):
-            self.add_error(
-                None,
-                "A schedule runs with the rights of whoever saves it, and you may not run actions yourself.",
+        values = self.cleaned_data
+        if not {"server", "action", "headers"} - values.keys():
+            refusal = schedule_ask(
+                user=self.user,
+                server=values["server"],
+                action=values["action"],
+                headers=values["headers"],
+                address=self.address,
             )
+            if refusal:
+                self.add_error(None, refusal)
         return self.cleaned_data

@@ -14,13 +14,15 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from ami_integration.access.services import user_may_run
+from ami_integration.access.services import decide, user_may_run
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import RunRefused, action_check, headers_complete, run_submit
 from ami_integration.schedules.calendar import BadTiming, Timing, next_times, timing_check, timing_words
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import Server
 
 __all__ = [
     "BadTiming",
@@ -48,7 +50,12 @@ _TIMING_FIELDS = ("kind", "crontab", "interval_seconds", "timezone")
 
 
 def schedule_save(
-    *, user: Any, schedule: Schedule, headers: Iterable[tuple[str, str]], now: datetime | None = None
+    *,
+    user: Any,
+    schedule: Schedule,
+    headers: Iterable[tuple[str, str]],
+    now: datetime | None = None,
+    address: str = "",
 ) -> Schedule:
     """Save a new or edited schedule; the edit holds at once.
 
@@ -57,16 +64,21 @@ def schedule_save(
     Args:
         user: who saves it.
         schedule: with the fields as they shall be; what is derived (`next_at`, the anchor, the owner) is
-        set here. headers: the action's headers in clear. now: the moment; the clock's if not given.
+            set here.
+        headers: the action's headers in clear.
+        now: the moment; the clock's if not given.
+        address: the IP address that asks, if any.
 
     Raises:
-        RunRefused: no right to run actions, or something that can't be put on the wire.
+        RunRefused: no right to run this, or something that can't be put on the wire.
         BadTiming: the calendar can't be read, or has no time left.
     """
     now = now or timezone.now()
-    if not user_may_run(user=user):
-        raise RunRefused("A schedule runs with the rights of whoever saves it, and you may not run actions.")
     pairs = headers_complete(action=schedule.action, headers=headers)
+    if refusal := schedule_ask(
+        user=user, server=schedule.server, action=schedule.action, headers=pairs, address=address
+    ):
+        raise RunRefused(refusal)
     action_check(action=schedule.action, headers=pairs)
     timing_check(timing=schedule)
     schedule.payload = json.dumps(pairs)
@@ -92,6 +104,29 @@ def schedule_save(
             schedule.next_at = before.next_at
         schedule.save()
     return schedule
+
+
+def schedule_ask(
+    *, user: Any, server: Server, action: str, headers: Iterable[tuple[str, str]], address: str = ""
+) -> str:
+    """Why this person may not have this run by itself, or "". A no is audited.
+
+    The switches of the server are not asked: they are about now, and each run is asked about in its own time.
+    """
+    pairs = headers_complete(action=action, headers=headers)
+    decision = decide(user=user, server=server, action=action, headers=pairs)
+    if decision.allowed or decision.switched_off:
+        return ""
+    run_ask(
+        user=user,
+        server=server,
+        action=action,
+        headers=pairs,
+        origin=ActionRun.Origin.SCHEDULE,
+        address=address,
+        verb="schedule.save",
+    )
+    return f"A schedule runs with the rights of whoever saves it. {decision.reason}"
 
 
 def schedules_tick(*, now: datetime | None = None) -> int:

@@ -13,13 +13,21 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from ami_integration.access.danger import Danger
 from amiweb.asgi import application
+from tests.access.factories import grant
 
 
-def watcher(name: str = "watcher", **values: Any) -> User:
-    """A person who may watch events, unless `values` say otherwise."""
+def watcher(name: str = "watcher", *, everywhere: bool = True, **values: Any) -> User:
+    """A person who may watch events, unless `values` say otherwise.
+
+    Args:
+        everywhere: of every server; else of none, until a rule says more.
+    """
     user = User.objects.create_user(name, **({"is_staff": True} | values))
     user.user_permissions.add(Permission.objects.get(codename="view_event"))
+    if everywhere:
+        grant(user, Danger.READ)
     return user
 
 

@@ -11,9 +11,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from ami_integration.access.danger import Danger
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.servers.models import Server
+from tests.access.factories import grant, make_person
 from tests.servers.factories import make_server
 
 EVENTS = "/admin/ami_integration/event/"
@@ -31,6 +33,7 @@ def server() -> Server:
 def viewer() -> Client:
     user = User.objects.create_user("viewer", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=("view_event", "view_gap")))
+    grant(user, Danger.READ)
     client = Client()
     client.force_login(user)
     return client
@@ -63,6 +66,23 @@ def test_events_are_filtered_by_server_time_and_name(viewer: Client, server: Ser
     assert names(viewer, f"?server={server.pk}") == ["Recent", "Old"]
     assert names(viewer, "?time=60") == ["Elsewhere", "Recent"]
     assert names(viewer, "?q=Old") == ["Old"]
+
+
+def test_people_look_up_events_of_servers_that_they_may_read_and_of_no_others(server: Server) -> None:
+    other = make_server(name="Oslo")
+    here, there = store(server, "Here"), store(other, "There", number=1)
+    stranger, viewer, neighbour = (make_person(name) for name in ("stranger", "viewer", "neighbour"))
+    grant(viewer, Danger.READ, on=server)
+    grant(neighbour, on=other)
+    grant(neighbour, Danger.OPERATE, on=server)
+    for user, seen in ((stranger, []), (viewer, ["Here"]), (neighbour, ["There"])):
+        client = Client()
+        client.force_login(user)
+        assert names(client) == seen
+        assert names(client, f"?server={other.pk}") == [name for name in seen if name == "There"]
+        for event in (here, there):
+            page = client.get(f"{EVENTS}{event.pk}/change/")
+            assert (page.status_code == 200) == (event.name in seen)
 
 
 def test_an_event_shows_all_its_headers_as_text(viewer: Client, server: Server) -> None:

@@ -15,12 +15,14 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
 
+from ami_integration.access.danger import Danger
 from ami_integration.events import consumers
 from ami_integration.events.consumers import RING, LiveConsumer
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
 from ami_integration.servers.models import Server
+from tests.access.factories import grant
 from tests.events.making import batch, ids, numbered, raw
 from tests.events.page import Page, cookie, watcher
 from tests.servers.factories import make_server
@@ -78,6 +80,39 @@ def send(writer: StreamWriter, recorder: Recorder) -> Sender:
 
 
 # Who may watch
+
+
+async def test_people_get_the_events_of_servers_that_they_may_read_and_of_no_others(
+    server: Server, send: Sender
+) -> None:
+    other = await sync_to_async(make_server)(name="Oslo")
+    stranger, viewer, agent = [
+        await sync_to_async(watcher)(name, everywhere=False) for name in ("stranger", "viewer", "agent")
+    ]
+    rule = await sync_to_async(grant)(viewer, Danger.READ, on=server)
+    await sync_to_async(grant)(agent, Danger.OPERATE, on=server)
+    first, second = batch(server.pk, raw("Here")), batch(other.pk, raw("There"))
+    await send(first, second)
+    for user, expected in ((stranger, []), (viewer, ["Here"]), (agent, [])):
+        page = Page(user)
+        assert await page.connect()
+        await page.subscribe()
+        if expected:
+            await page.until(lambda page=page: page.rows, what="the store is read")
+        await page.subscribe(server=str(other.pk))  # by its number, past the list
+        await page.until(lambda page=page: page.error, what="the page is told")
+        assert [row["name"] for row in page.servers] == (["Berlin"] if expected else [])
+        assert page.names == expected
+        if user is not viewer:
+            await page.disconnect()
+            continue
+        await page.subscribe()
+        await sync_to_async(rule.delete)()
+        await page.until(lambda page=page: not page.servers, what="the server is taken away")
+        await send(batch(server.pk, raw("Later"), after=first.last_id))
+        await page.read(1.5)
+        assert page.names == expected
+        await page.disconnect()
 
 
 @pytest.mark.parametrize(
@@ -209,7 +244,7 @@ async def test_one_server_can_be_chosen_and_another_instead(page: Page, server: 
 async def test_a_server_that_does_not_exist_is_told(page: Page, server: Server) -> None:
     await page.subscribe(server="999")
     await page.until(lambda: page.error, what="the page is told")
-    assert page.error == "This server does not exist any more. Choose another."
+    assert page.error == "This server does not exist any more, or is not yours to watch. Choose another."
 
 
 async def test_a_gap_is_shown_as_it_begins_and_as_it_ends(page: Page, server: Server, send: Sender) -> None:

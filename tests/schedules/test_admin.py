@@ -11,11 +11,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from ami_integration.access.danger import Danger
 from ami_integration.actions.masking import MASK
+from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.admin import moment_text
 from ami_integration.schedules.models import PlannedRun, Schedule
-from tests.actions.factories import make_run, make_user
-from tests.schedules.factories import make_planner, make_schedule
+from tests.access.factories import grant, make_person
+from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
+from tests.schedules.factories import SCHEDULE_PERMISSIONS, make_planner, make_schedule
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
@@ -84,8 +87,45 @@ def test_a_mistake_is_told_beside_its_field(values: dict[str, str], field: str, 
 def test_who_may_not_run_actions_makes_no_schedule() -> None:
     eve = make_user("eve", "view_schedule", "add_schedule")
     response = signed_in(eve).post(ADD, form(server=make_server().pk))
-    assert "you may not run actions yourself" in response.content.decode()
+    page = response.content.decode()
+    assert "runs with the rights of whoever saves it" in page and "eve may not run actions" in page
     assert not Schedule.objects.exists()
+
+
+def test_people_see_and_make_schedules_for_their_servers_only() -> None:
+    berlin, oslo = make_server(), make_server(name="Oslo")
+    permissions = (*RUN_PERMISSIONS, *SCHEDULE_PERMISSIONS)
+    stranger, viewer, neighbour, operator = (
+        make_person(name, *permissions) for name in ("stranger", "viewer", "neighbour", "operator")
+    )
+    grant(viewer, Danger.READ, on=berlin)
+    grant(neighbour, on=oslo)
+    grant(operator, Danger.READ, Danger.OPERATE, on=berlin)
+    for user in (stranger, viewer, neighbour):
+        answer = signed_in(user).post(ADD, form(server=berlin.pk))
+        assert answer.status_code == 200, user
+        errors = str(answer.context["errors"])
+        assert (
+            "No access rule lets viewer run QueueReset" if user is viewer else "Select a valid choice"
+        ) in errors
+    refused = AuditEntry.objects.get()
+    assert (refused.verb, refused.actor_name, refused.outcome) == ("schedule.save", "viewer", "refused")
+    assert signed_in(operator).post(ADD, form(server=berlin.pk)).status_code == 302
+    made = AuditEntry.objects.latest("pk")
+    assert (made.verb, made.object_name) == ("schedule.add", "Nightly")
+    assert made.what["headers"]["to"] == MASK
+    schedule = Schedule.objects.get()
+    for user, seen in ((stranger, False), (neighbour, False), (viewer, True), (operator, True)):
+        assert ("Nightly" in signed_in(user).get(LIST).content.decode()) is seen
+        assert (signed_in(user).get(change(schedule)).status_code == 200) is seen
+    # Not even a higher class by an edit.
+    answer = signed_in(operator).post(change(schedule), form(server=berlin.pk, action="Reload", headers=""))
+    assert "No access rule lets operator run Reload" in str(answer.context["errors"])
+
+
+def test_a_schedule_may_be_saved_while_its_server_is_switched_off() -> None:
+    server = make_server(maintenance=True, read_only=True)
+    assert signed_in(make_planner()).post(ADD, form(server=server.pk)).status_code == 302
 
 
 def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import RunRefused
+from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import services
 from ami_integration.schedules.models import PlannedRun, Schedule
 from tests.actions.factories import make_user
@@ -324,10 +325,30 @@ def test_who_may_not_run_actions_saves_no_schedule() -> None:
     schedule = at_noon()
     eve = make_user("eve", "change_schedule", "add_schedule", "view_schedule", "view_actionrun")
     schedule.action = "Originate"
-    with pytest.raises(RunRefused, match="you may not run actions"):
+    with pytest.raises(RunRefused, match="eve may not run actions"):
         services.schedule_save(user=eve, schedule=schedule, headers=[])
     schedule.refresh_from_db()
     assert (schedule.action, schedule.owner_name) == ("Ping", "ada")
+
+
+@pytest.mark.parametrize("switch", ["maintenance", "read_only"])
+def test_a_planned_run_on_a_server_that_is_switched_off_is_refused_and_audited(switch: str) -> None:
+    schedule = make_schedule(action="QueueReset")
+    type(schedule.server).objects.update(**{switch: True})
+    services.schedules_tick()
+    planned = PlannedRun.objects.get()
+    assert planned.outcome == PlannedRun.Outcome.REFUSED and "Berlin is" in planned.reason
+    entry = AuditEntry.objects.get()
+    assert (entry.verb, entry.outcome, entry.origin) == ("run.submit", "refused", "schedule")
+    assert entry.what["rule"] == switch.replace("_", "-")
+
+
+def test_a_schedule_runs_no_longer_once_its_owner_has_lost_the_rule() -> None:
+    schedule = make_schedule()
+    assert schedule.owner is not None
+    schedule.owner.groups.clear()
+    services.schedules_tick()
+    assert "No access rule lets ada run Ping" in PlannedRun.objects.get().reason
 
 
 @pytest.mark.parametrize(
