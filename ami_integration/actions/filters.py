@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
-from django.core.exceptions import ValidationError
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Field, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -74,7 +74,7 @@ class MomentFilter(admin.DateFieldListFilter):
         except ValueError:
             moment = None
         if text and moment is None:
-            raise ValidationError(f"{text} is no time.")
+            raise IncorrectLookupParameters(f"{text} is no time.")
         if moment is not None and timezone.is_naive(moment):
             moment = timezone.make_aware(moment)
         return moment
