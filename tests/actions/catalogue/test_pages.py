@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ami_integration.actions.catalogue.descriptions import ActionDescription, EventDescription
 from ami_integration.actions.catalogue.pages import (
@@ -164,3 +166,19 @@ def test_descriptions_survive_storage(juggle: ActionDescription) -> None:
     assert ActionDescription.from_json(json.loads(json.dumps(juggle.to_json()))) == juggle
     event = event_parse("Applause", EVENT_22)
     assert EventDescription.from_json(json.loads(json.dumps(event.to_json()))) == event
+
+
+LINES = st.one_of(
+    st.text(max_size=90),
+    st.sampled_from([line for page in (PAGE_22, PAGE_16, EVENT_22) for line in page]),
+)
+
+
+@given(st.lists(LINES, max_size=60))
+def test_whatever_a_pbx_prints_is_a_page_or_none(lines: list[str]) -> None:
+    for parse in (action_parse, event_parse):
+        try:
+            found = parse("Juggle", lines)
+        except NoPage:
+            continue
+        assert type(found).from_json(json.loads(json.dumps(found.to_json()))) == found
