@@ -93,3 +93,32 @@ def scripted(
     assert not thread.is_alive(), "the scripted PBX still waits for something"
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def served(script: Callable[[Peer], None], host: str = "127.0.0.1") -> Iterator[TCP]:
+    """Serve the same script to every connection, each in a thread of its own."""
+    listener = socket.create_server((host, 0), backlog=200)
+    accepted: list[socket.socket] = []
+
+    def serve_one(sock: socket.socket) -> None:
+        with contextlib.suppress(EOFError, OSError), sock:
+            script(Peer(sock))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = listener.accept()
+                accepted.append(sock)
+                threading.Thread(target=serve_one, args=(sock,), daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield TCP(host, listener.getsockname()[1])
+    finally:
+        for sock in [listener, *accepted]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)

@@ -22,7 +22,7 @@ from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import action_session, open_session, pool
 from ami_integration.servers.slots import slots_used
 from ami_integration.servers.waiting import CircuitOpen, LimitsUnknown, RateExceeded, SessionsBusy
-from tests.ami.scripted import BANNER, Peer, scripted
+from tests.ami.scripted import BANNER, Peer, scripted, served
 from tests.polling import wait_until
 from tests.processes import ROOT, Valkey
 
@@ -350,51 +350,37 @@ def test_threads_share_sessions_without_ever_exceeding_the_limit(action_sessions
     most = 0
     lock = threading.Lock()
 
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve_one, args=(sock,), daemon=True).start()
-
-    def serve_one(sock: socket.socket) -> None:
+    def counts(peer: Peer) -> None:
         nonlocal most
         with lock:
             open_now.append(1)
             most = max(most, len(open_now))
         try:
-            with sock:
-                pings(Peer(sock))
-        except (EOFError, OSError):
-            pass
+            pings(peer)
         finally:
             with lock:
                 open_now.pop()
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=serve, args=(listener,), daemon=True).start()
-    server = server_at(TCP("127.0.0.1", listener.getsockname()[1]), max_sessions=3)
     done: list[int] = []
+    with served(counts) as transport:
+        server = server_at(transport, max_sessions=3)
 
-    def want(number: int) -> None:
-        def had() -> bool:
-            try:
-                ping(server)
-            except SessionsBusy:
-                return False
-            return True
+        def want(number: int) -> None:
+            def had() -> bool:
+                try:
+                    ping(server)
+                except SessionsBusy:
+                    return False
+                return True
 
-        wait_until(had, seconds=60, what="a session was had", step=0.01)
-        done.append(number)
+            wait_until(had, seconds=60, what="a session was had", step=0.01)
+            done.append(number)
 
-    threads = _started(want, 40)
-    for thread in threads:
-        thread.join(60)
+        for thread in _started(want, 40):
+            thread.join(60)
+        pool.close_idle()
     assert len(done) == 40
     assert most <= 3
-    pool.close_idle()
-    listener.close()
 
 
 def _started(target: Callable[[int], None], count: int) -> list[threading.Thread]:
