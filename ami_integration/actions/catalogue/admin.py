@@ -234,8 +234,8 @@ def _links_of(names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def have_read(request: HttpRequest, servers: QuerySet[Server]) -> None:
     """Have the workers read these servers, and say so."""
-    asked = [pk for pk, enabled in servers.values_list("pk", "enabled") if enabled]
-    disabled = servers.count() - len(asked)
+    asked = list(servers.filter(enabled=True, maintenance=False).values_list("pk", flat=True))
+    left_out = servers.count() - len(asked)
     rung = services.catalogues_ring(server_ids=asked)
     if rung:
         what = "1 server" if len(rung) == 1 else f"{len(rung)} servers"
@@ -246,8 +246,10 @@ def have_read(request: HttpRequest, servers: QuerySet[Server]) -> None:
             "The task queue can't be reached, so nothing could be read. It is tried by itself once the queue "
             "is back, if the server is online and was never read; else ask again.",
         )
-    if disabled:
-        messages.warning(request, "Disabled servers aren't read. Enable them first.")
+    if left_out:
+        messages.warning(
+            request, "Servers that are disabled or in maintenance aren't read. Take the switch back first."
+        )
 
 
 @admin.action(description="Read catalogue", permissions=["change"])

@@ -113,11 +113,13 @@ def catalogue_sync(*, server: Server, timeouts: Timeouts | None = None) -> Synce
     """Read what a server says of itself and keep it; over one session, in a second or so.
 
     Raises:
-        SyncRefused: the server is disabled.
+        SyncRefused: the server is disabled or in maintenance.
         AMIError, SecretUnreadable: the session failed; its sentence is kept in `ServerCatalogue.error`.
     """
     if not server.enabled:
         raise SyncRefused(f"{server.name} is disabled. Enable it first.")
+    if server.maintenance:
+        raise SyncRefused(f"{server.name} is in maintenance. Take the switch back first.")
     _attempt_note(server)
     try:
         with open_session(server, timeouts=timeouts, for_actions=True) as client:
@@ -214,7 +216,7 @@ def catalogues_sweep(*, now: datetime | None = None) -> int:
     left_alone = Q(catalogue__attempted_at__gt=now - RETRY_AFTER)
     due = (
         Server.objects.enabled()
-        .filter(health__state=ServerHealth.State.ONLINE)
+        .filter(maintenance=False, health__state=ServerHealth.State.ONLINE)
         .filter(~known | outdated)
         .exclude(left_alone)
         .values_list("pk", flat=True)[:SWEEP_BATCH]

@@ -197,12 +197,13 @@ def test_the_button_takes_the_permission_to_change_servers(berlin: Server, rung:
 
 def test_the_list_of_servers_has_a_bulk_action(berlin: Server, paris: Server, rung: list[int]) -> None:
     make_server(name="Off", enabled=False)
+    make_server(name="Under the knife", maintenance=True)
     root = client_of(User.objects.create_superuser("root"))
     chosen = [str(server.pk) for server in Server.objects.all()]
     values = {"action": "read_catalogue", "_selected_action": chosen}
     page = root.post("/admin/ami_integration/server/", values, follow=True).content.decode()
     assert "The catalogue of 2 servers is being read" in page
-    assert "Disabled servers aren&#x27;t read" in page
+    assert "disabled or in maintenance aren&#x27;t read" in page
     assert sorted(rung) == [berlin.pk, paris.pk]
 
 

@@ -118,9 +118,12 @@ def test_a_sync_that_fails_is_noted_and_keeps_what_was_known(simulator: Simulato
     assert ServerCatalogue.objects.get(server=server).error == ""
 
 
-def test_a_disabled_server_is_not_asked() -> None:
-    with pytest.raises(services.SyncRefused, match="disabled"):
-        services.catalogue_sync(server=make_server(enabled=False))
+@pytest.mark.parametrize("switch", [{"enabled": False}, {"maintenance": True}])
+def test_a_server_that_is_switched_off_is_not_asked(switch: dict[str, bool], rung: list[int]) -> None:
+    server = online(**switch)
+    with pytest.raises(services.SyncRefused, match="Berlin is"):
+        services.catalogue_sync(server=server)
+    assert services.catalogues_sweep() == 0
 
 
 def test_the_task_reads_and_survives_what_fails(simulator: Simulator) -> None:
