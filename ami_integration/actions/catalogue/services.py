@@ -165,8 +165,9 @@ def _reading_store(server: Server, reading: Reading, ami_version: str) -> Synced
 
 def _catalogue(content_hash: str, version: str, content: Reading | Shipped) -> Catalogue:
     unread = [] if isinstance(content, Shipped) else list(content.unread)
-    # With a row lock in the unique index: of two who read the same, the second waits and finds it.
-    catalogue, created = Catalogue.objects.get_or_create(
+    # Of two who read the same, the second waits at the unique index and finds it. The row is locked until a
+    # server has it, so that nobody drops it in between.
+    catalogue, created = Catalogue.objects.select_for_update(no_key=True).get_or_create(
         content_hash=content_hash,
         defaults={"asterisk_version": version, "shipped": isinstance(content, Shipped), "unread": unread},
     )

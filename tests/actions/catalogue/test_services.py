@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
@@ -56,6 +58,22 @@ def test_servers_that_say_the_same_share_one_catalogue(simulator: Simulator) -> 
     found = {services.catalogue_sync(server=server_at(simulator, f"Nr {n}")).catalogue for n in range(3)}
     assert len(found) == 1
     assert Catalogue.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_servers_that_are_read_at_once_share_one_catalogue(simulator: Simulator) -> None:
+    servers = [server_at(simulator, f"Nr {n}") for n in range(12)]
+
+    def read_one(server: Server) -> int | None:
+        try:
+            return services.catalogue_sync(server=server).catalogue.pk  # type: ignore[union-attr]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(read_one, servers))) == 1
+    assert Catalogue.objects.get().servers.count() == 12
+    assert len(Catalogue.objects.get().catalogueactions.all()) == len(servers[0].abilities.actions)
 
 
 def test_a_second_sync_of_the_same_changes_nothing(simulator: Simulator) -> None:
