@@ -14,9 +14,10 @@ from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
-from ami_integration.actions import services, views
-from ami_integration.actions.filters import MomentFilter, ServerFilter
+from ami_integration.actions import services, submission, views
+from ami_integration.actions.filters import MomentFilter, PersonFilter, ServerFilter
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.preview import Confirm
 from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
@@ -33,7 +34,6 @@ class ActionRunAdmin(RequestViews):
     list_display = (
         "id",
         "state",
-        "action",
         "asked",
         "on_server",
         "by_whom",
@@ -47,7 +47,7 @@ class ActionRunAdmin(RequestViews):
         ("created_at", MomentFilter),
         ("server", ServerFilter),
         ("action", admin.AllValuesFieldListFilter),
-        ("username", admin.AllValuesFieldListFilter),
+        ("username", PersonFilter),
         "origin",
     )
     search_fields = ("action", "server_name", "username", "origin_detail", "address", "action_id")
@@ -86,13 +86,14 @@ class ActionRunAdmin(RequestViews):
             '<span class="aw-state" data-state="{}">{}</span>', run.status, run.get_status_display()
         )
 
-    @admin.display(description="what")
+    @admin.display(description="action", ordering="action")
     def asked(self, run: ActionRun) -> str:
-        """The first headers, masked; all of them are on the run's page."""
+        """The action and its first headers, masked; all of them are on the run's page."""
         words = ", ".join(f"{name}: {value}" for name, value in run.headers_masked[:4])
         attempt = f"attempt {run.attempt}" if run.attempt > 1 else ""
         return format_html(
-            '<div class="run-short">{}{}{}</div>',
+            '<div class="run-short">{}<br><span class="aw-quiet">{}{}{}</span></div>',
+            run.action,
             Truncator(words).chars(90),
             "; " if words and attempt else "",
             attempt,
@@ -173,6 +174,9 @@ class ActionRunAdmin(RequestViews):
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run(request, run_id)
         try:
+            preview = submission.run_retry_preview(user=request.user, run=run)
+            if preview.confirm != Confirm.NONE:
+                return self.preview_page(request, preview)
             retry = services.run_retry(user=request.user, run=run, address=request_address(request))
         except (services.RunRefused, SecretUnreadable) as error:
             messages.error(request, str(error))

@@ -111,7 +111,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
         queryset=Tag.objects.none(),
         required=False,
         to_field_name="name",
-        label="Or a tag",
+        label="Tag",
         empty_label="No tag: the servers ticked below",
         help_text="Every enabled server that has the tag now.",
         error_messages={"invalid_choice": "There is no such tag. Choose one from the list."},
@@ -142,6 +142,13 @@ class RunForm(ActionFieldsMixin, forms.Form):
         required=False,
         label="Stop after failures",
         help_text="Then nothing more is sent; what is on its way ends. Empty: go on to the last.",
+    )
+    timeout = forms.FloatField(
+        min_value=1,
+        max_value=600,
+        required=False,
+        label="Time limit",
+        help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
     )
     # Chosen with the form: a form that is sent twice (a double click, a reload) becomes one request.
     action_id = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)

@@ -85,6 +85,7 @@ class Ticket:
     plan: dict[str, Any] = field(default_factory=dict)
     retry_of: int | None = None
     template: int | None = None
+    timeout: float | None = None
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -200,6 +201,7 @@ def request_preview(
     repeats: Mapping[int, int] | None = None,
     retry_of: int | None = None,
     template: int | None = None,
+    timeout: float | None = None,
 ) -> Preview:
     """Work out what would run, without writing or sending anything.
 
@@ -214,6 +216,7 @@ def request_preview(
         repeats: for a retry, which run is repeated on which server: their ids by the servers'.
         retry_of: for a retry, the fan-out's id.
         template: the id of the template that it was made from.
+        timeout: seconds to wait for the answer; the default of its kind if none.
 
     Raises:
         RunRefused: no server, or something that can't be put on the wire.
@@ -264,6 +267,7 @@ def request_preview(
         plan=asdict(plan),
         retry_of=retry_of,
         template=template,
+        timeout=timeout,
     )
     return Preview(
         action=action,
@@ -293,6 +297,7 @@ def preview_again(*, user: Any, ticket: Ticket, servers: Sequence[Server]) -> Pr
         },
         retry_of=ticket.retry_of,
         template=ticket.template,
+        timeout=ticket.timeout,
     )
 
 

@@ -91,6 +91,7 @@ class RequestViews(ModelAdmin):
                 headers=cleaned["headers"],
                 tag=tag,
                 plan=form.plan(),
+                timeout=cleaned["timeout"],
                 # With its preview a request gets a new key: this form may have been sent before.
                 key=cleaned["action_id"] if direct else None,
                 template=form.chosen_template.pk if form.chosen_template is not None else None,
@@ -117,7 +118,7 @@ class RequestViews(ModelAdmin):
         template = _template(asked.get("template"))
         initial: dict[str, Any] = {
             name: asked[name]
-            for name in ("tag", "action", "headers", "mode", "limit", "stop_after")
+            for name in ("tag", "action", "headers", "mode", "limit", "stop_after", "timeout")
             if name in asked
         }
         initial["server"] = [int(pk) for pk in asked.getlist("server") if pk.isdecimal()]
@@ -275,6 +276,7 @@ class RequestViews(ModelAdmin):
             headers=ticket.pairs,
             tag=ticket.tag,
             template=ticket.template,
+            timeout=ticket.timeout,
         )
         return self.preview_page(request, fresh, changed=changed)
 
@@ -295,6 +297,7 @@ class RequestViews(ModelAdmin):
             "action": ticket.action,
             "headers": headers_text(headers_mask(ticket.pairs)),
             "kept": Kept(request.user.pk, ticket.action, ticket.headers).pack(),
+            "timeout": ticket.timeout,
             **ticket.plan,
         }
         return RunForm(initial=initial, user=request.user)
@@ -413,4 +416,5 @@ def _without_refused(request: HttpRequest, ticket: Ticket, servers: list[Server]
         repeats={member.server.pk: member.retry_of for member in whole.members if member.retry_of},
         retry_of=ticket.retry_of,
         template=ticket.template,
+        timeout=ticket.timeout,
     )

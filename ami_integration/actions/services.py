@@ -6,6 +6,7 @@ died. The last two are called from the listener, since what watches the workers 
 """
 
 import contextlib
+import enum
 import functools
 import json
 import logging
@@ -168,6 +169,7 @@ def run_submit(
         expires_at=timezone.now()
         + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
         retry_of=retry_of,
+        attempt=1 if retry_of is None else retry_of.attempt + 1,
         fanout=fanout,
         held=fanout is not None,
     )
@@ -266,8 +268,7 @@ def run_execute(*, run_id: int) -> bool:
     its share of this process's threads (`lanes.py`). Runs that wait for the session that becomes free are
     executed here too, for a while, so that it needn't be handed to another process.
     """
-    executed = _run_execute(run_id)
-    if not executed:
+    if _run_execute(run_id) is not Attempt.EXECUTED:
         return False
     server_id = ActionRun.objects.filter(pk=run_id).values_list("server_id", flat=True).first()
     until = time.monotonic() + FOLLOW_UP_SECONDS
@@ -275,26 +276,37 @@ def run_execute(*, run_id: int) -> bool:
         if time.monotonic() >= until:
             run_ring(run_id=int(waiter))
             break
-        _run_execute(int(waiter))
+        if _run_execute(int(waiter)) is Attempt.PUT_OFF:
+            break  # somebody else was faster, and goes on with those who wait
     return True
 
 
-def _run_execute(run_id: int) -> bool:
+class Attempt(enum.Enum):
+    """What came of a look at a queued run."""
+
+    EXECUTED = enum.auto()
+    #: It is queued still, and says why.
+    PUT_OFF = enum.auto()
+    #: It isn't queued any more: somebody else has it, or it is over.
+    GONE = enum.auto()
+
+
+def _run_execute(run_id: int) -> Attempt:
     run_expire(run_id=run_id)
     run = ActionRun.objects.waiting().select_related("server", "user").filter(pk=run_id).first()
     if run is None:
         logger.info("Run %s is not queued any more; nothing to do.", run_id)
-        return False
+        return Attempt.GONE
     if not lanes.enter(run.server_id, run_id):
         run_put_off(
             run_id=run_id, waiting_for="This worker has as many runs of the server in progress as it may."
         )
-        return False
+        return Attempt.PUT_OFF
     try:
-        return _run_perform(run)
+        return Attempt.EXECUTED if _run_perform(run) else Attempt.GONE
     except MustWait as reason:
         run_put_off(run_id=run_id, waiting_for=str(reason), until=reason.retry_at)
-        return False
+        return Attempt.PUT_OFF
     finally:
         waiting = lanes.leave(run.server_id)
         if waiting is not None:
@@ -433,6 +445,17 @@ def call_hang_up(*, user: Any, run: ActionRun, address: str = "") -> bool:
     return asked
 
 
+def run_retry_check(*, run: ActionRun) -> None:
+    """Whether a run is one that may be repeated. Raises RunRefused."""
+    if run.status not in ActionRun.RETRYABLE:
+        raise RunRefused(
+            f"A run that is {run.get_status_display().lower()} isn't repeated: it may have been carried out. "
+            "Look at the PBX, then start a new run."
+        )
+    if run.server is None:
+        raise RunRefused(f"{run.server_name} was deleted; start a new run on another server.", field="server")
+
+
 def run_retry(
     *, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN, address: str = ""
 ) -> ActionRun:
@@ -442,13 +465,8 @@ def run_retry(
         RunRefused: as `run_submit`; or it may have been carried out, so that a repetition could do it twice.
         SecretUnreadable: the stored headers can't be read.
     """
-    if run.status not in ActionRun.RETRYABLE:
-        raise RunRefused(
-            f"A run that is {run.get_status_display().lower()} isn't repeated: it may have been carried out. "
-            "Look at the PBX, then start a new run."
-        )
-    if run.server is None:
-        raise RunRefused(f"{run.server_name} was deleted; start a new run on another server.", field="server")
+    run_retry_check(run=run)
+    assert run.server is not None  # it was checked
     return run_submit(
         user=user,
         server=run.server,

@@ -110,6 +110,7 @@ def request_submit(
                 headers=ticket.pairs,
                 origin=origin,
                 address=address,
+                timeout=ticket.timeout,
                 action_id=member["action_id"],
                 retry_of=repeated.get(member["retry_of"]),
                 fanout=fanout,
@@ -256,6 +257,25 @@ def fanout_cancel(*, user: Any, fanout: FanOut) -> int:
             locked.finished_at = timezone.now()
             locked.save(update_fields=["status", "reason", "finished_at"])
     return taken
+
+
+def run_retry_preview(*, user: Any, run: ActionRun) -> Preview:
+    """What a retry of one run would do; it wants the same confirmation as the run itself did.
+
+    Raises:
+        RunRefused: it may have been carried out, or its server is gone.
+        SecretUnreadable: the stored headers can't be read.
+    """
+    services.run_retry_check(run=run)
+    assert run.server is not None  # it was checked
+    return request_preview(
+        user=user,
+        servers=[run.server],
+        action=run.action,
+        headers=run.headers_in_clear(),
+        timeout=run.timeout,
+        repeats={run.server.pk: run.pk},
+    )
 
 
 def runs_to_retry(*, fanout: FanOut) -> list[ActionRun]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminTextInputWidget
+from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -39,7 +39,7 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
     class Meta:
         model = ActionTemplate
         fields = ("name", "description", "action", "servers", "tag", "mode")
-        widgets = {"servers": forms.CheckboxSelectMultiple}
+        widgets = {"servers": forms.CheckboxSelectMultiple, "description": AdminTextareaWidget({"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,6 +51,9 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
                 headers = []  # then stars are refused, and the values have to be written anew
             self.initial["kept"] = Kept(self.user.pk, self.instance.action, headers).pack()
         if "servers" in self.fields:
+            for name in ("servers", "tag"):  # they are made on pages of their own
+                related = self.fields[name].widget
+                self.fields[name].widget = getattr(related, "widget", related)
             servers = servers_choosable(user=self.user)
             self.fields["servers"].queryset = servers.order_by("name")
             self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()

@@ -96,12 +96,19 @@ class Administrator:
     def run(self, server: str, action: str, headers: str = "", *, picture: str = "") -> Any:
         """Run an action by its form, and wait on its page, without a reload, until it has succeeded."""
         self.page.goto(f"{self.stage.url}/admin/ami_integration/actionrun/add/")
-        self.choose_server(server)
+        self.page.locator(".request-picker li", has_text=server).get_by_role("checkbox").check()
         self.page.get_by_label("Action:", exact=True).fill(action)
+        self.page.get_by_role("button", name="Raw", exact=True).click()
         self.page.get_by_label("Headers:", exact=True).fill(headers)
         if picture:
             self.picture(f"{picture}-form")
         self.page.get_by_role("button", name="Run", exact=True).click()
+        # What does more than look shows first what would be sent.
+        confirm = self.page.locator("#confirm-run")
+        expect(confirm.or_(self.page.locator("#run-status"))).to_be_visible()
+        if confirm.count():
+            self.picture(f"{picture or 'run'}-preview")
+            confirm.click()
         self.page.wait_for_url(re.compile(r"/actionrun/\d+/change/"))
         expect(self.page.locator("#run-status")).to_have_attribute("data-state", "succeeded")
         if picture:

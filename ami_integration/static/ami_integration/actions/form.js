@@ -399,12 +399,12 @@ function setMode(wanted) {
       wanted = "raw";
     } else {
       pairs = read.pairs;
-      drawFields();
     }
   }
   mode = wanted;
   fields.hidden = mode !== "form";
   raw.hidden = mode === "form";
+  if (mode === "form") drawFields(); // when they can be seen: a hidden field takes no focus
   byId("mode-form").setAttribute("aria-pressed", String(mode === "form"));
   byId("mode-raw").setAttribute("aria-pressed", String(mode === "raw"));
 }

@@ -1,0 +1,227 @@
+"""Form, preview, fan-out and template, in a real browser: by keyboard, at 390 px, and in the dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
+from ami_integration.servers.models import Server, ServerHealth, Tag
+from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
+from tests.ami.scripted import Peer, scripted
+from tests.browser.chromium import Handle, Visitor, expect
+from tests.processes import Stack
+from tests.servers.factories import make_server
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+ADD = "/admin/ami_integration/actionrun/add/"
+
+
+def log_in(visitor: Visitor, stack: Stack) -> Handle:
+    User.objects.create(
+        username="ada",
+        password=make_password("a long enough one", hasher="pbkdf2_sha256"),
+        is_staff=True,
+        is_superuser=True,
+    )
+    page = visitor.tab()
+    page.goto(f"{stack.url}/admin/login/")
+    page.get_by_label("Username:", exact=True).fill("ada")
+    page.get_by_label("Password:", exact=True).fill("a long enough one")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("navigation", name="amiweb")).to_be_visible()
+    return page
+
+
+def shown_servers() -> list[Server]:
+    """Three servers as a person has them: with states, tags, and a catalogue."""
+    servers = [make_server(name=name) for name in ("Berlin", "Bonn", "Köln am Rhein")]
+    rhine = Tag.objects.create(name="rhine")
+    for server in servers:
+        ServerHealth.objects.create(server=server, state="online", last_seen_at=timezone.now())
+    for server in servers[1:]:
+        server.tags.add(rhine)
+    make_catalogue(actions=[PING, ORIGINATE, MUTE], servers=servers)
+    return servers
+
+
+def field(page: Handle, name: str) -> Handle:
+    return page.locator(f'.request-field[data-name="{name}"]')
+
+
+def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
+    stack: Stack, visitor: Visitor
+) -> None:
+    servers = shown_servers()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?server={servers[0].pk}")
+    visitor.picture(page, "request-empty")
+    # The action, by keyboard alone.
+    action = page.get_by_label("Action:", exact=True)
+    expect(action).to_be_focused()
+    page.keyboard.type("chan")
+    expect(page.get_by_role("option")).to_have_count(2)
+    visitor.picture(page, "request-typeahead")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(action).to_have_value("Originate")
+    expect(page.locator("#request-known")).to_contain_text("Make a call.")
+    field(page, "channel").get_by_role("textbox").fill("PJSIP/100")
+    field(page, "async").get_by_role("combobox").select_option("true")
+    field(page, "variable").get_by_role("button", name="Add", exact=True).click()
+    page.keyboard.type("GREETING")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Hello, world")
+    field(page, "").get_by_role("button", name="Add a header").click()
+    page.keyboard.type("X-Mine")
+    page.keyboard.press("Tab")
+    page.keyboard.type("a: b")
+    visitor.picture(page, "request-form")
+    page.get_by_role("button", name="Raw").click()
+    raw = "Channel: PJSIP/100\nAsync: true\nVariable: GREETING=Hello\\, world\nX-Mine: a: b"
+    headers = page.get_by_label("Headers:", exact=True)
+    expect(headers).to_have_value(raw)
+    visitor.picture(page, "request-raw")
+    # What the fields can't take apart stays as it is.
+    odd = f"{raw}\nvariable: a=1,b=2\nExten: one\nExten: two\nEmpty:"
+    headers.fill(odd)
+    page.get_by_role("button", name="Form").click()
+    expect(field(page, "variable").get_by_label("Name of the variable")).to_have_value("GREETING")
+    expect(field(page, "exten").get_by_role("textbox")).to_have_count(2)
+    page.get_by_role("button", name="Raw").click()
+    expect(headers).to_have_value(odd)
+    headers.fill("no header")
+    page.get_by_role("button", name="Form").click()
+    expect(page.locator("#mode-said")).to_contain_text("Line 1 is not a header")
+    expect(headers).to_have_value("no header")
+
+
+def test_mistakes_stand_beside_their_fields_before_anything_is_sent(stack: Stack, visitor: Visitor) -> None:
+    servers = shown_servers()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?server={servers[0].pk}&action=MuteAudio&headers=Direction:%20sideways")
+    expect(field(page, "direction")).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(field(page, "channel").locator(".request-error")).to_have_text("Channel is required.")
+    expect(field(page, "direction").locator(".request-error")).to_contain_text("It lists: in, out")
+    expect(field(page, "channel").get_by_role("textbox")).to_be_focused()
+    visitor.picture(page, "request-mistakes")
+    field(page, "channel").get_by_role("textbox").fill("PJSIP/1")
+    page.get_by_label("Send it all the same").check()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".request-lead")).to_contain_text("Nothing has been sent yet")
+    assert not ActionRun.objects.exists()
+
+
+def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> None:
+    shown_servers()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?tag=rhine&action=Reload")
+    expect(page.locator("#request-count")).to_have_text("2 chosen")
+    visitor.picture(page, "request-tag")
+    page.get_by_role("button", name="Run", exact=True).click()
+    button = page.get_by_role("button", name="Run on 2 servers")
+    expect(button).to_be_disabled()
+    visitor.picture(page, "request-preview-typed")
+    page.keyboard.type("Rhine")  # its field has the focus
+    expect(button).to_be_enabled()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/fanout/\d+/change/"))
+    assert FanOut.objects.get().target == "rhine"
+
+
+@contextmanager
+def fleet(*refusing: int, count: int = 3) -> Iterator[list[Server]]:
+    """Scripted PBXs; those of these numbers refuse what they are asked."""
+
+    def script(refuses: bool):  # type: ignore[no-untyped-def]
+        def play(peer: Peer) -> None:
+            peer.log_in()
+            while True:
+                action = peer.hear()
+                if refuses:
+                    peer.answer(action, "Message: No such <b>queue</b>", response="Error")
+                else:
+                    peer.answer(action, "Message: Interface paused successfully")
+
+        return play
+
+    with ExitStack() as stack:
+        yield [
+            make_server(stack.enter_context(scripted(script(number in refusing))), name=f"PBX {number}")
+            for number in range(count)
+        ]
+
+
+def test_a_fan_out_shows_each_server_live_and_retries_only_the_failed(stack: Stack, visitor: Visitor) -> None:
+    stack.start("web")
+    stack.start("worker")
+    page = log_in(visitor, stack)
+    with fleet(1) as servers:
+        query = "&".join(f"server={server.pk}" for server in servers)
+        page.goto(f"{stack.url}{ADD}?{query}&action=QueuePause&headers=Interface:%20PJSIP/1%0APaused:%20true")
+        page.get_by_label("Order:", exact=True).select_option("serial")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator(".request-wire")).to_contain_text("Interface: PJSIP/1")
+        visitor.picture(page, "request-preview")
+        page.get_by_role("button", name="Run on 3 servers").click()
+        expect(page.locator("#fanout-status")).to_have_text("Finished")
+        expect(page.locator("#fanout-words")).to_have_text("3 of 3 done: 2 succeeded, 1 failed.")
+        row = page.locator("#fanout-rows tr", has_text="PBX 1")
+        expect(row).to_contain_text("No such <b>queue</b>")
+        expect(page.locator("#fanout-rows b")).to_have_count(0)
+        row.get_by_text("Result").click()
+        expect(row.locator("pre")).to_contain_text("Response: Error")
+        visitor.picture(page, "fanout")
+        page.get_by_role("button", name="Failed (1)", exact=True).click()
+        expect(page.locator("#fanout-rows tr:visible")).to_have_count(1)
+        page.get_by_role("button", name="Retry only the failed (1)").click()
+        page.get_by_role("button", name="Run on PBX 1").click()
+        page.wait_for_url(re.compile(r"/actionrun/\d+/change/"))
+        expect(page.locator("#run-status")).to_have_text("Failed")
+    page.goto(f"{stack.url}/admin/ami_integration/fanout/")
+    visitor.picture(page, "fanouts")
+    first = FanOut.objects.get()
+    page.get_by_role("link", name=str(first.pk), exact=True).click()
+    expect(page.locator("#fanout-retry")).to_be_hidden()
+
+
+def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack, visitor: Visitor) -> None:
+    servers = shown_servers()
+    stack.start("web")  # and no worker: everything stays queued
+    page = log_in(visitor, stack)
+    query = "&".join(f"server={server.pk}" for server in servers[:2])
+    page.goto(f"{stack.url}{ADD}?{query}&action=Originate&headers=Channel:%20PJSIP/100%0ASecret:%20hunter2")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Run on 2 servers").click()
+    page.get_by_role("button", name="Cancel what is queued").click()
+    expect(page.locator("#fanout-status")).to_have_text("Cancelled")
+    visitor.picture(page, "fanout-cancelled")
+    page.get_by_role("link", name="Keep as a template").click()
+    page.get_by_label("Name:", exact=True).fill("Call somebody")
+    headers = page.get_by_label("Headers:", exact=True)
+    expect(headers).to_have_value("Channel: PJSIP/100\nSecret: ********\nAsync: true")
+    headers.fill("Channel: PJSIP/{{exten}}\nSecret: ********\nAsync: true")
+    visitor.picture(page, "template-add")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("added successfully")
+    visitor.picture(page, "templates")
+    template = ActionTemplate.objects.get()
+    assert template.headers_in_clear()[:2] == [("Channel", "PJSIP/{{exten}}"), ("Secret", "hunter2")]
+    page.get_by_role("link", name="Run", exact=True).click()
+    expect(page.locator("#request-count")).to_have_text("2 chosen")
+    page.get_by_label("exten:", exact=True).fill("200")
+    visitor.picture(page, "request-template")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".request-wire")).to_contain_text("Channel: PJSIP/200")
+    expect(page.locator(".request-wire")).to_contain_text("Secret: ********")
