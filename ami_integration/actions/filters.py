@@ -18,10 +18,16 @@ from ami_integration.actions.models import ActionRun
 class ServerFilter(admin.RelatedFieldListFilter):
     """The servers whose runs this person may see."""
 
-    def field_choices(
-        self, field: Any, request: HttpRequest, model_admin: "ModelAdmin[Any]"
-    ) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Any:
         return list(servers_watchable(user=request.user).order_by("name").values_list("pk", "name"))
+
+
+class PersonFilter(admin.AllValuesFieldListFilter):
+    """By the names that the runs keep: of people who are gone, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "person"
 
 
 class MomentFilter(admin.DateFieldListFilter):
@@ -39,6 +45,7 @@ class MomentFilter(admin.DateFieldListFilter):
         field_path: str,
     ) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
+        self.title = "time"
         now = timezone.now()
         since = self.lookup_kwarg_since
         spans = (
@@ -47,10 +54,9 @@ class MomentFilter(admin.DateFieldListFilter):
             ("Past 7 days", timedelta(days=7)),
             ("Past 30 days", timedelta(days=30)),
         )
-        self.links = (
-            ("Any time", {}),
-            *((name, {since: f"{now - span:%Y-%m-%dT%H:%M}Z"}) for name, span in spans),
-        )
+        links: list[tuple[str, dict[str, Any]]] = [("Any time", {})]
+        links += [(name, {since: f"{now - span:%Y-%m-%dT%H:%M}Z"}) for name, span in spans]
+        self.links = tuple(links)
         self.others = [
             (name, value)
             for name, value in request.GET.items()

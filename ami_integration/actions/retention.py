@@ -9,6 +9,7 @@ writes in the log waits for the sweep. A run that isn't over never leaves.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Min, QuerySet, Sum
@@ -122,18 +123,19 @@ def log_holdings(*, runs: QuerySet[ActionRun] | None = None) -> list[Holding]:
     """
     runs = ActionRun.objects.all() if runs is None else runs
     results = RunResult.objects.filter(run__in=runs.order_by().values("pk"))
-    counted = {
+    counted: dict[str, Any] = {
         row["status"]: row
         for row in runs.order_by().values("status").annotate(runs=Count("pk"), oldest=Min("created_at"))
     }
-    stored = {
+    stored: dict[str, Any] = {
         row["run__status"]: row
         for row in results.values("run__status").annotate(results=Count("pk"), bytes=Sum("stored_size"))
     }
     holdings = []
     for status in ActionRun.Status:
         ended = status in _ENDED
-        row, kept = counted.get(status, {}), stored.get(status, {})
+        row: dict[str, Any] = counted.get(status, {})
+        kept: dict[str, Any] = stored.get(status, {})
         holdings.append(
             Holding(
                 status=status.value,

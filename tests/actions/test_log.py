@@ -121,7 +121,7 @@ def test_the_links_of_the_time_filter_do_what_they_say() -> None:
     make_run(server=server, action="New")
     client = signed_in(boss())
     page = client.get(LIST, {"action": "New"})
-    (spec,) = [spec for spec in page.context["cl"].filter_specs if spec.title == "created at"]
+    (spec,) = [spec for spec in page.context["cl"].filter_specs if spec.title == "time"]
     choices = {choice["display"]: choice["query_string"] for choice in spec.choices(page.context["cl"])}
     page = client.get(LIST + choices["Past 24 hours"])
     assert [run.action for run in page.context["cl"].result_list] == ["New"]

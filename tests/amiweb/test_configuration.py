@@ -266,6 +266,33 @@ def test_the_trial_may_use_a_postgresql_and_a_valkey_of_its_own(tmp_path: Path) 
     assert config.celery_broker_url == "redis+socket:///run/valkey/valkey.sock?virtual_host=3"
 
 
+def test_retention_is_a_number_of_days_with_exceptions_by_status(tmp_path: Path) -> None:
+    config = trial(tmp_path)
+    assert (config.run_retention_days, config.result_retention_days) == ({"": 90}, {"": 30})
+    config = trial(
+        tmp_path,
+        AMIWEB_RUN_RETENTION_DAYS="60, unknown = 365,succeeded=7",
+        AMIWEB_RESULT_RETENTION_DAYS="failed=90",
+        AMIWEB_RESULT_LIMIT_MIB="64",
+    )
+    assert config.run_retention_days == {"": 60, "unknown": 365, "succeeded": 7}
+    assert config.result_retention_days == {"": 30, "failed": 90}
+    assert config.result_limit_mib == 64
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("running=3", "'running' is none of succeeded, failed,"),
+        ("for ever", "'for ever' is not a whole number from 1"),
+        ("90,failed=0", "'0' is not a whole number from 1"),
+        ("=5", "'' is none of succeeded"),
+    ],
+)
+def test_a_retention_that_makes_no_sense_is_refused(tmp_path: Path, value: str, words: str) -> None:
+    assert words in trial_refusal(tmp_path, AMIWEB_RUN_RETENTION_DAYS=value)
+
+
 @pytest.mark.parametrize(
     ("redis", "celery"),
     [

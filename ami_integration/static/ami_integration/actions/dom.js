@@ -44,8 +44,9 @@ export function clock(iso) {
 }
 
 export function duration(seconds) {
-  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(1)} ms`;
-  return seconds < 10 ? `${seconds.toFixed(2)} s` : `${Math.round(seconds)} s`;
+  // No-break spaces: a number and its unit stay together.
+  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(1)}\u00a0ms`;
+  return seconds < 10 ? `${seconds.toFixed(2)}\u00a0s` : `${Math.round(seconds)}\u00a0s`;
 }
 
 export function bytes(number) {

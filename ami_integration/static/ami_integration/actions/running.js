@@ -21,9 +21,7 @@ function drawElapsed() {
 }
 
 function table(rows, when) {
-  const heads = ["Run", "Status", when, "Action", "Server", "By", ""].map((name) =>
-    name ? element("th", { scope: "col" }, name) : element("td"),
-  );
+  const heads = ["Run", "Status", when, "Action", "Server", "By", "In short"].map((name) => element("th", { scope: "col" }, name));
   const lines = rows.map((row) =>
     element(
       "tr",
