@@ -37,26 +37,11 @@ class ServerForm(forms.ModelForm):
     class Meta:
         model = Server
         fields = (
-<<<<<<< theirs
             *("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes"),
+            *("tags", "read_only", "maintenance"),
             *("action_username", "action_secret", "max_sessions", "rate_per_minute"),
         )
-=======
-            "name",
-            "host",
-            "port",
-            "transport",
-            "tls_ca",
-            "username",
-            "secret",
-            "enabled",
-            "notes",
-            "tags",
-            "read_only",
-            "maintenance",
-        )
         widgets = {"tags": forms.CheckboxSelectMultiple}
->>>>>>> mine
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -271,7 +271,6 @@ def test_a_stranger_sees_and_tests_nothing(client_with: Callable[..., Client]) -
         assert client.post(doctor_page(server)).headers["Location"].startswith("/admin/login/")
 
 
-<<<<<<< theirs
 # -- the second account
 
 
@@ -315,7 +314,8 @@ def test_the_stored_secret_for_actions_does_not_follow_a_server_to_another_place
     moved = fields(secret=SECRET, host="evil.example", action_username="acting")
     assert "Enter the secret again" in admin_client.post(change_page(server), moved).content.decode()
     assert Server.objects.get().host == server.host
-=======
+
+
 def page_of(user: User, path: str) -> str:
     client = Client()
     client.force_login(user)
@@ -406,4 +406,3 @@ def test_the_audit_tells_of_servers_that_come_change_and_go_and_of_no_secret(adm
     text = str(list(entries.values()))
     assert SECRET not in text and "another-word" not in text
     assert {entry.object_id for entry in entries} == {str(server.pk)}
->>>>>>> mine
