@@ -128,6 +128,12 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
             "waiting: task queue unreachable. The run is kept and starts by itself when the task queue is "
             "back; see that Valkey (or Redis) runs."
         )
+    if run.waiting_for:
+        # A worker looked at it and couldn't begin.
+        again = (
+            f" It is tried again at {timezone.localtime(run.wait_until):%H:%M:%S}." if run.wait_until else ""
+        )
+        return f"waiting: {run.waiting_for}{again}"
     if now - run.created_at > PATIENCE:
         return "waiting for a worker: all are busy, or busy with other runs of this server, or none runs."
     return "waiting for a worker."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 from collections import Counter
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -14,10 +16,11 @@ from django.utils import timezone
 
 from ami_integration.actions import doorbell, services
 from ami_integration.actions.models import ActionRun
+from amiweb.processes import commands
 from tests.actions.factories import make_operator, make_run
 from tests.ami.scripted import Peer, scripted, served
 from tests.polling import wait_until
-from tests.processes import Stack
+from tests.processes import Process, Stack
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -114,6 +117,44 @@ def test_messages_that_come_twice_execute_a_run_once(stack: Stack) -> None:
             what=lambda: f"all messages are dealt with:\n{stack.log('worker')}",
         )
     assert {run.action_id: 1 for run in runs} == dict(sent)
+
+
+def test_two_workers_together_have_no_more_sessions_than_the_server_may(stack: Stack, tmp_path: Path) -> None:
+    open_now = most = 0
+    lock = threading.Lock()
+
+    def counts(peer: Peer) -> None:
+        nonlocal open_now, most
+        with lock:
+            open_now += 1
+            most = max(most, open_now)
+        try:
+            peer.log_in()
+            while True:
+                peer.answer(peer.hear(), "Ping: Pong")
+        finally:
+            with lock:
+                open_now -= 1
+
+    stack.start("worker")
+    command = [*commands(port=stack.port, simulator_ports=())["worker"], "--hostname", "second@%h"]
+    second = Process(command, log=tmp_path / "second.log", env=os.environ | stack.env)
+    try:
+        wait_until(lambda: " ready." in second.log(), seconds=45, what=second.log)
+        with served(counts) as transport:
+            server = make_server(transport, max_sessions=2)
+            runs = [make_run(server=server) for _ in range(40)]
+            doorbell.ring([run.pk for run in runs])
+
+            def all_succeeded() -> bool:
+                services.runs_sweep()
+                return ActionRun.objects.filter(status=Status.SUCCEEDED).count() == len(runs)
+
+            wait_until(all_succeeded, seconds=60, what=lambda: stack.log("worker") + second.log(), step=0.5)
+    finally:
+        second.end()
+    assert "as many action sessions at once as it may: 2" in stack.log("worker") + second.log()
+    assert most <= 2
 
 
 def test_a_run_submitted_while_the_broker_is_away_is_executed_when_it_is_back(stack: Stack) -> None:

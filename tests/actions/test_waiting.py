@@ -15,6 +15,7 @@ from django.utils import timezone
 from ami_integration.actions import lanes, services
 from ami_integration.actions.lanes import Lanes
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.ami import TCP
 from ami_integration.servers import slots
 from ami_integration.servers.circuits import FAILURES
@@ -129,6 +130,9 @@ def test_runs_of_a_server_that_refuses_fail_first_and_then_wait_for_its_circuit(
     waiting = runs[-1]
     assert "Berlin can't be reached" in waiting.waiting_for
     assert "Nothing listens" in waiting.waiting_for
+    shown = run_snapshot(waiting)["waiting"]
+    assert shown.startswith("waiting: Berlin can't be reached")
+    assert "It is tried again at" in shown
     assert waiting.wait_until is not None
     # The sweep lets it be until the moment at which it is worth a try, and rings then, once.
     assert waiting.created_at < waiting.wait_until
