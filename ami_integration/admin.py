@@ -1,5 +1,6 @@
 """Every admin page of every room, collected for Django."""
 
+from ami_integration.access import admin as access_admin
 from ami_integration.actions import admin as actions_admin
 from ami_integration.actions import fanout_admin, template_admin
 from ami_integration.actions.catalogue import admin as catalogue_admin
@@ -8,6 +9,7 @@ from ami_integration.schedules import admin as schedules_admin
 from ami_integration.servers import admin as servers_admin
 
 __all__ = [
+    "access_admin",
     "actions_admin",
     "catalogue_admin",
     "events_admin",

@@ -306,13 +306,15 @@ def prepare(var: Path) -> str:
 
 
 def make_administrator() -> str:
-    """Make the first administrator, if there is none yet.
+    """Make the first administrator, if there is none yet, and the groups for those who come next.
 
     Returns:
         How to log in. The password is printed here, once, and kept only as a hash.
     """
     from django.conf import settings
     from django.contrib.auth import get_user_model
+
+    from ami_integration.access.starters import starter_groups_make
 
     users = get_user_model().objects
     known = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
@@ -322,6 +324,7 @@ def make_administrator() -> str:
     name = settings.AMIWEB_ADMIN_USERNAME
     password = settings.AMIWEB_ADMIN_PASSWORD or secrets.token_urlsafe(12)
     users.create_superuser(username=name, password=password)
+    starter_groups_make()
     if settings.AMIWEB_ADMIN_PASSWORD:
         return f"Log in as {name} with the password from AMIWEB_ADMIN_PASSWORD."
     tell(f"\n    The first administrator:  {name}\n    with the password:        {password}\n")

@@ -141,8 +141,13 @@ def _standing(user: AnyUser, origin: str) -> _Standing:
 def _by_rules(
     rules: Iterable[AccessRule], assessment: Assessment, action: str, headers: Headers
 ) -> tuple[bool, str]:
+    return _verdict(
+        [rule for rule in rules if rule.fits(danger=assessment.danger, action=action, headers=headers)]
+    )
+
+
+def _verdict(fitting: Sequence[AccessRule]) -> tuple[bool, str]:
     """Denial wins; else the first grant by name; without a rule that fits it is no."""
-    fitting = [rule for rule in rules if rule.fits(danger=assessment.danger, action=action, headers=headers)]
     for rule in fitting:
         if rule.effect == AccessRule.Effect.DENY:
             return False, rule.name
@@ -176,6 +181,47 @@ def _switch(server: ServerLike, assessment: Assessment) -> tuple[str, str] | Non
 
 def _name(user: AnyUser) -> str:
     return user.get_username() if user is not None else "nobody"
+
+
+# What a person may do in general, for those who wonder
+
+
+@dataclass(frozen=True)
+class ClassAnswer:
+    """What somebody may do of one class on one server.
+
+    Attributes:
+        allowed: whether all of the class is; False where only some of its actions are.
+        rule, reason: as in `Decision`.
+        exceptions: rules that say something else of some actions of the class.
+    """
+
+    danger: Danger
+    allowed: bool
+    rule: str
+    reason: str
+    exceptions: Sequence[AccessRule] = ()
+
+
+def decide_classes(*, user: AnyUser, server: ServerLike, origin: str = "") -> list[ClassAnswer]:
+    """What holds for each class as a whole. A request of that class may be an exception: `decide` knows."""
+    who = _standing(user, origin)
+    rules = [] if who.rule else rules_on(user=user, server_ids=[server.pk])[server.pk]
+    answers = []
+    for danger in Danger:
+        of_class = [rule for rule in rules if danger in rule.dangers]
+        if who.rule:
+            allowed, rule, reason = who.allowed, who.rule, who.reason
+        else:
+            allowed, rule = _verdict([rule for rule in of_class if not rule.narrowed])
+            reason = _reason(allowed, rule, _name(user), f"actions of class {danger}", server)
+        exceptions = [
+            one for one in of_class if one.narrowed and (one.effect == AccessRule.Effect.ALLOW) != allowed
+        ]
+        if allowed and (switch := _switch(server, Assessment(danger, False, "the class asked about"))):
+            allowed, rule, reason, exceptions = False, *switch, []
+        answers.append(ClassAnswer(danger, allowed, rule, reason, exceptions))
+    return answers
 
 
 # Which rules hold where

@@ -1,0 +1,130 @@
+"""Access rules in the admin, and the page that says what somebody may do, and why."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from ami_integration.access import services
+from ami_integration.access.danger import DANGER_MEANS, Danger
+from ami_integration.access.forms import AccessRuleForm, ExplainForm
+from ami_integration.access.models import AccessRule, lines_of
+from ami_integration.audit.admin import AuditedAdmin
+
+
+@admin.register(AccessRule)
+class AccessRuleAdmin(AuditedAdmin):
+    """Rules name servers and people, so their pages are for who holds the model permissions for rules."""
+
+    form = AccessRuleForm
+    change_form_template = "ami_integration/access/change_form.html"
+    change_list_template = "ami_integration/access/change_list.html"
+    list_display = ("name", "group", "shown_effect", "where", "classes", "only")
+    list_filter = ("effect", "group", "enabled", "all_servers", "tags")
+    list_select_related = ("group",)
+    search_fields = ("name", "group__name", "actions", "cli_prefixes", "notes")
+    fieldsets = (
+        (None, {"fields": ("name", "group", "effect", "enabled")}),
+        ("Where", {"fields": ("all_servers", "tags", "servers")}),
+        ("What", {"fields": ("dangers",)}),
+        ("Only some of it", {"fields": ("actions", "cli_prefixes")}),
+        ("Notes", {"fields": ("notes",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
+        servers = Prefetch("servers", queryset=services.servers_visible(user=request.user))
+        return super().get_queryset(request).prefetch_related("tags", servers)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Access rules", **(extra_context or {})})
+
+    @admin.display(description="effect", ordering="effect")
+    def shown_effect(self, rule: AccessRule) -> str:
+        return rule.get_effect_display() if rule.enabled else f"{rule.get_effect_display()} (disabled)"
+
+    @admin.display(description="on")
+    def where(self, rule: AccessRule) -> str:
+        if rule.all_servers:
+            return "all servers"
+        tags = [f"tag {tag}" for tag in rule.tags.all()]
+        return ", ".join([*tags, *(str(server) for server in rule.servers.all())]) or "nothing"
+
+    @admin.display(description="classes")
+    def classes(self, rule: AccessRule) -> SafeString:
+        return format_html_join(
+            " ",
+            '<span class="aw-danger" data-danger="{}">{}</span>',
+            ((danger.value, danger.label) for danger in Danger if danger in rule.dangers),
+        )
+
+    @admin.display(description="only", empty_value="")
+    def only(self, rule: AccessRule) -> str | None:
+        prefixes = [f"{prefix} …" for prefix in lines_of(rule.cli_prefixes)]
+        return ", ".join([*lines_of(rule.actions), *prefixes]) or None
+
+    # -- why
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.explain_view)
+        return [path("explain/", view, name="ami_integration_accessrule_explain"), *super().get_urls()]
+
+    def explain_view(self, request: HttpRequest) -> HttpResponse:
+        """What may a person do on a server, and which rule says so?"""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        asked = bool(request.GET)
+        form = ExplainForm(request.GET or None, viewer=request.user)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "What may somebody do on a server?",
+            "form": form,
+            "asked": asked,
+        }
+        if asked and form.is_valid():
+            context |= self._explanation(**form.cleaned_data)
+        return TemplateResponse(request, "ami_integration/access/explain.html", context)
+
+    def _explanation(
+        self, *, user: Any, server: Any, action: str, headers: list[tuple[str, str]]
+    ) -> dict[str, Any]:
+        decision = None
+        if action:
+            decision = services.decide(user=user, server=server, action=action, headers=headers)
+        watches = services.servers_watchable(user=user).filter(pk=server.pk).exists()
+        general = [
+            (
+                "Sees the server",
+                services.servers_visible(user=user).filter(pk=server.pk).exists(),
+                "any grant",
+            ),
+            (
+                "Sees its events",
+                watches and services.user_may_watch(user=user),
+                "all of class read, and the permission “Can view event”",
+            ),
+            (
+                "Sees its runs",
+                watches and services.user_may_view_runs(user=user),
+                "all of class read, and the permission “Can view run”",
+            ),
+            ("Runs actions at all", services.user_may_run(user=user), "the permission “Can add run”"),
+        ]
+        return {
+            "person": user,
+            "server": server,
+            "decision": decision,
+            "general": general,
+            "answers": [
+                (answer, DANGER_MEANS[answer.danger])
+                for answer in services.decide_classes(user=user, server=server)
+            ],
+        }

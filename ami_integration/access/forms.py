@@ -1,0 +1,103 @@
+"""The form of a rule, and the one that asks what somebody may do."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
+from django.contrib.auth import get_user_model
+
+from ami_integration.access.danger import DANGER_MEANS, Danger
+from ami_integration.access.models import AccessRule, dangers_clean
+from ami_integration.access.services import servers_visible
+
+
+class DangersField(forms.MultipleChoiceField):
+    """Danger classes, each with what it lets its holder do."""
+
+    widget = forms.CheckboxSelectMultiple
+
+    def __init__(self, **kwargs: Any) -> None:
+        choices = [(danger.value, f"{danger.label}: {DANGER_MEANS[danger]}") for danger in Danger]
+        super().__init__(choices=choices, **kwargs)
+
+    def clean(self, value: Any) -> list[str]:
+        return dangers_clean(super().clean(value))
+
+
+class AccessRuleForm(forms.ModelForm):
+    dangers = DangersField(
+        label="Danger classes",
+        help_text="Of which classes requests may be. The class belongs to the request: “Originate” with the "
+        "application System is of class system. Class read lets people see a server's events and runs, too.",
+        error_messages={"required": "Choose at least one class; a rule without any would say nothing."},
+    )
+
+    class Meta:
+        model = AccessRule
+        fields = (
+            *("name", "group", "effect", "enabled", "all_servers", "tags", "servers"),
+            *("dangers", "actions", "cli_prefixes", "notes"),
+        )
+        widgets = {
+            "tags": forms.CheckboxSelectMultiple,
+            "servers": forms.CheckboxSelectMultiple,
+            "actions": AdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
+            "cli_prefixes": AdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
+            "notes": AdminTextareaWidget(attrs={"rows": 3}),
+        }
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        values = self.cleaned_data
+        named = values.get("tags") or values.get("servers")
+        if values.get("all_servers") and named:
+            self.add_error(
+                "all_servers", "Choose all servers, or name some, but not both: the names would not count."
+            )
+        elif not values.get("all_servers") and not named:
+            self.add_error(
+                "all_servers", "Choose all servers, or name tags or servers: the rule would hold nowhere."
+            )
+        return values
+
+
+class ExplainForm(forms.Form):
+    """Who, where, and perhaps what exactly."""
+
+    user = forms.ModelChoiceField(
+        queryset=get_user_model()._default_manager.none(), label="Person", empty_label="Choose a person"
+    )
+    server = forms.ModelChoiceField(queryset=None, empty_label="Choose a server")
+    action = forms.CharField(
+        required=False,
+        max_length=255,
+        widget=AdminTextInputWidget(
+            attrs={"autocapitalize": "off", "autocomplete": "off", "spellcheck": "false"}
+        ),
+        help_text="For example Hangup or Command. Empty: what holds for whole classes.",
+    )
+    headers = forms.CharField(
+        required=False,
+        widget=AdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text="As “Name: value”, one a line. They may change the class: “Command: core stop now” does.",
+    )
+
+    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        users = get_user_model()._default_manager.order_by("username")
+        self.fields["user"].queryset = users  # type: ignore[attr-defined]
+        self.fields["server"].queryset = servers_visible(user=viewer)  # type: ignore[attr-defined]
+
+    def clean_headers(self) -> list[tuple[str, str]]:
+        pairs = []
+        for number, line in enumerate(
+            self.cleaned_data["headers"].replace("\r\n", "\n").split("\n"), start=1
+        ):
+            name, colon, value = line.partition(":")
+            if line.strip() and not (colon and name.strip()):
+                raise forms.ValidationError(
+                    f"Line {number} is not a header: write a name, a colon and the value, as in “Exten: 100”."
+                )
+            if line.strip():
+                pairs.append((name.strip(), value.strip(" \t")))
+        return pairs
