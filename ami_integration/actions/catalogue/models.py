@@ -129,8 +129,15 @@ class ServerCatalogue(models.Model):
     )
     catalogue = models.ForeignKey(Catalogue, on_delete=models.PROTECT, null=True, related_name="servers")
     read_at = models.DateTimeField(null=True, help_text="When it was last read to the end.")
-    attempted_at = models.DateTimeField(null=True, help_text="When reading it was last begun.")
+    attempted_at = models.DateTimeField(null=True, help_text="When it was last asked for or begun.")
     error = models.TextField(blank=True, help_text="Why the last attempt failed; empty: it did not.")
 
     def __str__(self) -> str:
         return f"{self.server_id}: {self.catalogue_id}"
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was asked for and nothing came of it yet."""
+        if self.attempted_at is None or self.error:
+            return False
+        return self.read_at is None or self.attempted_at > self.read_at

@@ -132,8 +132,10 @@ def catalogue_sync(*, server: Server, timeouts: Timeouts | None = None) -> Synce
 
 
 def _attempt_note(server: Server) -> None:
-    # Whoever reads it now; the sweep leaves it alone for a while.
-    ServerCatalogue.objects.update_or_create(server=server, defaults={"attempted_at": timezone.now()})
+    # The sweep leaves it alone for a while.
+    ServerCatalogue.objects.update_or_create(
+        server=server, defaults={"attempted_at": timezone.now(), "error": ""}
+    )
 
 
 def _reading_store(server: Server, reading: Reading, ami_version: str) -> Synced:
@@ -234,7 +236,17 @@ def catalogues_sweep(*, now: datetime | None = None) -> int:
 
 def catalogues_ring(*, server_ids: Sequence[int]) -> list[int]:
     """Ask the workers to read these servers; returns those for which the task queue took the news."""
-    return doorbell.ring(server_ids, task=TASK) if server_ids else []
+    if not server_ids:
+        return []
+    ServerCatalogue.objects.bulk_create(
+        [ServerCatalogue(server_id=pk) for pk in server_ids], ignore_conflicts=True
+    )
+    rung = doorbell.ring(server_ids, task=TASK)
+    missed = set(server_ids) - set(rung)
+    links = ServerCatalogue.objects.all()
+    links.filter(pk__in=rung).update(attempted_at=timezone.now())
+    links.filter(pk__in=missed).update(attempted_at=None)  # the next sweep may try again
+    return rung
 
 
 # Looking up

@@ -221,6 +221,30 @@ def test_a_server_that_could_not_be_read_is_tried_again_after_a_while(rung: list
     assert rung == [server.pk, server.pk]
 
 
+def test_a_task_queue_that_is_away_is_tried_again_by_the_next_sweep(
+    monkeypatch: pytest.MonkeyPatch, rung: list[int]
+) -> None:
+    server = online()
+    with monkeypatch.context() as away:
+        away.setattr(doorbell, "ring", lambda ids, *, task: [])
+        assert services.catalogues_sweep() == 0
+    assert services.catalogues_sweep() == 1
+    assert rung == [server.pk]
+
+
+def test_a_server_is_pending_until_something_came_of_it(simulator: Simulator, rung: list[int]) -> None:
+    server = server_at(simulator)
+    services.catalogues_ring(server_ids=[server.pk])
+    assert ServerCatalogue.objects.get(server=server).pending
+    services.catalogue_sync(server=server)
+    assert not ServerCatalogue.objects.get(server=server).pending
+    simulator.stop()
+    services.catalogues_ring(server_ids=[server.pk])
+    assert ServerCatalogue.objects.get(server=server).pending
+    task(server.pk)
+    assert not ServerCatalogue.objects.get(server=server).pending
+
+
 # Looking up
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ami_integration.access import danger
 from ami_integration.actions.catalogue.shipped import (
     major,
     release,
@@ -63,6 +64,13 @@ def test_a_version_without_a_distribution_s_additions(version: str, short: str) 
 def test_versions_are_ordered_by_their_numbers() -> None:
     versions = ["9.1", "22.10.1", "16.28.0", "22.9.0", ""]
     assert sorted(versions, key=version_key) == ["", "9.1", "16.28.0", "22.9.0", "22.10.1"]
+
+
+@pytest.mark.parametrize("number", shipped_majors())
+def test_every_shipped_action_was_looked_at_for_its_danger(number: int) -> None:
+    """When a new catalogue is built, what is new in it wants a row in the table of dangers."""
+    reviewed = danger._TABLE.keys() | danger._BY_HEADERS.keys()
+    assert [action.name for action in shipped(number).actions if action.name.lower() not in reviewed] == []
 
 
 @pytest.mark.parametrize("number", shipped_majors())
