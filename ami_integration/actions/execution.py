@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -23,13 +23,15 @@ from ami_integration.actions.masking import secret_values, storable, text_withou
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
 from ami_integration.actions.rights import run_refusal
-from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply
+from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply, Unanswered
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import ActionSession, action_session
 
 logger = logging.getLogger(__name__)
 
+#: What is said of an answer that began and didn't end.
+NOT_ENDED = "Not whole: this is what had come of the answer when it broke off."
 #: Seconds by which an Originate may outlast the time that the call itself is given.
 ORIGINATE_MARGIN = 10.0
 #: Asterisk's own limit of an Originate without a Timeout header, in seconds.
@@ -223,10 +225,12 @@ def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> flo
 def _failure(error: AMIError, secrets: set[str]) -> Outcome:
     said = storable(text_without(str(error), secrets))
     if error.sent:
+        came = error.reply if isinstance(error, Unanswered) else None
         return Outcome(
             ActionRun.Status.UNKNOWN,
             f"{said} The action had been sent, so the PBX may or may not have carried it out: look there "
             "before you run it again. amiweb doesn't send it a second time.",
+            {} if came is None else {"result": replace(Result.of_reply(came), note=NOT_ENDED)},
         )
     return _unsent(error, secrets)
 

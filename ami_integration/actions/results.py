@@ -97,7 +97,7 @@ class Result:
             f"Not whole: the answer was too large, and only {' and '.join(lost)} are kept. A result may "
             f"have {limit / _MIB:,.4g} MiB (AMIWEB_RESULT_LIMIT_MIB)."
         )
-        return Result(response, items, "\n".join(output), note)
+        return Result(response, items, "\n".join(output), f"{self.note} {note}".strip())
 
     def data(self) -> dict[str, Any]:
         """As JSON takes it."""

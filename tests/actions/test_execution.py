@@ -122,6 +122,25 @@ def test_no_answer_is_unknown_and_nothing_is_sent_again() -> None:
     assert "Ping" not in actions[1:]
 
 
+@pytest.mark.parametrize("end", ["silence", "the connection ends"])
+def test_a_list_that_breaks_off_keeps_what_had_come_and_says_so(end: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        peer.answer(action, "EventList: start", "Message: Channels will follow")
+        item = "Event: CoreShowChannel\r\nActionID: {0}\r\nChannel: one\r\nSecret: hunter2\r\n\r\n"
+        peer.say(item.format(action.action_id).encode())
+        if end == "silence":
+            peer.hear()
+
+    with pbx(script, timeout=0.5, action="CoreShowChannels") as run:
+        execute(run)
+    assert run.status == Status.UNKNOWN
+    assert [dict(item)["Channel"] for item in run.items] == ["one"]
+    assert dict(run.items[0])["Secret"] == MASK
+    assert run.result.note.startswith("Not whole:")
+
+
 def test_a_connection_that_ends_after_the_action_left_is_unknown() -> None:
     def script(peer: Peer) -> None:
         peer.log_in()
