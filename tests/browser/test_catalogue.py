@@ -6,6 +6,7 @@ import pytest
 
 from ami_integration.actions.catalogue.models import ServerCatalogue
 from ami_integration.ami import TCP
+from ami_integration.servers.models import Server
 from tests.browser.chromium import Visitor, expect
 from tests.browser.test_runs import log_in
 from tests.pbx.asterisk import Asterisk
@@ -45,7 +46,17 @@ def test_two_pbxs_are_read_searched_and_compared(
     expect(page.get_by_text("amiweb's own, for logins that may not run Command")).to_be_visible()
     visitor.picture(page, "catalogues")
 
+    # The same from a server's own page.
+    page.get_by_role("link", name="Servers", exact=True).click()
+    page.get_by_role("link", name="Berlin").first.click()
+    page.get_by_role("button", name="Read catalogue").click()
+    expect(page.get_by_text("The catalogue of 1 server is being read")).to_be_visible()
+    visitor.picture(page, "catalogue-server")
+    page.get_by_role("link", name="Catalogue", exact=True).last.click()
+    expect(page.get_by_label("Server")).to_have_value(str(Server.objects.get(name="Berlin").pk))
+
     # Search by the name of a header.
+    page.goto(f"{stack.url}{CATALOGUES}")
     page.get_by_role("link", name="Actions", exact=True).click()
     visitor.picture(page, "catalogue-actions")
     page.get_by_label("Search").fill("OtherChannelId")
