@@ -6,10 +6,11 @@ the raw mode still works. Everything is checked here, against the catalogue too.
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
+from django.db.models import QuerySet
 
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
@@ -76,6 +77,11 @@ class HeadersField(forms.CharField):
 def headers_text(pairs: Pairs) -> str:
     """Headers as the lines that `HeadersField` reads."""
     return "\n".join(f"{name}: {value}" for name, value in pairs)
+
+
+def choices_set(form: forms.BaseForm, name: str, queryset: QuerySet[Any]) -> None:
+    """Let a field offer these rows and no others."""
+    cast("forms.ModelChoiceField[Any]", form.fields[name]).queryset = queryset
 
 
 class ActionFieldsMixin:
@@ -164,8 +170,8 @@ class RunForm(ActionFieldsMixin, forms.Form):
         self.faults: list[Fault] = []
         self.initial.setdefault("action_id", new_action_id())
         servers = servers_choosable(user=user)
-        self.fields["server"].queryset = servers.select_related("health").prefetch_related("tags")
-        self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()
+        choices_set(self, "server", servers.select_related("health").prefetch_related("tags"))
+        choices_set(self, "tag", Tag.objects.filter(servers__in=servers).distinct())
         self.variables: list[str] = []
         if template is not None:
             for name in template_variables(template):
@@ -177,6 +183,12 @@ class RunForm(ActionFieldsMixin, forms.Form):
                     widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
                     error_messages={"required": f"The template asks for {name}."},
                 )
+
+    @property
+    def servers_offered(self) -> list[Server]:
+        """What the field `server` offers, by name."""
+        offered = cast("forms.ModelMultipleChoiceField[Any]", self.fields["server"]).queryset
+        return sorted(offered, key=lambda server: server.name) if offered is not None else []
 
     @property
     def variable_fields(self) -> list[forms.BoundField]:

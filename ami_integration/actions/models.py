@@ -29,7 +29,7 @@ import functools
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import models, transaction
@@ -57,7 +57,9 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
 
     def visible_to(self, user: AnyUser) -> "ActionRunQuerySet":
         """The runs that this person may see: the one filter of lists, pages, exports and sockets."""
-        return rows_watchable(user=user, rows=self) if user_may_view_runs(user=user) else self.none()
+        if not user_may_view_runs(user=user):
+            return self.none()
+        return cast("ActionRunQuerySet", rows_watchable(user=user, rows=self))
 
     def claim(self, pk: int, worker: str, *, now: datetime | None = None) -> bool:
         """Make this worker the only one that executes the run.

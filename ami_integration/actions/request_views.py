@@ -9,14 +9,13 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from ami_integration.access.danger import DANGER_MEANS
-from ami_integration.access.services import rows_watchable, user_may_run, user_may_view_runs
+from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.catalogue.services import action_describe, actions_search
 from ami_integration.actions.forms import RunForm, headers_text
@@ -128,8 +127,8 @@ class RequestViews(ModelAdmin):
             initial["template"] = template.pk
             initial["mode"] = template.mode
             initial["server"] = initial["server"] or [server.pk for server in template.servers.all()]
-            if template.tag_id is not None and not initial["server"] and "tag" not in initial:
-                initial["tag"] = template.tag.name
+            if template.tag is not None and not initial["server"]:
+                initial.setdefault("tag", template.tag.name)
         elif (run := _own_run(request, asked.get("run", ""))) is not None:
             kept = self._fill_from(request, initial, run)
             if run.server_id is not None:
@@ -153,10 +152,10 @@ class RequestViews(ModelAdmin):
         except SecretUnreadable as error:
             messages.warning(request, f"{error} Hidden values have to be written anew.")
             return None
-        return Kept(request.user.pk, stored.action, headers)
+        return Kept(_user_id(request), stored.action, headers)
 
     def _form_page(self, request: HttpRequest, form: RunForm) -> HttpResponse:
-        servers = list(form.fields["server"].queryset.order_by("name"))
+        servers = form.servers_offered
         chosen = {str(value) for value in form["server"].value() or ()}
         context = {
             **self.admin_site.each_context(request),
@@ -296,7 +295,7 @@ class RequestViews(ModelAdmin):
             "tag": ticket.tag,
             "action": ticket.action,
             "headers": headers_text(headers_mask(ticket.pairs)),
-            "kept": Kept(request.user.pk, ticket.action, ticket.headers).pack(),
+            "kept": Kept(_user_id(request), ticket.action, ticket.headers).pack(),
             "timeout": ticket.timeout,
             **ticket.plan,
         }
@@ -347,16 +346,20 @@ def _require_run(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
+def _user_id(request: HttpRequest) -> int:
+    assert request.user.pk is not None  # the admin's pages are for those who logged in
+    return request.user.pk
+
+
 def _template(pk: str | None) -> ActionTemplate | None:
     return ActionTemplate.objects.filter(pk=pk).first() if pk and pk.isdecimal() else None
 
 
 def _own_run(request: HttpRequest, pk: str) -> ActionRun | None:
     """A run that this person started and may still see: nobody else's hidden values are lent."""
-    if not pk.isdecimal() or not user_may_view_runs(user=request.user):
+    if not pk.isdecimal():
         return None
-    own: QuerySet[ActionRun] = ActionRun.objects.filter(pk=pk, user=request.user)
-    return rows_watchable(user=request.user, rows=own).first()
+    return ActionRun.objects.visible_to(request.user).filter(pk=pk, user_id=_user_id(request)).first()
 
 
 def _chosen(request: HttpRequest) -> list[Server]:
@@ -389,6 +392,7 @@ def _is_same(before: ActionRun | FanOut, request: HttpRequest, cleaned: dict[str
     action_id = before.action_id if isinstance(before, ActionRun) else ""
     pairs = headers_complete(action=cleaned["action"], headers=cleaned["headers"], action_id=action_id)
     asked = {server.pk for server in cleaned["servers"]}
+    servers: set[int | None]
     if isinstance(before, FanOut):
         servers = set(before.runs.values_list("server_id", flat=True))
     else:

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from ami_integration.access.services import user_may_run
 from ami_integration.actions import templates
-from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
+from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, choices_set, headers_text
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
@@ -55,8 +55,8 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
                 related = self.fields[name].widget
                 self.fields[name].widget = getattr(related, "widget", related)
             servers = servers_choosable(user=self.user)
-            self.fields["servers"].queryset = servers.order_by("name")
-            self.fields["tag"].queryset = Tag.objects.filter(servers__in=servers).distinct()
+            choices_set(self, "servers", servers.order_by("name"))
+            choices_set(self, "tag", Tag.objects.filter(servers__in=servers).distinct())
 
     def clean(self) -> dict[str, Any]:
         super().clean()
@@ -123,7 +123,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
             initial |= {
                 "action": made.action,
                 "headers": headers_text(made.headers_masked),
-                "kept": Kept(request.user.pk, made.action, made.headers).pack(),
+                "kept": Kept(made.user_id, made.action, made.headers).pack(),
                 "servers": made.server_ids,
                 "tag": made.tag_id,
                 "mode": made.mode,

@@ -17,8 +17,9 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Draft:
-    """What a run or a fan-out was, for the form of a template."""
+    """What a run or a fan-out was, for the form of a template. `user_id`: whose it was, and now asks."""
 
+    user_id: int
     action: str
     headers: Pairs
     server_ids: list[int]
@@ -77,10 +78,11 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
     except SecretUnreadable:
         return None
     if isinstance(before, ActionRun):
-        return Draft(before.action, headers, [before.server_id] if before.server_id else [])
+        return Draft(user.pk, before.action, headers, [before.server_id] if before.server_id else [])
     tag = Tag.objects.filter(name=before.target).first() if before.target else None
     servers = before.runs.exclude(server=None).values_list("server_id", flat=True)
     return Draft(
+        user.pk,
         before.action,
         headers,
         [] if tag is not None else [pk for pk in servers if pk is not None],
