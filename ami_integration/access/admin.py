@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
@@ -22,6 +23,9 @@ from ami_integration.audit.admin import AuditedAdmin
 class AccessRuleAdmin(AuditedAdmin):
     """Rules name servers and people, so their pages are for who holds the model permissions for rules."""
 
+    class Media:
+        css = {"all": ("ami_integration/access/rule.css",)}
+
     form = AccessRuleForm
     change_form_template = "ami_integration/access/change_form.html"
     change_list_template = "ami_integration/access/change_list.html"
@@ -37,9 +41,21 @@ class AccessRuleAdmin(AuditedAdmin):
         ("Notes", {"fields": ("notes",)}),
     )
 
+    def get_form(
+        self, request: HttpRequest, obj: AccessRule | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type("AccessRuleFormOfUser", (form,), {"viewer": request.user})
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
-        servers = Prefetch("servers", queryset=services.servers_visible(user=request.user))
-        return super().get_queryset(request).prefetch_related("tags", servers)
+        visible = services.servers_visible(user=request.user)
+        return (
+            super()
+            .get_queryset(request)
+            .prefetch_related(
+                "tags", "servers", Prefetch("servers", queryset=visible, to_attr="servers_seen")
+            )
+        )
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -51,11 +67,14 @@ class AccessRuleAdmin(AuditedAdmin):
         return rule.get_effect_display() if rule.enabled else f"{rule.get_effect_display()} (disabled)"
 
     @admin.display(description="on")
-    def where(self, rule: AccessRule) -> str:
+    def where(self, rule: Any) -> str:
         if rule.all_servers:
             return "all servers"
-        tags = [f"tag {tag}" for tag in rule.tags.all()]
-        return ", ".join([*tags, *(str(server) for server in rule.servers.all())]) or "nothing"
+        words = [f"tag {tag}" for tag in rule.tags.all()] + [str(server) for server in rule.servers_seen]
+        hidden = len(rule.servers.all()) - len(rule.servers_seen)
+        if hidden:
+            words.append(f"{hidden} that you don't see")
+        return ", ".join(words) or "nothing"
 
     @admin.display(description="classes")
     def classes(self, rule: AccessRule) -> SafeString:

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.contrib.auth import get_user_model
+from django.db.models import Q
 
 from ami_integration.access.danger import DANGER_MEANS, Danger
 from ami_integration.access.models import AccessRule, dangers_clean
@@ -25,12 +26,16 @@ class DangersField(forms.MultipleChoiceField):
 
 
 class AccessRuleForm(forms.ModelForm):
+    """A rule. `viewer`, set by the admin, picks from the servers that they see and those already in it."""
+
     dangers = DangersField(
         label="Danger classes",
         help_text="Of which classes requests may be. The class belongs to the request: “Originate” with the "
         "application System is of class system. Class read lets people see a server's events and runs, too.",
         error_messages={"required": "Choose at least one class; a rule without any would say nothing."},
     )
+
+    viewer: Any = None
 
     class Meta:
         model = AccessRule
@@ -45,6 +50,17 @@ class AccessRuleForm(forms.ModelForm):
             "cli_prefixes": AdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
             "notes": AdminTextareaWidget(attrs={"rows": 3}),
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "servers" in self.fields:
+            choices = servers_visible(user=self.viewer)
+            if self.instance.pk:
+                # Whoever edits the rule must not take servers out of it just because they can't see them.
+                choices = choices.model._default_manager.filter(
+                    Q(pk__in=choices.values("pk")) | Q(pk__in=self.instance.servers.values("pk"))
+                )
+            self.fields["servers"].queryset = choices  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         super().clean()
@@ -67,7 +83,7 @@ class ExplainForm(forms.Form):
     user = forms.ModelChoiceField(
         queryset=get_user_model()._default_manager.none(), label="Person", empty_label="Choose a person"
     )
-    server = forms.ModelChoiceField(queryset=None, empty_label="Choose a server")
+    server: Any = forms.ModelChoiceField(queryset=None, empty_label="Choose a server")
     action = forms.CharField(
         required=False,
         max_length=255,
