@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Count, Min, QuerySet, Sum
 from django.utils import timezone
 
-from ami_integration.actions.models import ActionRun, RunResult
+from ami_integration.actions.models import ActionRun, FanOut, RunResult
 
 #: Rows that one transaction removes.
 BATCH = 500
@@ -66,6 +66,9 @@ def log_prune(*, now: datetime | None = None, limit: int = BATCH, batches: int =
         while batches > 0 and (found := list(due.values_list("pk", flat=True)[:limit])):
             batches -= 1
             results += RunResult.objects.filter(pk__in=found).delete()[0]
+    # A fan-out goes with the last of its runs.
+    empty = FanOut.objects.exclude(status=FanOut.Status.ACTIVE).filter(runs=None)
+    FanOut.objects.filter(pk__in=list(empty.values_list("pk", flat=True)[:limit])).delete()
     return runs, results
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from ami_integration.actions.models import ActionRun, RunResult
+from ami_integration.actions.models import ActionRun, FanOut, RunResult
 from ami_integration.actions.retention import log_due, log_holdings, log_prune, result_days, result_is_gone
 from amiweb.configuration import ENDED
 from tests.actions.factories import make_run
@@ -81,6 +81,19 @@ def test_a_repetition_outlives_what_it_repeats() -> None:
     log_prune()
     second.refresh_from_db()
     assert second.retry_of is None
+
+
+def test_a_fan_out_goes_with_the_last_of_its_runs() -> None:
+    gone, stays, active = (
+        FanOut.objects.create(key=key, action="Ping", payload="[]", status=status)
+        for key, status in (("one", "finished"), ("two", "finished"), ("three", "active"))
+    )
+    aged(91, fanout=gone)
+    aged(91, fanout=stays)
+    aged(1, fanout=stays)
+    log_prune()
+    assert set(FanOut.objects.values_list("pk", flat=True)) == {stays.pk, active.pk}
+    assert gone.pk not in FanOut.objects.values_list("pk", flat=True)
 
 
 def test_a_page_can_say_that_a_result_is_gone() -> None:

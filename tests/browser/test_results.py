@@ -20,6 +20,8 @@ from tests.processes import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
+#: Seconds until a list of ten thousand items is there.
+PROMISED = 2
 STATES = ("Down", "Ring", "Ringing", "Up")
 
 
@@ -67,8 +69,8 @@ def test_ten_thousand_items_are_there_at_once_and_can_be_searched(
     began = time.monotonic()
     open_run(page, stack, run)
     table = page.get_by_role("table", name="Items of the list")
-    expect(table.get_by_text("PJSIP/00000-00002710")).to_be_visible()
-    record_property("seconds", time.monotonic() - began)  # promised: under 2
+    expect(table.get_by_text("PJSIP/00000-00002710")).to_be_visible(timeout=3 * PROMISED * 1000)
+    record_property("seconds", time.monotonic() - began)
     print(f"10,000 items opened in {time.monotonic() - began:.2f} s")
     assert table.locator("tbody tr").count() < 100, "what nobody sees is not in the page"
     expect(page.locator("#run-result b")).to_have_count(0)
