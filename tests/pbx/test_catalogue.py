@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
-from ami_integration.actions.catalogue.descriptions import ActionDescription, EventDescription
+from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument, EventDescription
 from ami_integration.actions.catalogue.pages import event_names_parse, names_parse
 from ami_integration.actions.catalogue.reading import Reading, pbx_read
 from ami_integration.actions.catalogue.services import action_describe, catalogue_sync, events_describe
@@ -16,7 +17,9 @@ from ami_integration.actions.catalogue.shipped import (
     action_facts,
     event_facts,
     major,
+    release,
     shipped,
+    shipped_major_for,
     shipped_majors,
 )
 from ami_integration.ami import TCP, AMIClient
@@ -109,18 +112,40 @@ def test_every_section_is_accounted_for_to_the_last_word(client: AMIClient, read
             assert {title for title, _ in kept if title} <= SECTIONS, description.name
 
 
+def entries_of(arguments: Sequence[Argument]) -> list[str]:
+    return [
+        text
+        for argument in arguments
+        for text in (argument.name, argument.text, *argument.choices, *argument.choice_texts.values())
+    ]
+
+
 def test_what_is_said_of_an_argument_is_kept_to_the_last_word(reading: Reading) -> None:
-    for action in reading.actions:
-        said = dict(action.sections).get("Arguments", "").split("\n")
-        entries = [
-            text
-            for argument in action.arguments
-            for text in (argument.name, argument.text, *argument.choices, *argument.choice_texts.values())
-        ]
-        dashes = Counter({"-": words(said)["-"]})
+    pages: list[tuple[ActionDescription | EventDescription, Sequence[Argument]]] = [
+        *((action, action.arguments) for action in reading.actions),
+        *((each, each.arguments) for event in reading.events for each in (event, *event.others)),
+    ]
+    for description, arguments in pages:
+        said = words(dict(description.sections).get("Arguments", "").split("\n"))
         own = words(["ActionID", "ActionID for this transaction. Will be returned.", "Not available"])
-        lost = words(said) - words(entries) - dashes - own
-        assert not lost, (action.name, lost)
+        lost = said - words(entries_of(arguments)) - Counter({"-": said["-"]}) - own
+        lost -= Counter({each.name: lost[each.name] for each in arguments if each.repeatable})  # listed twice
+        assert not lost, (description.name, lost)
+
+
+def test_what_is_said_of_the_items_of_lists_is_kept_to_the_last_word(reading: Reading) -> None:
+    def bare(lines: Sequence[str]) -> set[str]:
+        return {word.strip("[]:,") for word in words(lines)}
+
+    form = bare([*SECTIONS, "Event: <value> -= Info about Manager Event =-", "Not available", "None", "-"])
+    for action in reading.actions:
+        sections = dict(action.sections)
+        printed = [sections.get("List Responses", ""), sections.get("Final Response", "")]
+        kept = []
+        for item in (*action.list_responses, *filter(None, [action.final_response])):
+            kept += [item.name, f"'{item.name}'", item.synopsis, item.description, *item.see_also]
+            kept += [item.provided_by, item.since, *entries_of(item.arguments)]
+        assert bare(printed) <= bare(kept) | form, action.name
 
 
 def test_the_events_of_lists_are_read_with_their_headers(reading: Reading) -> None:
@@ -164,17 +189,21 @@ def test_two_logins_read_the_same_catalogue(asterisk: Asterisk, reading: Reading
 
 def test_the_shipped_catalogue_is_what_a_real_pbx_says(reading: Reading) -> None:
     number = major(reading.asterisk_version)
-    assert number in shipped_majors()
-    facts = {action.name: action for action in shipped(number).actions}
-    # A later release of the same version may add to it.
-    for action in reading.actions:
-        if action.name in facts:
-            mine = action_facts(action)
-            assert [a.name for a in facts[action.name].arguments] == [a.name for a in mine.arguments]
-            assert facts[action.name].privileges == mine.privileges
-    assert len(facts.keys() & {action.name for action in reading.actions}) > 0.95 * len(facts)
-    events = {event.name for event in shipped(number).events}
-    assert len(events & {event_facts(event).name for event in reading.events}) > 0.95 * len(events)
+    if number not in shipped_majors():
+        pytest.skip(f"amiweb ships no catalogue for Asterisk {number} yet: manage.py build_catalogue")
+    ours = shipped(number)
+    actions = {action.name: replace(action, shipped_for="") for action in ours.actions}
+    real = {action.name: action_facts(action) for action in reading.actions}
+    if release(reading.asterisk_version) == ours.asterisk_version:
+        assert actions == real
+        assert list(ours.events) == [event_facts(event) for event in reading.events]
+    for name in actions.keys() & real.keys():  # a later release of the same version only adds
+        assert set(headers_of(actions[name])) <= set(headers_of(real[name])), name
+    assert len(actions.keys() & real.keys()) > 0.95 * len(actions)
+
+
+def headers_of(action: ActionDescription) -> list[str]:
+    return [argument.name for argument in action.arguments]
 
 
 @pytest.mark.django_db
@@ -200,7 +229,7 @@ def test_a_login_that_may_not_run_command_gets_the_shipped_catalogue(asterisk: A
     synced = catalogue_sync(server=server)
     assert synced.catalogue is not None
     assert synced.catalogue.shipped
-    assert major(synced.catalogue.asterisk_version) == major(asterisk.version)
+    assert major(synced.catalogue.asterisk_version) == shipped_major_for(asterisk.version)
     described = action_describe(server=server, action="Originate")
     assert described is not None
     assert described.shipped_for == synced.catalogue.asterisk_version
