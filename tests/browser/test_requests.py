@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -11,11 +12,14 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from ami_integration.actions.catalogue.services import action_describe, catalogue_sync
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
+from ami_integration.ami import TCP
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.ami.scripted import Peer, scripted
 from tests.browser.chromium import Handle, Visitor, expect
+from tests.pbx.asterisk import Asterisk
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
@@ -141,6 +145,14 @@ def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> 
 
 
 @contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, and nobody else will: it is bound, and refuses."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
+
+
+@contextmanager
 def fleet(*refusing: int, count: int = 3) -> Iterator[list[Server]]:
     """Scripted PBXs; those of these numbers refuse what they are asked."""
 
@@ -225,3 +237,36 @@ def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator(".request-wire")).to_contain_text("Channel: PJSIP/200")
     expect(page.locator(".request-wire")).to_contain_text("Secret: ********")
+
+
+@pytest.mark.pbx
+def test_the_form_and_a_fan_out_on_a_real_asterisk_beside_a_dead_server(
+    asterisk22: Asterisk, stack: Stack, visitor: Visitor
+) -> None:
+    account, secret = asterisk22.users["admin"]
+    where = TCP(asterisk22.host, asterisk22.port)
+    alive = make_server(where, name="Head office", username=account, secret=secret)
+    with closed_port() as port:
+        dead = make_server(TCP("127.0.0.1", port), name="Branch")
+        catalogue_sync(server=alive)
+        stack.start("web")
+        stack.start("worker")
+        page = log_in(visitor, stack)
+        for action in ("Originate", "UpdateConfig", "QueuePause"):
+            page.goto(f"{stack.url}{ADD}?server={alive.pk}&action={action}")
+            described = action_describe(server=alive, action=action)
+            assert described is not None
+            # Every argument that the PBX names has its field, and one is left for other headers.
+            expect(page.locator(".request-field")).to_have_count(len(described.arguments) + 1)
+            required = [each.name.lower() for each in described.arguments if each.required]
+            shown = page.locator(".request-field[data-required]")
+            assert shown.evaluate_all("all => all.map(one => one.dataset.name)") == required
+            visitor.picture(page, f"request-real-{action.lower()}")
+        page.goto(f"{stack.url}{ADD}?server={alive.pk}&server={dead.pk}&action=CoreStatus")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#fanout-words")).to_have_text("2 of 2 done: 1 succeeded, 1 failed.")
+        row = page.locator("#fanout-rows tr", has_text="Head office")
+        row.get_by_text("Result").click()
+        expect(row.locator("pre")).to_contain_text("CoreStartupTime")
+        expect(page.locator("#fanout-rows tr", has_text="Branch")).to_contain_text("Not sent")
+        visitor.picture(page, "fanout-real")
