@@ -1,5 +1,6 @@
 """The filters of the action log: each offers only what is in the runs that the person may see."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,10 @@ class PersonFilter(admin.AllValuesFieldListFilter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = "person"
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] or "nobody (the command line)"}
 
 
 class MomentFilter(admin.DateFieldListFilter):

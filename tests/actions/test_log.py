@@ -144,6 +144,19 @@ def test_filters_offer_only_what_is_in_the_runs_that_one_may_see() -> None:
     assert listed(client) == ["Ping"]
 
 
+def test_runs_of_nobody_are_found_under_a_name_that_can_be_read() -> None:
+    server = make_server()
+    make_run(server=server, action="Cron")
+    make_run(server=server, action="Ping", username="ada")
+    client = signed_in(boss())
+    page = client.get(LIST)
+    (spec,) = [spec for spec in page.context["cl"].filter_specs if spec.title == "person"]
+    choices = {choice["display"]: choice["query_string"] for choice in spec.choices(page.context["cl"])}
+    assert set(choices) == {"All", "ada", "nobody (the command line)"}
+    page = client.get(LIST + choices["nobody (the command line)"])
+    assert [run.action for run in page.context["cl"].result_list] == ["Cron"]
+
+
 def test_the_log_is_searched_by_address() -> None:
     server = make_server()
     make_run(server=server, address="192.0.2.7", action="Here")
