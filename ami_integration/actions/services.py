@@ -10,6 +10,7 @@ import enum
 import functools
 import json
 import logging
+import random
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -49,8 +50,11 @@ SWEEP_BATCH = 1000
 #: Seconds for which a result waits for a database that is away, and the pause between two attempts.
 FINISH_WITHIN = 60
 FINISH_PAUSE = 1.0
+#: Runs of one server that one sweep rings for, of those that a worker has put off.
+SWEEP_PUT_OFF = 4
 #: Seconds for which a thread goes on with runs that wait for the session it has, before they are rung for.
 FOLLOW_UP_SECONDS = 5.0
+FOLLOW_UP_CHOICE = 8
 #: The longest Timeout of an Originate, in seconds.
 ORIGINATE_LIMIT = 600
 
@@ -265,20 +269,35 @@ def run_execute(*, run_id: int) -> bool:
     """Execute a queued run in this process, if nobody else does. Returns whether this call did.
 
     It stays queued, with the reason, while its server can't have another session (`servers.waiting`), or has
-    its share of this process's threads (`lanes.py`). Runs that wait for the session that becomes free are
-    executed here too, for a while, so that it needn't be handed to another process.
+    its share of this process's threads (`lanes.py`). Runs that were put off are executed here too, for a
+    while, so that the session needn't be handed to another process.
     """
     if _run_execute(run_id) is not Attempt.EXECUTED:
         return False
     server_id = ActionRun.objects.filter(pk=run_id).values_list("server_id", flat=True).first()
     until = time.monotonic() + FOLLOW_UP_SECONDS
-    while server_id is not None and (waiter := waiter_take(server_id)) is not None:
+    while server_id is not None and (following := _put_off_next(server_id)) is not None:
         if time.monotonic() >= until:
-            run_ring(run_id=int(waiter))
+            run_ring(run_id=following)
             break
-        if _run_execute(int(waiter)) is Attempt.PUT_OFF:
+        if _run_execute(following) is Attempt.PUT_OFF:
             break  # somebody else was faster, and goes on with those who wait
     return True
+
+
+def _put_off_next(server_id: int) -> int | None:
+    """A run of this server that a worker had to put off, and that may be worth another look now."""
+    waiter = waiter_take(server_id)
+    if waiter is not None:
+        return int(waiter)
+    put_off = (
+        ActionRun.objects.waiting()
+        .filter(Q(wait_until=None) | Q(wait_until__lte=timezone.now()), server_id=server_id)
+        .exclude(waiting_for="")
+    )
+    # Any of the oldest: other threads look, too.
+    oldest = list(put_off.order_by("pk").values_list("pk", flat=True)[:FOLLOW_UP_CHOICE])
+    return random.choice(oldest) if oldest else None  # noqa: S311
 
 
 class Attempt(enum.Enum):
@@ -484,7 +503,8 @@ def runs_sweep(*, now: datetime | None = None) -> int:
 
     A run is rung for after 5 s, and then at growing distances (it doubles, up to 20 s): when the workers
     are only busy, a thousand waiting runs must not become a flood of messages. One that waits for a certain
-    moment (its server's circuit, or rate) is rung for after that, once.
+    moment (its server's circuit, or rate) is rung for after that. Of those that a worker had to put off, only
+    the first few of each server are: whoever executes one goes on with the others.
 
     Returns:
         how many rows it ended or rang for.
@@ -501,11 +521,14 @@ def runs_sweep(*, now: datetime | None = None) -> int:
         .filter(Q(rung_at=None) | Q(rung_at__lte=quiet), created_at__lte=quiet)
         .exclude(wait_until__gt=now)
         .order_by(F("rung_at").asc(nulls_first=True), "pk")
-        .values_list("pk", "created_at", "rung_at", "wait_until")
+        .values_list("pk", "server_id", "waiting_for", "created_at", "rung_at", "wait_until")
     )
-    due = [
-        pk for pk, created, rung_at, until in candidates.iterator() if _ring_due(created, rung_at, until, now)
-    ][:SWEEP_BATCH]
+    due: list[int] = []
+    put_off: dict[int | None, list[int]] = {}
+    for pk, server_id, waiting_for, created, rung_at, until in candidates.iterator():
+        if _ring_due(created, rung_at, until, now):
+            (put_off.setdefault(server_id, []) if waiting_for else due).append(pk)
+    due = due[:SWEEP_BATCH] + [pk for of_one in put_off.values() for pk in sorted(of_one)[:SWEEP_PUT_OFF]]
     rung = runs_ring(run_ids=due) if due else 0
     return len(expired) + rung + sum(fanout_advance(fanout_id=pk) for pk in fanouts_active())
 

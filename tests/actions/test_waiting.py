@@ -101,6 +101,30 @@ def test_after_a_while_those_who_wait_are_rung_for_instead(
         assert rung == [second.pk]
 
 
+def test_of_many_runs_that_were_put_off_the_sweep_rings_for_the_first_few_of_each_server(
+    rung: list[int],
+) -> None:
+    before = timezone.now() - timedelta(seconds=60)
+    values = {"waiting_for": "Berlin can't be reached.", "created_at": before, "rung_at": before}
+    one, other = make_server(), make_server(name="Munich")
+    runs = [make_run(server=one, **values) for _ in range(20)]
+    others = [make_run(server=other, **values) for _ in range(2)]
+    fresh = make_run(server=one, created_at=before, rung_at=before)
+    services.runs_sweep()
+    assert sorted(rung) == sorted(run.pk for run in [*runs[: services.SWEEP_PUT_OFF], *others, fresh])
+
+
+def test_whoever_reaches_the_server_again_goes_on_with_the_runs_that_were_put_off(rung: list[int]) -> None:
+    with pbx() as server:
+        waited = [make_run(server=server, waiting_for="Berlin can't be reached.") for _ in range(3)]
+        later = timezone.now() + timedelta(seconds=60)
+        not_yet = make_run(server=server, waiting_for="Berlin can't be reached.", wait_until=later)
+        run = make_run(server=server)
+        assert services.run_execute(run_id=run.pk)
+        assert [state(one)[0] for one in [*waited, run]] == [Status.SUCCEEDED] * 4
+        assert state(not_yet)[0] == Status.QUEUED
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_run_that_another_worker_waits_with_is_rung_for_when_an_idle_session_is_given_up(
     rung: list[int],

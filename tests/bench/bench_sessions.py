@@ -2,11 +2,13 @@
 
 One action here is a `Ping`: the cheapest, so that the session's own price is all that differs. Loopback has
 no distance; over a network each login pays further round trips (TCP 1, TLS 1 or 2, SSH about 6, AMI 3). It
-also shows what sessions that nobody uses cost an Asterisk, which is what a worker's pool asks of it.
+also shows what sessions that nobody uses cost an Asterisk, which is what a worker's pool asks of it, and what
+servers that hang cost the runs on the others, with a real worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import statistics
 import time
@@ -16,9 +18,16 @@ from pathlib import Path
 
 import pytest
 
+from ami_integration.actions import services
+from ami_integration.actions.models import ActionRun
 from ami_integration.ami import TCP, TLS, AMIClient
+from ami_integration.servers.models import Server
+from tests.ami.scripted import Peer, served
 from tests.bench import SCALE
 from tests.pbx.asterisk import Asterisk
+from tests.polling import wait_until
+from tests.processes import Stack
+from tests.servers.factories import make_server
 from tests.sshd import Sshd
 
 THREADS = (1, 8)
@@ -131,4 +140,69 @@ def bench_what_idle_sessions_cost_an_asterisk(asterisk22: Asterisk) -> None:
     print(
         f"\n{count} idle sessions (events off): +{grown:.1f} MiB in Asterisk, {waiting / seconds:.2%} of a "
         f"core; another session's Pings cost it {alone:.2f} s of CPU without and {beside:.2f} s with them"
+    )
+
+
+def answers(peer: Peer) -> None:
+    peer.log_in()
+    while True:
+        peer.answer(peer.hear(), "Ping: Pong")
+
+
+def says_nothing(peer: Peer) -> None:
+    peer.hear()
+
+
+def never_answers(peer: Peer) -> None:
+    peer.log_in()
+    while True:
+        peer.hear()
+
+
+def loaded(servers: list[Server], seconds: float) -> list[ActionRun]:
+    """A run every two seconds on each server, for so long: far from what the machine can do."""
+    runs = []
+    began = time.monotonic()
+    for beat in range(max(2, int(seconds / 2))):
+        for server in servers:
+            runs.append(
+                services.run_submit(user=None, origin="command", server=server, action="Ping", headers=[])
+            )
+        wait_until(lambda beat=beat: time.monotonic() >= began + (beat + 1) * 2, seconds=60, what="the beat")
+    return runs
+
+
+def took(runs: list[ActionRun]) -> list[float]:
+    """Milliseconds from submit to the end of each, once all have ended."""
+    keys = [run.pk for run in runs]
+
+    def ended() -> bool:
+        services.runs_sweep()
+        return not ActionRun.objects.filter(pk__in=keys, finished_at=None).exists()
+
+    wait_until(ended, seconds=120, what="the healthy servers' runs end", step=1)
+    rows = ActionRun.objects.filter(pk__in=keys)
+    assert {row.status for row in rows} == {ActionRun.Status.SUCCEEDED}
+    times = [(row.finished_at - row.created_at).total_seconds() for row in rows if row.finished_at]
+    return sorted(one * 1000 for one in times)
+
+
+def bench_20_servers_of_which_5_hang(stack: Stack) -> None:
+    stack.start("worker")
+    seconds = max(1.0, 40 * SCALE)
+    with contextlib.ExitStack() as pbxs:
+        healthy = [make_server(pbxs.enter_context(served(answers)), name=f"well {n}") for n in range(15)]
+        hanging = [
+            make_server(pbxs.enter_context(served(script)), name=f"hangs {n}")
+            for n, script in enumerate([says_nothing] * 3 + [never_answers] * 2)
+        ]
+        took(loaded(healthy, 4))  # sessions are open, code is loaded
+        alone = took(loaded(healthy, seconds))
+        runs = loaded(healthy + hanging, seconds)
+        beside = took([run for run in runs if run.server not in hanging])
+    p95 = [times[int(len(times) * 0.95)] for times in (alone, beside)]
+    medians = [statistics.median(times) for times in (alone, beside)]
+    print(
+        f"\n15 servers, a run every 2 s on each: p95 {p95[0]:.0f} ms (median {medians[0]:.0f}); beside 5 "
+        f"that hang {p95[1]:.0f} ms (median {medians[1]:.0f}) = {p95[1] / p95[0]:.2f} x, {len(beside)} runs"
     )

@@ -6,15 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from ami_integration.servers.sessions import pool
 from tests.processes import Valkey
 
 
 @pytest.fixture
 def action_sessions(valkey: Valkey) -> Iterator[Valkey]:
-    """Begin and end without a kept session, a lease, an open circuit or a counted action."""
-    pool.close_idle()
+    """Begin and end without a lease, an open circuit or a counted action."""
     valkey.start()
     valkey.flush()
     yield valkey
+    valkey.start()
+    valkey.flush()
+
+
+@pytest.fixture(autouse=True)
+def _no_session_is_left() -> Iterator[None]:
+    """No test finds the session of another, whose server had the same id."""
+    yield
+    from ami_integration.servers.sessions import pool
+
     pool.close_idle()
