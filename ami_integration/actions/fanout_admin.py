@@ -17,6 +17,7 @@ from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
+from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
 
 IN_PROGRESS = Q(runs__status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING))
@@ -122,7 +123,9 @@ class FanOutAdmin(admin.ModelAdmin):
     def cancel_view(self, request: HttpRequest, fanout_id: int) -> HttpResponse:
         fanout = self._fanout(request, fanout_id)
         try:
-            taken = submission.fanout_cancel(user=request.user, fanout=fanout)
+            taken = submission.fanout_cancel(
+                user=request.user, fanout=fanout, address=request_address(request)
+            )
         except services.RunRefused as refused:
             messages.error(request, str(refused))
         else:

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from ami_integration.actions.fanouts import fanout_tally
-from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.models import ActionRun, FanOut, RunResult
 from ami_integration.actions.snapshots import waiting_reason
 from ami_integration.actions.submission import runs_to_retry
 from ami_integration.servers.encryption import SecretUnreadable
@@ -24,7 +25,12 @@ def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -
         user: who looks; runs on servers that this person may not see are counted, and not shown.
     """
     now = now or timezone.now()
-    runs = ActionRun.objects.visible_to(user).filter(fanout=fanout).select_related("server")
+    runs = (
+        ActionRun.objects.visible_to(user)
+        .filter(fanout=fanout)
+        .select_related("server")
+        .annotate(kept=Exists(RunResult.objects.filter(run=OuterRef("pk"))))
+    )
     rows = [_row(run, now) for run in runs.defer("payload", "headers_masked", "traceback").order_by("pk")]
     tally = fanout_tally(fanout=fanout)
     active = fanout.status == FanOut.Status.ACTIVE
@@ -49,7 +55,7 @@ def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -
     }
 
 
-def _row(run: ActionRun, now: datetime) -> dict[str, Any]:
+def _row(run: Any, now: datetime) -> dict[str, Any]:
     waiting = "waits for its turn." if run.held else waiting_reason(run, now=now)
     seconds = None
     if run.started_at and run.finished_at:
@@ -59,7 +65,7 @@ def _row(run: ActionRun, now: datetime) -> dict[str, Any]:
         "server": server_label(run.server_name, simulated=run.server is not None and run.server.simulated),
         "status": run.status,
         "label": run.get_status_display(),
-        "ended": run.ended,
+        "kept": run.kept,
         "reason": waiting if run.status == ActionRun.Status.QUEUED else run.reason,
         "seconds": seconds,
     }

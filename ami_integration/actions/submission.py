@@ -18,11 +18,13 @@ from django.utils import timezone
 from ami_integration.access.danger import safe_to_repeat
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Plan, Preview, Ticket, confirm_needed, request_preview
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
+from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.services import entry_write
 from ami_integration.servers.models import Server
 
 
@@ -117,6 +119,18 @@ def request_submit(
             )
         if fanout is None:
             return Submitted(run=run)
+        _fanout_note(
+            fanout,
+            user,
+            "fanout.submit",
+            AuditEntry.Outcome.INTENT,
+            address=address,
+            headers=fanout.headers_masked,
+            servers=[member["name"] for member in ticket.members],
+            tag=ticket.tag,
+            mode=fanout.mode,
+            retry_of=ticket.retry_of,
+        )
         transaction.on_commit(functools.partial(services.fanout_advance, fanout_id=fanout.pk))
     return Submitted(fanout=fanout)
 
@@ -238,7 +252,23 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
 # -- afterwards
 
 
-def fanout_cancel(*, user: Any, fanout: FanOut) -> int:
+def _fanout_note(
+    fanout: FanOut, user: Any, verb: str, outcome: str, *, address: str, **particulars: Any
+) -> None:
+    entry_write(
+        actor=user,
+        origin=fanout.origin,
+        address=address,
+        verb=verb,
+        what={"action": storable(fanout.action)} | particulars,
+        object_type="fanout",
+        object_id=fanout.pk,
+        object_name=storable(str(fanout)),
+        outcome=outcome,
+    )
+
+
+def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
     """Take back what no worker has begun, and let nothing more go. Returns how many were taken back.
 
     Raises:
@@ -250,12 +280,15 @@ def fanout_cancel(*, user: Any, fanout: FanOut) -> int:
         locked = FanOut.objects.select_for_update().get(pk=fanout.pk)
         runs = list(locked.runs.queued().order_by("-pk"))
         # The last ones first, while nobody lets the next one go: the row is locked.
-        taken = sum(services.run_cancel(user=user, run=run) for run in runs)
+        taken = sum(services.run_cancel(user=user, run=run, address=address) for run in runs)
         if locked.status == FanOut.Status.ACTIVE and taken:
             locked.status = FanOut.Status.CANCELLED
             locked.reason = f"Cancelled by {user.get_username()}; what had begun went on."
             locked.finished_at = timezone.now()
             locked.save(update_fields=["status", "reason", "finished_at"])
+            _fanout_note(
+                locked, user, "fanout.cancel", AuditEntry.Outcome.DONE, address=address, taken_back=taken
+            )
     return taken
 
 

@@ -77,6 +77,9 @@ def test_several_become_a_fan_out_with_the_action_ids_of_the_preview(
     assert [run.held for run in runs] == [False, False, True]
     assert (fanout.limit, fanout.stop_after, fanout.username) == (2, 1, "ada")
     assert runs[0].rung_at is not None
+    entry = AuditEntry.objects.get(verb="fanout.submit")
+    assert (entry.actor_name, entry.what["servers"]) == ("ada", ["PBX 0", "PBX 1", "PBX 2"])
+    assert AuditEntry.objects.filter(verb="run.submit").count() == 3
 
 
 def test_what_was_sent_twice_runs_once() -> None:
@@ -211,6 +214,7 @@ def test_cancelling_takes_back_what_is_queued_and_lets_nothing_more_go() -> None
     first = fanout.runs.order_by("pk")[0]
     assert ActionRun.objects.claim(first.pk, "w")
     assert fanout_cancel(user=ada, fanout=fanout) == 2
+    assert AuditEntry.objects.get(verb="fanout.cancel").what["taken_back"] == 2
     fanout.refresh_from_db()
     assert fanout.status == FanOut.Status.CANCELLED
     assert list(fanout.runs.order_by("pk").values_list("status", flat=True)) == [

@@ -108,7 +108,7 @@ function drawRow(row) {
   const link = element("a", { href: `${page.dataset.run}${row.id}/change/` }, row.server);
   const badge = element("span", { class: "aw-state", "data-state": row.status }, row.label);
   const said = element("td", {}, row.reason);
-  if (row.ended && !["cancelled", "expired"].includes(row.status)) said.append(resultPart(row.id));
+  if (row.kept) said.append(resultPart(row.id));
   const node = element(
     "tr",
     {},

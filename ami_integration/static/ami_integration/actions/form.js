@@ -6,7 +6,7 @@
 // as HTML: a PBX told them.
 
 const PAUSE = 150; // milliseconds without a key before the server is asked
-const SHOWN = 6; // optional fields that are shown at once; the others are folded away
+const SHOWN = 6; // optional fields that are shown at once; the others are folded away, unless there are few
 
 const byId = (id) => document.getElementById(id);
 const form = byId("request");
@@ -354,13 +354,12 @@ function drawFields() {
   const used = (argument) => pairs.some((pair) => fits(argument, pair.name)) || faultsOf(argument.name).length > 0;
   const first = argumentsKnown.filter((argument) => argument.required || used(argument));
   const rest = argumentsKnown.filter((argument) => !first.includes(argument));
-  if (rest.length <= SHOWN) first.push(...rest.splice(0));
+  first.push(...rest.splice(0, rest.length <= SHOWN + 2 ? rest.length : SHOWN)); // in the PBX's own order
   first.sort((a, b) => argumentsKnown.indexOf(a) - argumentsKnown.indexOf(b));
   fields.append(...first.map(fieldOf));
   if (rest.length) {
     const more = element("details", { class: "request-more" }, element("summary", {}, `${rest.length} more headers`));
     more.append(...rest.map(fieldOf));
-    if (first.length === 0) more.open = true;
     fields.append(more);
   }
   fields.append(othersField());
