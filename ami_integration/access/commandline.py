@@ -74,7 +74,7 @@ _SAYS = {
     Kind.SECRETS: "may print secrets",
     Kind.COMMAND: "changes something of running calls",
     Kind.CONFIG: "changes what stays",
-    Kind.SYSTEM: "reaches modules, the database, the dialplan, programs, or ends calls",
+    Kind.SYSTEM: "reaches modules, the database, the dialplan, files, programs, or ends calls",
 }
 
 
@@ -87,8 +87,10 @@ def _evaluates(words: list[str], lower: list[str]) -> str:
     if lower[:1] in (["dialplan"], ["core"]) and lower[1:3] in (["set", "chanvar"], ["set", "global"]):
         rest = words[4:] if lower[2] == "chanvar" else words[3:]
         return assignment_reaches_system(rest[0] if rest else "", " ".join(rest[1:]))
-    if lower[:3] == ["core", "show", "function"]:
-        return ""
+    if lower[:3] == ["confbridge", "record", "start"] and any("," in word for word in words):
+        return "what it calls a file may hold a program of the PBX, too"
+    if lower[:3] == ["pjsip", "set", "logger"] and "pcap" in lower:
+        return "it writes a file where it likes"
     return expression_reaches_system(" ".join(words)) if "${" in "".join(words) else ""
 
 
@@ -103,6 +105,7 @@ _READ = """
     meetme list
     minivm list
     mixmonitor list
+    media cache show
     mwi list
     pjsip list
     presencestate list
@@ -111,6 +114,7 @@ _READ = """
 """
 #: Some of them print them to everybody, some only when the PBX is set up in a certain way.
 _SECRETS = """
+    ari show outbound-websocket
     config list
     config show
     confbridge show profile user
@@ -120,19 +124,26 @@ _SECRETS = """
     database show
     database showkey
     dialplan show globals
+    iax2 show provisioning
     iax2 show user
     iax2 show users
     pjsip show auth
     pjsip show auths
     pjsip show history
+    pjsip show transport
     realtime load
+    rtp show settings
     sip show history
     sip show user
     sip show users
+    sorcery memory cache dump
 """
 _CONFIG = """
     config reload
     dialplan save
+    keys init
+    logger add channel
+    logger remove channel
     realtime destroy
     realtime store
     realtime update
@@ -140,6 +151,7 @@ _CONFIG = """
     voicemail reload
 """
 _SYSTEM = """
+    agi dump
     agi exec
     core abort
     core restart
@@ -151,7 +163,10 @@ _SYSTEM = """
     dialplan add
     dialplan eval
     dialplan remove
+    file convert
     load
+    media cache
+    mixmonitor start
     module
     odbc read
     odbc write
@@ -159,7 +174,9 @@ _SYSTEM = """
     reload
     restart
     stop
+    test execute
     unload
+    xmldoc dump
 """
 
 

@@ -22,7 +22,7 @@ _HARMLESS_APPLICATIONS = """
 #: Functions that compute, and that read or set what belongs to the call. Not those that take the name of a
 #: variable: CUT and its like evaluate it.
 _HARMLESS_FUNCTIONS = """
-    agc base64_decode base64_encode callcompletion callerid callerpres cdr channel channels confbridge
+    agc base64_decode base64_encode callerid callerpres cdr channel channels
     confbridge_channels confbridge_info connectedline csv_quote denoise device_state dialedpeernumber
     dialplan_exists exists extension_state filter group group_count group_list group_match_count hint if
     iftime isnull jitterbuffer keypadhash len ltrim math max md5 meetme_info min mutechannel pjsip_header
@@ -40,6 +40,8 @@ _BAD_CALL = re.compile(
     r"|ldap\w*|externalivr|mixmonitor|originate)\s*\(",
     re.IGNORECASE,
 )
+#: A sound may be fetched from a URL, by Asterisk's media cache, that is: Curl.
+_URL = re.compile(r"https?:", re.IGNORECASE)
 #: As Asterisk's own check, which looks for the bare words.
 _BAD_WORD = re.compile(r"SHELL|EVAL")
 _CALL = re.compile(r"(\}?)([^\s(){}\[\]$,=&|!<>+*/%:?;\"'-]*)\s*\(")
@@ -68,6 +70,8 @@ def application_reaches_system(application: str, data: str, command: bool = Fals
                 return why
     if name == "queue" and len(data.split(",")) > _QUEUE_AGI and data.split(",")[_QUEUE_AGI].strip():
         return "Queue is told to run an AGI script"
+    if _URL.search(_plain(data)):
+        return "it has Asterisk fetch something from a URL"
     return expression_reaches_system(data, evaluated="${" in data)
 
 
