@@ -103,13 +103,17 @@ class Call:
         elif event.name == "Newstate" and event.get("ChannelState") == _RINGING:
             self._note(ActionRun.Call.RINGING, event.get("Channel", ""))
 
-    def hang_up_if_unwanted(self, client: AMIClient) -> None:
-        """Hang up if somebody asked for it. To be called about every second; raises what the client raises.
+    def hang_up_if_unwanted(self, client: AMIClient, *, last: bool = False) -> None:
+        """Hang up if somebody asked for it. To be called often; raises what the client raises.
 
-        Asterisk makes the channel in a thread of its own, so the first Hangup may find none: the next look
-        tries again.
+        Asterisk makes the channel in a thread of its own, so the first Hangup may find none: the next look,
+        a second later, tries again.
+
+        Args:
+            last: the call was answered, and nobody looks after this. Who asked within the last second wants
+                to talk to nobody.
         """
-        if time.monotonic() < self._look_at or not self._may_hang_up:
+        if not self._may_hang_up or (time.monotonic() < self._look_at and not last):
             return
         self._look_at = time.monotonic() + LOOK_EVERY
         with contextlib.suppress(Error):  # the database is away: nobody can have asked

@@ -245,6 +245,8 @@ def _follow_call(client: AMIClient, reply: Reply, call: Call, action_id: str, de
                 continue
             call.hear(event)
             if event.name == "OriginateResponse":
+                if _answered(event):
+                    call.hang_up_if_unwanted(client, last=True)
                 return _judge_call(reply, event, call.unwanted_by)
     except AMIError as error:
         why = str(error)
@@ -257,8 +259,12 @@ def _follow_call(client: AMIClient, reply: Reply, call: Call, action_id: str, de
     )
 
 
+def _answered(event: Event) -> bool:
+    return event.get("Response", "").lower() == "success"
+
+
 def _judge_call(reply: Reply, event: Event, unwanted_by: str) -> Outcome:
-    answered = (event.get("Response") or "").lower() == "success"
+    answered = _answered(event)
     code = event.get("Reason") or ""
     meaning = ORIGINATE_REASONS.get(code, f"reason {code or 'not given'}")
     results = _results(reply)

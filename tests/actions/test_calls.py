@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -14,9 +16,13 @@ from ami_integration.actions import services
 from ami_integration.actions.calls import call_headers, is_async_originate
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.ami import TCP
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_operator, make_run
+from tests.ami.scripted import Peer, scripted
+from tests.polling import wait_until
 from tests.servers.factories import make_server
+from tests.simulator.fixtures import Simulator
 
 ASYNC = [("Channel", "Local/1"), ("Async", "true")]
 
@@ -134,3 +140,69 @@ def test_the_page_shows_how_far_a_call_has_come() -> None:
         ("Outcome", "waiting"),
     ]
     assert steps[3]["detail"] == "PJSIP/1"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("valkey")
+def test_a_call_of_the_simulated_office_is_followed_and_hung_up_too(simulator: Simulator) -> None:
+    transport = TCP(simulator.host, simulator.port)
+    server = make_server(transport, username=simulator.username, secret=simulator.secret)
+    headers = [("Channel", "PJSIP/100"), ("Application", "Wait"), ("Data", "1"), ("Timeout", "60000")]
+    run = services.run_submit(user=None, origin="command", server=server, action="Originate", headers=headers)
+
+    def work() -> None:
+        try:
+            services.run_execute(run_id=run.pk)
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        wait_until(
+            lambda: "ringing" in [step[0] for step in ActionRun.objects.get(pk=run.pk).call_steps],
+            seconds=20,
+            what=lambda: f"it rings: {ActionRun.objects.get(pk=run.pk).call_steps}",
+        )
+        asked = ActionRun.objects.ask_hangup(run.pk, "ada")
+    finally:
+        worker.join(60)
+    run.refresh_from_db()
+    assert asked
+    # The people of the office are quick: somebody may have picked up in the same second.
+    assert "ada" in run.reason
+    assert run.status in (ActionRun.Status.CANCELLED, ActionRun.Status.SUCCEEDED)
+    wait_until(lambda: not simulator.office.switch.channels, seconds=15, what="the call is over")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("valkey")
+def test_who_asks_in_the_moment_of_the_answer_talks_to_nobody_either() -> None:
+    said: list[str] = []
+
+    def answers(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        while action.name != "Originate":
+            peer.answer(action)
+            action = peer.hear()
+        peer.answer(action, "Message: Originate successfully queued")
+        peer.say(b"Event: Newchannel\r\nUniqueid: one\r\nChannel: PJSIP/100-1\r\n\r\n")
+        # The worker has looked whether anybody wants it hung up, and looks again in a second.
+        wait_until(lambda: ActionRun.objects.get().call_steps, seconds=20, what="it dials")
+        assert ActionRun.objects.ask_hangup(run.pk, "ada")
+        connection.close()
+        event = "Event: OriginateResponse\r\nActionID: {0}\r\nResponse: Success\r\nReason: 4\r\n\r\n"
+        peer.say(event.format(action.action_id).encode())
+        while True:
+            other = peer.hear()
+            said.append(f"{other.name} {other.get('Channel')}")
+            peer.answer(other)
+
+    with scripted(answers) as transport:
+        headers = [("Channel", "PJSIP/100"), ("Async", "true"), ("ChannelId", "one")]
+        run = make_run(server=make_server(transport), action="Originate", headers=headers)
+        services.run_execute(run_id=run.pk)
+    run.refresh_from_db()
+    assert said[0] == "Hangup one"
+    assert run.reason == "The call was answered while ada had it hung up, which ended it."
