@@ -110,15 +110,21 @@ def _why_stop(fanout: FanOut, tally: Tally) -> str:
     if fanout.stop_after is not None and tally.failed >= fanout.stop_after:
         times = "1 failure" if tally.failed == 1 else f"{tally.failed} failures"
         return f"the fan-out stopped after {times}."
+    if tally.statuses[Status.EXPIRED] >= _at_once(fanout, tally):
+        # Nobody works, it seems. When somebody does again, it may be hours later, and nobody would expect it.
+        return "as many runs as go at once expired before a worker took them. Start it anew when workers run."
     return ""
+
+
+def _at_once(fanout: FanOut, tally: Tally) -> int:
+    """How many may be in progress at a time."""
+    first = fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
+    return 1 if first or fanout.mode == FanOut.Mode.SERIAL else fanout.limit
 
 
 def _room(fanout: FanOut, tally: Tally) -> int:
     """How many more may be in progress."""
-    alone = fanout.mode == FanOut.Mode.SERIAL or (
-        fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
-    )
-    return max(0, (1 if alone else fanout.limit) - tally.in_progress)
+    return max(0, _at_once(fanout, tally) - tally.in_progress)
 
 
 def _let_go(fanout: FanOut, room: int) -> list[int]:

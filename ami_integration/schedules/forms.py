@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
-from ami_integration.actions.masking import MASK, headers_mask
+from ami_integration.actions.masking import MASK
+from ami_integration.actions.placeholders import HiddenValueMissing, stars_restore
 from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.services import schedule_ask
@@ -73,21 +74,10 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         pairs: Pairs = self.cleaned_data["headers"]
         if not any(MASK in value for _, value in pairs):
             return pairs
-        stored = self._stored_headers()
-        hidden = list(zip(headers_mask(stored), stored, strict=True))
-        whole: Pairs = []
-        for pair in pairs:
-            if MASK in pair[1]:
-                match = next((both for both in hidden if both[0] == pair), None)
-                if match is None:
-                    raise forms.ValidationError(
-                        f"The stars of {pair[0]} stand for a hidden value that isn't there. Write the value "
-                        "anew."
-                    )
-                hidden.remove(match)
-                pair = match[1]
-            whole.append(pair)
-        return whole
+        try:
+            return stars_restore(pairs, self._stored_headers())
+        except HiddenValueMissing as missing:
+            raise forms.ValidationError(str(missing)) from None
 
     def _stored_headers(self) -> Pairs:
         if not self.instance.pk:

@@ -129,6 +129,25 @@ def test_its_time_in_the_queue_begins_when_its_turn_has_come() -> None:
     assert fanout.runs.get().expires_at > timezone.now() + timedelta(seconds=200)
 
 
+def test_with_no_worker_at_all_it_stops_instead_of_sending_hours_later() -> None:
+    fanout = make_fanout(6, limit=2)
+    services.fanout_advance(fanout_id=fanout.pk)
+    later = timezone.now() + timedelta(seconds=301)
+    assert services.runs_sweep(now=later) >= 2
+    fanout.refresh_from_db()
+    assert statuses(fanout) == ["expired"] * 2 + ["cancelled"] * 4
+    assert fanout.status == FanOut.Status.STOPPED
+    assert "before a worker took them" in fanout.reason
+
+
+def test_one_run_that_expires_does_not_stop_the_others() -> None:
+    fanout = make_fanout(3, limit=2)
+    services.fanout_advance(fanout_id=fanout.pk)
+    later = timezone.now() + timedelta(seconds=301)
+    services.run_expire(run_id=fanout.runs.order_by("pk")[0].pk, now=later)
+    assert held(fanout) == [False, False, False]
+
+
 def test_the_sweep_goes_on_with_a_fan_out_that_nobody_looked_at() -> None:
     fanout = make_fanout(2, mode=FanOut.Mode.SERIAL)
     fanout_release(fanout_id=fanout.pk)

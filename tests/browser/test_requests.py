@@ -144,6 +144,47 @@ def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> 
     assert FanOut.objects.get().target == "rhine"
 
 
+def test_many_servers_are_filtered_and_ticked_by_what_is_shown(stack: Stack, visitor: Visitor) -> None:
+    berlin = Tag.objects.create(name="berlin")
+    for number in range(30):
+        server = make_server(name=f"Branch {number:02}")
+        if number % 3 == 0:
+            server.tags.add(berlin)
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?action=Ping")
+    page.get_by_label("Filter").fill("berlin 1")
+    expect(page.locator(".request-picker li:visible")).to_have_count(4)  # 12, 15, 18, 21
+    page.keyboard.press("Enter")  # sends nothing
+    page.get_by_role("button", name="Tick all shown").click()
+    expect(page.locator("#request-count")).to_have_text("4 chosen")
+    page.get_by_label("Filter").fill("")
+    visitor.picture(page, "request-many")
+    page.get_by_role("button", name="Untick all").click()
+    expect(page.locator("#request-count")).to_have_text("none chosen")
+    page.get_by_label("Tag:", exact=True).select_option("berlin")
+    expect(page.locator("#request-count")).to_have_text("10 chosen")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", name="10 servers with the tag berlin")).to_be_visible()
+
+
+def test_several_lines_pasted_into_a_field_are_refused_beside_it(stack: Stack, visitor: Visitor) -> None:
+    servers = shown_servers()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?server={servers[0].pk}&action=Originate")
+    box = field(page, "channel").get_by_role("textbox")
+    paste = """(input, text) => {
+        const data = new DataTransfer();
+        data.setData("text", text);
+        const how = {clipboardData: data, bubbles: true, cancelable: true};
+        input.dispatchEvent(new ClipboardEvent("paste", how));
+    }"""
+    box.evaluate(paste, "PJSIP/1\r\nAction: Logoff")
+    expect(field(page, "channel").locator(".request-error")).to_contain_text("AMI can't carry line ends")
+    expect(box).to_have_value("")
+
+
 @contextmanager
 def closed_port() -> Iterator[int]:
     """A port on which nobody listens, and nobody else will: it is bound, and refuses."""
