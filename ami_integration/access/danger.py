@@ -101,6 +101,15 @@ def request_assess(action: str, headers: Headers, privileges: str | None = None)
     return _by_privileges(name, privileges)
 
 
+#: Actions that belong to the session and outlive themselves in it.
+_OF_THE_SESSION = frozenset(("challenge", "events", "filter", "login", "logoff", "waitevent"))
+
+
+def changes_session(action: str) -> bool:
+    """Whether the session that carried this action is no longer like any other: it gets fewer events, say."""
+    return action.strip().lower() in _OF_THE_SESSION
+
+
 def header_value(headers: Headers, name: str) -> str | None:
     """The value that Asterisk finds for a header: of the first that fits, without the blanks before it."""
     return next(iter(header_values(headers, name)), None)

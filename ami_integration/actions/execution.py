@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error
 
+from ami_integration.access.danger import changes_session
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
 from ami_integration.actions.masking import secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
@@ -151,6 +152,8 @@ def _send(run: ActionRun, prepared: _Prepared, session: ActionSession, values: d
             if "permission denied" in reply.message.lower():
                 session.discard()  # rights are copied at login: a corrected manager.conf counts from the next
     finally:
+        if changes_session(action.name):
+            session.discard()
         values["answer_seconds"] = time.monotonic() - began
     if follows:
         _events_off(session)

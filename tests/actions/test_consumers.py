@@ -14,11 +14,14 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from ami_integration.access.danger import Danger
 from ami_integration.actions import doorbell
 from ami_integration.actions.consumers import CLOSE_FORBIDDEN, CLOSE_GONE, RunConsumer
 from ami_integration.actions.models import ActionRun
 from amiweb.asgi import application
+from tests.access.factories import grant, make_person
 from tests.actions.factories import make_operator, make_run, make_user
+from tests.servers.factories import make_server
 from tests.websocket import WebSocket
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey")]
@@ -110,6 +113,23 @@ async def test_who_may_not_view_runs_is_refused(run: ActionRun, person: Callable
     assert not await socket(run.pk, cookie).connect(WAIT)
 
 
+async def test_a_run_is_watched_by_who_may_read_its_server(run: ActionRun) -> None:
+    def people() -> dict[str, str]:
+        stranger, viewer, neighbour, agent = (
+            make_person(name) for name in ("stranger", "viewer", "neighbour", "agent")
+        )
+        grant(viewer, Danger.READ, on=run.server)
+        grant(neighbour, on=make_server(name="Oslo"))
+        grant(agent, Danger.OPERATE, on=run.server)
+        return {user.username: cookie_of(user) for user in (stranger, viewer, neighbour, agent)}
+
+    cookies = await in_thread(people)
+    for name in ("stranger", "neighbour", "agent"):
+        assert not await socket(run.pk, cookies[name]).connect(WAIT), name
+    async with watching(run, cookies["viewer"]) as page:
+        assert (await page.receive(WAIT))["status"] == "queued"
+
+
 async def test_a_page_of_another_origin_is_refused(run: ActionRun) -> None:
     cookie = await in_thread(cookie_of, await in_thread(make_operator))
     assert not await socket(run.pk, cookie, origin="https://evil.example").connect(WAIT)
@@ -132,7 +152,11 @@ def change_password(user: User) -> None:
     user.save()
 
 
-@pytest.mark.parametrize("lose", [withdraw, deactivate, log_out, change_password])
+def lose_the_rule(user: User) -> None:
+    user.groups.clear()
+
+
+@pytest.mark.parametrize("lose", [withdraw, deactivate, log_out, change_password, lose_the_rule])
 async def test_who_loses_the_right_loses_the_page(
     run: ActionRun, lose: Callable[[User], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from ami_integration.actions.execution import run_time_limit
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.ami import TCP
+from ami_integration.servers.sessions import pool
 from tests.actions.factories import make_operator, make_run
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.servers.factories import SECRET, make_server
@@ -57,6 +58,24 @@ def test_a_run_is_sent_as_it_was_given_and_its_answer_kept() -> None:
     assert ["Ping", "Pong"] in run.response
     assert run.worker
     assert run.started_at is not None
+
+
+@pytest.mark.parametrize(("action", "kept"), [("Filter", False), ("events", False), ("QueuePause", True)])
+def test_a_session_that_an_action_changed_is_not_kept_for_the_next(action: str, kept: bool) -> None:
+    logins = []
+
+    def script(peer: Peer) -> None:
+        logins.append(1)
+        peer.log_in()
+        while (heard := peer.hear()).name != "Logoff":
+            peer.answer(heard)
+
+    with scripted(script, script) as transport:
+        server = make_server(transport)
+        execute(make_run(server=server, action=action))
+        execute(make_run(server=server))
+        pool.close_idle()
+    assert len(logins) == (1 if kept else 2)
 
 
 def test_a_list_is_kept_whole_with_what_completes_it() -> None:
