@@ -83,6 +83,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
     list_display = ("name", "action", "asks_for", "runs_on", "owner_name", "run_it")
     list_filter = ("action", "owner")
     list_select_related = ("tag", "owner")
+    actions = None  # an "Action:" menu beside a list of actions would only confuse
     search_fields = ("name", "description", "action")
     fieldsets = (
         (None, {"fields": ("name", "description", "action", "headers", "kept")}),
