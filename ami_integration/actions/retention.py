@@ -39,7 +39,7 @@ def result_days(status: str) -> int:
 
 def result_is_gone(run: ActionRun, *, now: datetime | None = None) -> bool:
     """Whether what came back for this run, if anything did, has left by its age."""
-    if not run.ended or run.finished_at is None:
+    if not run.ended or run.started_at is None or run.finished_at is None:
         return False
     return run.finished_at < (now or timezone.now()) - timedelta(days=result_days(run.status))
 
@@ -88,13 +88,16 @@ def log_due(*, now: datetime | None = None) -> tuple[int, int]:
 def _due_runs(now: datetime) -> Iterator[QuerySet[ActionRun]]:
     for status in _ENDED:
         end = now - timedelta(days=run_days(status))
-        yield ActionRun.objects.filter(status=status, finished_at__lt=end).order_by("finished_at")
+        # Its creation, which is indexed with the status, lies before its end: where nothing is due, nothing
+        # is looked at.
+        due = ActionRun.objects.filter(status=status, created_at__lt=end, finished_at__lt=end)
+        yield due.order_by("created_at")
 
 
 def _due_results(now: datetime) -> Iterator[QuerySet[RunResult]]:
     for status in _ENDED:
         end = now - timedelta(days=result_days(status))
-        yield RunResult.objects.filter(run__status=status, run__finished_at__lt=end).order_by("pk")
+        yield RunResult.objects.filter(created_at__lt=end, run__status=status).order_by("created_at")
 
 
 @dataclass(frozen=True)

@@ -57,5 +57,6 @@ def make_run(**values: Any) -> ActionRun:
     parts = {name: values.pop(name) for name in ("response", "items", "output", "note") if name in values}
     run = ActionRun.objects.create(server=server, **values)
     if parts:
-        RunResult.objects.create(run=run, **RunResult.columns(Result(**parts)))
+        stored_at = values.get("finished_at", now)
+        RunResult.objects.create(run=run, created_at=stored_at, **RunResult.columns(Result(**parts)))
     return run

@@ -97,8 +97,10 @@ def test_a_fan_out_goes_with_the_last_of_its_runs() -> None:
 
 
 def test_a_page_can_say_that_a_result_is_gone() -> None:
-    assert result_is_gone(aged(31))
-    assert not result_is_gone(aged(29))
+    began = timezone.now() - timedelta(days=40)
+    assert result_is_gone(aged(31, started_at=began))
+    assert not result_is_gone(aged(29, started_at=began))
+    assert not result_is_gone(aged(31, "expired")), "nothing came back for what was never sent"
     assert not result_is_gone(make_run(server=make_server(name="Bonn")))
 
 
