@@ -45,7 +45,7 @@ def rows_csv(result: Result, preferred: Iterable[str] = ()) -> Iterator[str]:
     writer = csv.writer(_Lines())
     if result.items:
         columns = result_columns(result, preferred)
-        yield writer.writerow(columns)
+        yield writer.writerow([_harmless(name) for name in columns])
         for item in result.items:
             cells: dict[str, str] = {}
             for name, value in item:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser
@@ -91,14 +92,16 @@ def _result_facts(run: ActionRun) -> dict[str, Any] | None:
     """What is known of a result without opening it; None while there is none, or no more."""
     if not run.ended:
         return None
-    row = RunResult.objects.filter(run_id=run.pk).values("size", "item_count", "note", "hidden").first()
+    hidden = ExpressionWrapper(Q(hidden__isnull=False), output_field=BooleanField())
+    found = RunResult.objects.filter(run_id=run.pk).annotate(has_hidden=hidden)
+    row = found.values("size", "item_count", "note", "has_hidden").first()
     if row is None:
         return None
     return {
         "size": row["size"],
         "items": row["item_count"],
         "note": row["note"],
-        "hidden": row["hidden"] is not None,
+        "hidden": row["has_hidden"],
     }
 
 

@@ -130,7 +130,7 @@ def columns_preferred(run: ActionRun) -> list[str]:
 
 
 def _result_row(run: ActionRun) -> RunResult:
-    row = RunResult.objects.filter(run=run).first()
+    row = RunResult.objects.filter(run=run).defer("hidden").first()
     if row is None:
         raise Http404(f"Nothing is kept of what came back for run {run.pk}.")
     return row

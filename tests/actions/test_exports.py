@@ -54,6 +54,7 @@ def test_the_catalogues_columns_come_first_and_only_those_that_there_are() -> No
 @pytest.mark.parametrize("value", ["=HYPERLINK(1)", "+SUM(A1)", "-2+3", "@x", "\tcmd", "=1"])
 def test_a_strangers_formula_is_a_text_in_a_spreadsheet(value: str) -> None:
     assert table(Result(items=[[("CallerIDName", value)]]))[1] == [f"'{value}"]
+    assert table(Result(items=[[(value, "x")]]))[0] == [f"'{value}"]
 
 
 @pytest.mark.parametrize("value", ["+493012345", "-1", "+3.5", "12", "", "a=b", "PJSIP/1-00"])
