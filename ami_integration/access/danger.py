@@ -251,7 +251,8 @@ def _update_config(headers: Headers) -> Assessment:
 
 #: Who writes one of these can give itself every right that it lacks.
 _POWERFUL_FILES = re.compile(
-    r"(?:manager|asterisk|modules|http|ari|cli_aliases|cli_permissions|extconfig|musiconhold)(?:\.conf)?"
+    r"(?:manager|users|asterisk|modules|http|ari|cli|cli_aliases|cli_permissions|extconfig|sorcery|func_odbc"
+    r"|res_odbc|voicemail|minivm|confbridge|features|musiconhold|alarmreceiver|festival)(?:\.conf)?"
     r"|extensions.*|.*\.(?:ael|lua)"
 )
 

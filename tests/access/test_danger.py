@@ -179,6 +179,7 @@ HEADERS = [
     ("UpdateConfig", [("SrcFilename", "queues.conf"), ("DstFilename", "manager.conf")], SYSTEM),
     ("UpdateConfig", [("SrcFilename", "extensions.conf"), ("DstFilename", "x.conf")], SYSTEM),
     ("UpdateConfig", [("SrcFilename", "x.conf"), ("DstFilename", "../x.conf")], SYSTEM),
+    ("UpdateConfig", [("SrcFilename", "Voicemail.conf"), ("DstFilename", "voicemail.conf")], SYSTEM),
     ("MixMonitor", [("Channel", "PJSIP/1-1"), ("File", "call.wav")], OPERATE),
     ("MixMonitor", [("Channel", "PJSIP/1-1"), ("File", "/etc/cron.d/x")], CONFIG),
     ("MixMonitor", [("Channel", "PJSIP/1-1"), ("File", "x.wav"), ("Command", "id")], SYSTEM),
