@@ -317,14 +317,12 @@ def _run_execute(run_id: int) -> Attempt:
         logger.info("Run %s is not queued any more; nothing to do.", run_id)
         return Attempt.GONE
     if not lanes.enter(run.server_id, run_id):
-        run_put_off(
-            run_id=run_id, waiting_for="This worker has as many runs of the server in progress as it may."
-        )
+        _run_put_off(run, "This worker has as many runs of the server in progress as it may.")
         return Attempt.PUT_OFF
     try:
         return Attempt.EXECUTED if _run_perform(run) else Attempt.GONE
     except MustWait as reason:
-        run_put_off(run_id=run_id, waiting_for=str(reason), until=reason.retry_at)
+        _run_put_off(run, str(reason), until=reason.retry_at)
         return Attempt.PUT_OFF
     finally:
         waiting = lanes.leave(run.server_id)
@@ -357,15 +355,17 @@ def _run_perform(run: ActionRun) -> bool:
     return True
 
 
-def run_put_off(*, run_id: int, waiting_for: str, until: datetime | None = None) -> None:
-    """Keep why a queued run can't begin just now, and tell its page if that is news.
+def _run_put_off(run: ActionRun, waiting_for: str, until: datetime | None = None) -> None:
+    """Keep why a queued run can't begin just now, and tell the pages if that is news.
 
     Args:
         until: before this moment nobody rings for it.
     """
-    if ActionRun.objects.put_off(run_id, storable(waiting_for), until=until):
-        logger.info("Run %s waits: %s", run_id, waiting_for)
-        doorbell.push(run_id)
+    if ActionRun.objects.put_off(run.pk, storable(waiting_for), until=until):
+        logger.info("Run %s waits: %s", run.pk, waiting_for)
+        doorbell.push(run.pk)
+        if run.fanout_id is not None:
+            doorbell.push_fanout(run.fanout_id)
 
 
 def _run_finish(run: ActionRun, outcome: Outcome) -> bool:

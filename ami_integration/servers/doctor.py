@@ -108,7 +108,12 @@ def examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
     if server.transport == Server.Transport.TLS:
         way.append(("TLS", encrypt))
     way += [("Banner", greet), ("Login", log_in)]
-    test.steps = [Step(name) for name, _ in way] + [Step("Version and rights")]
+    version, log_in_to_act, rights = (
+        Step(name) for name in ("Version and rights", "Login for actions", "Rights for actions")
+    )
+    test.steps = [*(Step(name) for name, _ in way), version]
+    if server.action_username:
+        test.steps += [log_in_to_act, rights]
     try:
         for step, (_, walk) in zip(test.steps, way, strict=False):
             started = time.monotonic()
@@ -117,11 +122,14 @@ def examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
                 step.ok = True
             except (AMIError, SecretUnreadable) as error:
                 step.ok, step.seen = False, str(error)
-                step.mend = _mend(error, server, client, timeouts)
+                step.mend = _mend(error, server, server.username, client, timeouts)
                 return test
             finally:
                 step.seconds = time.monotonic() - started
-        _ask_version(test, client)
+        _ask_version(test, version, server.username, client)
+        client.close()
+        if server.action_username:
+            _try_second_account(test, log_in_to_act, rights, timeouts)
     finally:
         client.close()
         for step in test.steps:
@@ -138,9 +146,32 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _ask_version(test: ConnectionTest, client: AMIClient) -> None:
-    """The last step: what Asterisk is, and what this account may do there."""
-    step = test.steps[-1]
+def _try_second_account(test: ConnectionTest, login: Step, rights: Step, timeouts: Timeouts) -> None:
+    """The account that actions use, where there is one of its own: whether it gets in, and what it may do."""
+    server = test.server
+    username, stored = server.action_account
+    client = AMIClient(server.ami_transport(), username=username, secret="", timeouts=timeouts)
+    started = time.monotonic()
+    try:
+        client = AMIClient(
+            server.ami_transport(), username=username, secret=stored.reveal(), timeouts=timeouts
+        )
+        client.connect()
+        login.ok, login.seen = True, f"The account {username!r} is logged in."
+    except (AMIError, SecretUnreadable) as error:
+        login.ok, login.seen = False, str(error)
+        login.mend = _mend(error, server, username, client, timeouts)
+        return
+    finally:
+        login.seconds = time.monotonic() - started
+    try:
+        _ask_version(test, rights, username, client)
+    finally:
+        client.close()
+
+
+def _ask_version(test: ConnectionTest, step: Step, username: str, client: AMIClient) -> None:
+    """What Asterisk is, and what this account may do there."""
     started = time.monotonic()
     try:
         settings = client.action("CoreSettings")
@@ -161,7 +192,7 @@ def _ask_version(test: ConnectionTest, client: AMIClient) -> None:
     rights += f", {' and '.join(can)} among them." if can else "."
     mends = []
     if settings.success:
-        test.asterisk_version = settings.response.get("AsteriskVersion", "")
+        test.asterisk_version = settings.response.get("AsteriskVersion", "") or test.asterisk_version
         step.seen = f"Asterisk {test.asterisk_version}. {rights}"
     else:
         step.seen = f"The account may not ask for the version ({settings.message}). {rights}"
@@ -171,13 +202,13 @@ def _ask_version(test: ConnectionTest, client: AMIClient) -> None:
     if mends:
         step.mend = (
             "It works as it is. If you want more: in manager.conf, on the write= line of "
-            f"[{test.server.username}], {'; '.join(mends)}. Then run “manager reload” in Asterisk's CLI."
+            f"[{username}], {'; '.join(mends)}. Then run “manager reload” in Asterisk's CLI."
         )
 
 
-def _mend(error: Exception, server: Server, client: AMIClient, timeouts: Timeouts) -> str:
-    """What the administrator can do about `error`."""
-    section = f"[{server.username}]"
+def _mend(error: Exception, server: Server, username: str, client: AMIClient, timeouts: Timeouts) -> str:
+    """What the administrator can do about `error`, which the account `username` met."""
+    section = f"[{username}]"
     clear = server.transport == Server.Transport.TCP
     if isinstance(error, NameNotResolved):
         return (
@@ -225,8 +256,9 @@ def _mend(error: Exception, server: Server, client: AMIClient, timeouts: Timeout
     if isinstance(error, LoginFailed) and "already in use" in str(error).lower():
         return (
             f"Another session uses {section}. Set allowmultiplelogin = yes under [general] in "
-            "manager.conf, or end the other one: “manager show connected”, then “manager kick session "
-            "<id>” in Asterisk's CLI."
+            "manager.conf, or give this server a second account for actions if amiweb's own listener is that "
+            "session, or end it: “manager show connected”, then “manager kick session <id>” in Asterisk's "
+            "CLI."
         )
     if isinstance(error, LoginFailed):
         return (

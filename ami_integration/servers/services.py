@@ -12,6 +12,7 @@ from ami_integration.ami import Timeouts
 from ami_integration.audit.services import entry_write
 from ami_integration.servers.doctor import ConnectionTest, Step, examine, printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
+from ami_integration.servers.sessions import circuit_reset
 
 # An administrator is waiting at a page: an action's 30 s would be too long, and no step of a healthy PBX
 # needs them.
@@ -157,6 +158,7 @@ def connections_test(
                 ami_version=test.ami_version,
                 now=now,
             )
+            circuit_reset(test.server)
         if test.asterisk_version:
             test.server.simulated = version_is_simulated(test.asterisk_version)
     return tests

@@ -296,6 +296,12 @@ def action_session(
         pool.give_back(session)
 
 
+def circuit_reset(server: Server) -> None:
+    """The server was reached just now, by other means: runs needn't wait for its circuit any more."""
+    with suppress(redis.RedisError):
+        Circuit(server.pk, server.name, _fingerprint(server)).succeeded()
+
+
 def waiter_take(server_id: int) -> str | None:
     """Whoever has waited longest for a session of this server; it is off the list then."""
     try:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from ami_integration.actions import doorbell, services
 from ami_integration.actions.models import ActionRun
+from ami_integration.servers.slots import slots_used
 from amiweb.processes import commands
 from tests.actions.factories import make_operator, make_run
 from tests.ami.scripted import Peer, scripted, served
@@ -212,3 +213,23 @@ def test_with_the_broker_away_the_form_leads_to_a_page_and_to_no_error(stack: St
     page, _ = ask(stack, "GET", location, cookies=cookies)
     assert "waiting: task queue unreachable" in page
     assert "Traceback" not in stack.log("web")
+
+
+def test_a_worker_that_is_stopped_logs_off_and_gives_its_sessions_up(stack: Stack) -> None:
+    said: list[str] = []
+
+    def pings(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            action = peer.hear()
+            said.append(action.name)
+            peer.answer(action, "Ping: Pong")
+
+    stack.start("worker")
+    with served(pings) as transport:
+        run = submit(server=make_server(transport))
+        wait_for(run, Status.SUCCEEDED, seconds=30, stack=stack)
+        assert slots_used(server_id=run.server_id or 0) == 1
+        stack.stop("worker")
+        wait_until(lambda: said == ["Ping", "Logoff"], seconds=5, what=lambda: f"it logs off: {said}")
+        assert slots_used(server_id=run.server_id or 0) == 0

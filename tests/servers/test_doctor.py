@@ -276,3 +276,37 @@ def test_with_an_unreadable_secret_the_network_is_tested_and_nothing_is_sent(
     assert_ends_at(
         test, "Login", seen="The stored secret can't be read", mend="enter the secret= of manager.conf anew"
     )
+
+
+def test_a_second_account_is_tried_too_and_its_rights_are_told() -> None:
+    names: list[str] = []
+
+    def acting(peer: Peer) -> None:
+        healthy("Ping", "Originate")(peer)
+        names.append(peer.seen[1].get("Username") or "")
+
+    with scripted(healthy("Ping"), acting) as transport:
+        test = diagnose(transport, action_username="acting", action_secret="another-word")
+    assert [step.name for step in test.steps[-3:]] == [
+        "Version and rights",
+        "Login for actions",
+        "Rights for actions",
+    ]
+    assert test.ok, test
+    assert "The account may run 2 actions, Originate among them." in test.steps[-1].seen
+    assert "on the write= line of [acting]" in test.steps[-1].mend
+    assert names == ["acting"]
+
+
+def test_a_second_account_that_is_refused_says_which_section_to_look_at() -> None:
+    def refused(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 1")
+        peer.answer(peer.hear(), "Message: Authentication failed", response="Error")
+
+    with scripted(healthy("Ping"), refused) as transport:
+        test = diagnose(transport, action_username="acting", action_secret="another-word")
+    failed = test.failed
+    assert failed is not None
+    assert (failed.name, "[acting]" in failed.mend) == ("Login for actions", True)
+    assert "another-word" not in failed.seen

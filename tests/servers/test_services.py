@@ -9,9 +9,12 @@ import time
 import pytest
 
 from ami_integration.ami import TCP, Timeouts
-from ami_integration.servers import services
+from ami_integration.servers import services, sessions
+from ami_integration.servers.circuits import FAILURES, Circuit
 from ami_integration.servers.models import Server, ServerHealth
+from ami_integration.servers.waiting import CircuitOpen
 from tests.ami.scripted import scripted
+from tests.processes import Valkey
 from tests.servers.factories import healthy, make_server
 from tests.simulator.fixtures import Simulator
 
@@ -152,3 +155,16 @@ def test_whatever_a_pbx_calls_itself_can_be_stored_and_shown() -> None:
     assert health.last_error == r"refus\udce9\x00"
     assert health.asterisk_version.startswith(r"22\udcff")
     assert len(health.ami_version) == 100
+
+
+@pytest.mark.django_db
+def test_a_connection_test_that_succeeds_closes_the_servers_circuit(action_sessions: Valkey) -> None:
+    with scripted(healthy("Ping", "Originate", "Command")) as transport:
+        server = make_server(transport)
+        circuit = Circuit(server.pk, server.name, sessions._fingerprint(server))
+        for _ in range(FAILURES):
+            circuit.failed("Nothing listens there.")
+        with pytest.raises(CircuitOpen):
+            circuit.ask()
+        assert services.connection_test(server=server)[-1].ok
+    circuit.ask()
