@@ -66,9 +66,14 @@ def _row(run: Any, now: datetime) -> dict[str, Any]:
         "status": run.status,
         "label": run.get_status_display(),
         "kept": run.kept,
-        "reason": waiting if run.status == ActionRun.Status.QUEUED else run.reason,
+        "reason": waiting or run.reason or _call(run),
         "seconds": seconds,
     }
+
+
+def _call(run: ActionRun) -> str:
+    """How far the call of an Originate in progress is."""
+    return f"{ActionRun.Call(run.call_steps[-1][0]).label}." if run.call_steps else ""
 
 
 def _retryable(fanout: FanOut) -> int:

@@ -73,8 +73,12 @@ def test_the_snapshot_says_what_a_run_waits_for() -> None:
     fanout = make_fanout("queued", "queued")
     first = fanout.runs.order_by("pk")[0]
     ActionRun.objects.filter(pk=first.pk).update(held=True)
-    rows = fanout_snapshot(fanout, user=User.objects.create_superuser("boss"))["rows"]
+    boss = User.objects.create_superuser("boss")
+    rows = fanout_snapshot(fanout, user=boss)["rows"]
     assert [row["reason"] for row in rows] == ["waits for its turn.", "waiting for a worker."]
+    steps = [["ringing", "2026-01-01T00:00:00Z", "PJSIP/1"]]
+    ActionRun.objects.filter(pk=first.pk).update(held=False, status="running", reason="", call_steps=steps)
+    assert fanout_snapshot(fanout, user=boss)["rows"][0]["reason"] == "Ringing."
 
 
 def test_a_stranger_and_somebody_elsewhere_see_no_fan_out() -> None:

@@ -259,3 +259,10 @@ def test_the_search_looks_at_the_chosen_servers_or_at_all_that_the_person_sees()
     assert found(client, q="channel") == ["MuteAudio", "Originate"]
     assert found(client, q="channel", server=berlin.pk) == ["MuteAudio"]
     assert found(signed_in(person_on(bonn)), q="channel") == ["Originate"]
+
+
+def test_the_form_costs_the_same_with_many_servers(django_assert_max_num_queries: Any) -> None:
+    make_servers(40, tag="berlin")
+    client = signed_in(make_operator())
+    with django_assert_max_num_queries(20):
+        assert client.get(ADD, {"tag": "berlin"}).status_code == 200
