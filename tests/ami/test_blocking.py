@@ -10,6 +10,7 @@ import pytest
 from ami_integration.ami import AMIClient, ConnectionLost
 from tests.ami.conftest import QUICK
 from tests.ami.scripted import Peer, scripted
+from tests.polling import wait_until
 
 
 def test_events_that_nobody_reads_are_dropped_oldest_first_and_counted() -> None:
@@ -176,3 +177,25 @@ def test_a_forked_process_can_connect_by_itself() -> None:
         client.connect()
         assert client.action("Ping").success
         client.close()
+
+
+def test_a_session_says_whether_it_is_open_without_sending_anything() -> None:
+    ends = threading.Event()
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        heard.append(peer.hear().name)
+        peer.answer(peer.seen[-1])
+        ends.wait(10)
+
+    with scripted(script) as pbx:
+        client = AMIClient(pbx, username="u", secret="s", timeouts=QUICK)
+        assert not client.alive()
+        client.connect()
+        assert client.alive()
+        client.action("Ping")
+        ends.set()
+        wait_until(lambda: not client.alive(), seconds=10, what="the end has arrived")
+        assert not client.connected
+    assert heard == ["Ping"]
