@@ -51,8 +51,8 @@ def call_headers(*, action: str, headers: Iterable[tuple[str, str]], action_id: 
 
     Args:
         action: any; only an asynchronous Originate is changed.
-        headers: its headers. A `ChannelId` that a person chose stays; one that amiweb chose for an earlier
-            run gives way, because a Uniqueid names one channel.
+        headers: its headers. A `ChannelId` that a person chose stays; an empty one, and one that amiweb
+            chose for an earlier run, give way: a Uniqueid names one channel.
         action_id: the run's.
     """
     pairs = list(headers)
@@ -61,11 +61,15 @@ def call_headers(*, action: str, headers: Iterable[tuple[str, str]], action_id: 
     kept = [
         (name, value)
         for name, value in pairs
-        if not (name.lower() == "channelid" and value.startswith(_PREFIX) and value != _PREFIX + action_id)
+        if name.lower() != "channelid" or (value.strip() and not _is_of_another_run(value, action_id))
     ]
     if not header(kept, "ChannelId"):
         kept.append(("ChannelId", _PREFIX + action_id))
     return kept
+
+
+def _is_of_another_run(uniqueid: str, action_id: str) -> bool:
+    return uniqueid.startswith(_PREFIX) and uniqueid != _PREFIX + action_id
 
 
 def is_own_header(name: str, value: str) -> bool:

@@ -66,6 +66,14 @@ def test_a_repetition_does_not_take_the_uniqueid_of_the_call_before() -> None:
     assert call_headers(action="Originate", headers=first, action_id="one") == first
 
 
+def test_an_empty_uniqueid_is_none() -> None:
+    blank = [("ChannelId", " "), *ASYNC]
+    assert call_headers(action="Originate", headers=blank, action_id="one") == [
+        *ASYNC,
+        ("ChannelId", "amiweb-one"),
+    ]
+
+
 def test_other_actions_are_left_alone() -> None:
     headers = [("Channel", "Local/1")]
     assert call_headers(action="Hangup", headers=headers, action_id="one") == headers

@@ -249,6 +249,16 @@ def test_the_upkeep_survives_whatever_goes_wrong(
     assert "over after" in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_upkeep_lets_old_runs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = timezone.now() - timedelta(days=91)
+    make_run(status="succeeded", created_at=old, finished_at=old)
+    stop = threading.Event()
+    monkeypatch.setattr(listen, "catalogues_sweep", stop.set)
+    keep_up(stop)
+    assert not ActionRun.objects.exists()
+
+
 def test_a_listener_without_valkey_says_so_once_and_waits(stack: Stack, server: Server) -> None:
     stack.valkey.stop()
     process = stack.start("listener")
