@@ -330,7 +330,7 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
             server_id=server.pk, token=session.token, limit=server.max_sessions, waiter=waiter
         ):
             raise SessionsBusy(
-                f"{server.name} has as many action sessions at once as it may: {server.max_sessions}."
+                f"All action sessions of {server.name} are in use: it may have {server.max_sessions} at once."
             )
         pool.add(session)
         rate_take(server)

@@ -69,7 +69,7 @@ def test_a_run_of_a_server_at_its_limit_stays_queued_and_says_so(rung: list[int]
         assert not services.run_execute(run_id=run.pk)
         status, why = state(run)
         assert (status, run.started_at, run.worker) == (Status.QUEUED, None, "")
-        assert "Berlin has as many action sessions at once as it may: 1." in why
+        assert "All action sessions of Berlin are in use: it may have 1 at once." in why
         slots.slot_release(server_id=server.pk, token="another worker's")
         assert services.run_execute(run_id=run.pk)
         assert state(run) == (Status.SUCCEEDED, "")
@@ -211,7 +211,7 @@ def test_what_expires_while_it_waits_says_what_it_waited_for() -> None:
     ActionRun.objects.update(expires_at=run.created_at)
     services.runs_sweep()
     assert state(run)[0] == Status.EXPIRED
-    assert "Berlin has as many action sessions at once as it may: 1." in run.reason
+    assert "All action sessions of Berlin are in use: it may have 1 at once." in run.reason
 
 
 # -- what is being connected is queued still
