@@ -51,7 +51,7 @@ def test_a_rule_is_made_explained_and_felt(stack: Stack, visitor: Visitor) -> No
 
     log_in(page, stack, "ada")
     page.goto(f"{stack.url}{SERVERS}")
-    expect(page.get_by_text("Ask an administrator of amiweb")).to_be_visible()
+    expect(page.get_by_text("No server that you may see.")).to_be_visible()
 
     log_in(page, stack, "root")
     page.goto(f"{stack.url}{RULES}")

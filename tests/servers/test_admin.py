@@ -327,7 +327,7 @@ def test_people_see_the_servers_on_which_they_have_a_right_and_no_others() -> No
     stranger, viewer, neighbour = (make_person(name) for name in ("stranger", "viewer", "neighbour"))
     grant(viewer, Danger.READ, on=berlin)
     grant(neighbour, on=oslo)
-    assert "No server yet." in page_of(stranger, LIST)
+    assert "No server that you may see." in page_of(stranger, LIST)
     for user, seen, hidden in ((viewer, berlin, oslo), (neighbour, oslo, berlin)):
         page = page_of(user, LIST)
         assert seen.name in page and hidden.name not in page
