@@ -10,13 +10,19 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Permission, User
 
+from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.services import run_ring, run_submit
+from ami_integration.ami import TCP
+from ami_integration.servers.models import ServerHealth
 from tests.access.factories import grant
 from tests.actions.factories import make_run
 from tests.browser.chromium import Handle, Visitor, expect
 from tests.browser.test_runs import RUNS, log_in
+from tests.pbx.asterisk import Asterisk
 from tests.processes import Stack
+from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
@@ -95,6 +101,34 @@ def test_ten_thousand_items_are_there_at_once_and_can_be_searched(
     search.fill("2042")
     page.get_by_role("button", name="Item 9943, whole").click()
     expect(page.locator(".grid-detail")).to_contain_text("<b>Caller 9942</b>")
+
+
+@pytest.mark.pbx
+def test_the_endpoints_of_a_real_asterisk_are_a_table_in_the_catalogues_order(
+    stack: Stack, visitor: Visitor, asterisk22: Asterisk
+) -> None:
+    stack.start("web")
+    stack.start("worker")
+    page = log_in(visitor, stack)
+    username, secret = asterisk22.users["admin"]
+    server = make_server(TCP(asterisk22.host, asterisk22.port), username=username, secret=secret)
+    ServerHealth.objects.update_or_create(server=server, defaults={"asterisk_version": asterisk22.version})
+    run = run_submit(user=None, origin="command", server=server, action="PJSIPShowEndpoints", headers=[])
+    open_run(page, stack, run)
+    run_ring(run_id=run.pk)
+    table = page.get_by_role("table", name="Items of the list")
+    expect(page.get_by_text("2,0").first).to_be_visible()
+    heads = table.locator("thead th").all_inner_texts()
+    described = action_describe(server=server, action="PJSIPShowEndpoints")
+    assert described is not None
+    wanted = [name for event in described.list_responses for name in event.headers if name in heads]
+    assert wanted
+    assert [name for name in heads if name in wanted] == wanted
+    search = page.get_by_label("Show rows with this text")
+    page.get_by_label("In which column").select_option(label="in ObjectName")
+    search.fill("2999")
+    expect(table.locator("tbody tr:not(.grid-space)")).to_have_count(1)
+    visitor.picture(page, "result-endpoints")
 
 
 def test_a_result_is_taken_away_as_csv_and_as_json(stack: Stack, visitor: Visitor, tmp_path: Path) -> None:
