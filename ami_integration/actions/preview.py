@@ -91,6 +91,11 @@ class Ticket:
     def pairs(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in self.headers]
 
+    @property
+    def repeated_ids(self) -> list[int]:
+        """The runs that a retry repeats; empty for a request of its own."""
+        return [member["retry_of"] for member in self.members if member["retry_of"] is not None]
+
     def pack(self) -> str:
         return Secret.from_plain(json.dumps(asdict(self))).token
 

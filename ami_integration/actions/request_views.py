@@ -265,6 +265,12 @@ class RequestViews(ModelAdmin):
     ) -> HttpResponse:
         """The difference, and a new preview of what would run now; it wants a confirmation of its own."""
         now = servers_tagged(user=request.user, tag=ticket.tag) if ticket.tag else still
+        if ticket.repeated_ids:  # what is left to repeat is to be looked at where it failed
+            messages.error(request, str(changed))
+            name, pk = (
+                ("fanout", ticket.retry_of) if ticket.retry_of else ("actionrun", ticket.repeated_ids[0])
+            )
+            return HttpResponseRedirect(reverse(f"admin:ami_integration_{name}_change", args=(pk,)))
         if not now:
             messages.error(request, str(changed))
             return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_add"))
@@ -295,10 +301,14 @@ class RequestViews(ModelAdmin):
             "tag": ticket.tag,
             "action": ticket.action,
             "headers": headers_text(headers_mask(ticket.pairs)),
-            "kept": Kept(_user_id(request), ticket.action, ticket.headers).pack(),
             "timeout": ticket.timeout,
             **ticket.plan,
         }
+        # A retry may be of somebody else's run: then what it hides is sent where it was sent before, and
+        # isn't lent for another server.
+        others = ActionRun.objects.filter(pk__in=ticket.repeated_ids).exclude(user_id=_user_id(request))
+        if not others.exists():
+            initial["kept"] = Kept(_user_id(request), ticket.action, ticket.headers).pack()
         return RunForm(initial=initial, user=request.user)
 
     def preview_page(

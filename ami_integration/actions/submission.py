@@ -101,8 +101,8 @@ def request_submit(
     servers = _servers_unchanged(ticket, user, action, headers)
     _check_confirmed(ticket, confirmed, typed)
     _check_rights(ticket, user, servers, origin, address)
-    repeated = _runs_to_repeat(ticket)
     with transaction.atomic():
+        repeated = _runs_to_repeat(ticket)
         fanout = _fanout_write(ticket, user, origin) if len(servers) > 1 else None
         for server, member in zip(servers, ticket.members, strict=True):
             run = services.run_submit(
@@ -212,10 +212,12 @@ def _check_rights(ticket: Ticket, user: Any, servers: Sequence[Server], origin: 
 
 def _runs_to_repeat(ticket: Ticket) -> dict[int, ActionRun]:
     """The runs that a retry names, by their ids, if they may still be repeated. Raises RequestChanged."""
-    ids = [member["retry_of"] for member in ticket.members if member["retry_of"] is not None]
+    ids = ticket.repeated_ids
     if not ids:
         return {}
-    runs = {run.pk: run for run in ActionRun.objects.filter(pk__in=ids)}
+    # Under a lock: of two who retry the same at the same moment, the second sees the first one's runs.
+    locked = ActionRun.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk")
+    runs = {run.pk: run for run in locked}
     again = set(ActionRun.objects.filter(retry_of__in=ids).values_list("retry_of", flat=True))
     differences = [
         f"{runs[pk].server_name} was repeated meanwhile." for pk in ids if pk in runs and pk in again

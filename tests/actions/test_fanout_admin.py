@@ -139,6 +139,30 @@ def test_a_retry_of_the_failed_goes_through_the_preview() -> None:
     assert "nothing to retry" in client.post(url("retry", fanout), follow=True).content.decode()
 
 
+def test_a_retry_lends_nobody_elses_hidden_values_to_the_form() -> None:
+    ada = make_operator()
+    servers = make_servers(2)
+    fanout = make_fanout("failed", "failed", servers=servers)
+    for whose, lent in ((make_operator("bob"), False), (ada, True)):
+        fanout.runs.update(user=whose)
+        client = signed_in(ada)
+        page = client.post(url("retry", fanout))
+        form = client.post(SUBMIT, {"token": token_of(page), "_edit": "Back"})
+        assert "Secret: ********</textarea>" in form.content.decode()
+        assert ("kept" in form.context["form"].initial) is lent
+
+
+def test_a_retry_that_somebody_else_was_faster_with_leads_back_and_sends_nothing() -> None:
+    fanout = make_fanout("failed", "failed")
+    client = signed_in(make_operator())
+    slow, fast = client.post(url("retry", fanout)), client.post(url("retry", fanout))
+    client.post(SUBMIT, {"token": token_of(fast), "confirmed": "yes"})
+    response = client.post(SUBMIT, {"token": token_of(slow), "confirmed": "yes"}, follow=True)
+    assert response.redirect_chain[-1][0] == url("change", fanout)
+    assert "was repeated meanwhile" in response.content.decode()
+    assert ActionRun.objects.count() == 4
+
+
 def test_a_retry_of_what_only_looks_goes_at_once() -> None:
     fanout = make_fanout("failed", "failed", action="Ping", payload="[]")
     response = signed_in(make_operator()).post(url("retry", fanout))

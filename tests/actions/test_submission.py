@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 
 from ami_integration.access.models import AccessRule
 from ami_integration.actions import services
@@ -281,3 +283,31 @@ def test_a_retry_leaves_out_servers_that_the_person_does_not_see() -> None:
     eve = make_person("eve")
     grant(eve, on=servers[0])
     assert fanout_retry_preview(user=eve, fanout=fanout).servers == [servers[0]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_retry_at_the_same_moment_send_it_once() -> None:
+    ada = make_operator()
+    fanout = fanned_out(ada, make_servers(2))
+    for run in fanout.runs.all():
+        end(run, "failed")
+    tokens = [fanout_retry_preview(user=ada, fanout=fanout).token for _ in range(4)]
+    start = threading.Barrier(4)
+    refused: list[RequestChanged] = []
+
+    def retry(token: str) -> None:
+        start.wait(10)
+        try:
+            request_submit(user=ada, token=token, confirmed=True)
+        except RequestChanged as changed:
+            refused.append(changed)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=retry, args=(token,)) for token in tokens]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(refused) == 3
+    assert ActionRun.objects.filter(retry_of__fanout=fanout).count() == 2
