@@ -16,7 +16,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.utils import timezone
 
-from ami_integration.access.danger import Danger, request_assess
+from ami_integration.access.danger import Assessment, Danger, request_assess
 from ami_integration.access.services import Decision, decide_each
 from ami_integration.actions.masking import headers_mask, storable
 from ami_integration.actions.models import FanOut
@@ -244,10 +244,7 @@ def request_preview(
         )
         for server in servers
     ]
-    worst = max(
-        (request_assess(action, pairs, server.action_privileges(action)) for server in servers),
-        key=lambda assessment: assessment.danger.rank,
-    )
+    worst = request_worst(servers=servers, action=action, headers=pairs)
     confirm = confirm_needed(danger=worst.danger, servers=len(servers))
     plan = plan or Plan()
     ticket = Ticket(
@@ -283,6 +280,16 @@ def request_preview(
         danger=worst.danger,
         why=worst.why,
         ticket=ticket,
+    )
+
+
+def request_worst(
+    *, servers: Sequence[Server], action: str, headers: Sequence[tuple[str, str]]
+) -> Assessment:
+    """The class of a request on the server where it is the most dangerous. `servers` must not be empty."""
+    return max(
+        (request_assess(action, headers, server.action_privileges(action)) for server in servers),
+        key=lambda assessment: assessment.danger.rank,
     )
 
 

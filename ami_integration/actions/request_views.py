@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -18,7 +18,7 @@ from ami_integration.access.danger import DANGER_MEANS
 from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.catalogue.services import action_describe, actions_search
-from ami_integration.actions.forms import RunForm, headers_text
+from ami_integration.actions.forms import HeadersField, RunForm, headers_text
 from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
@@ -26,8 +26,10 @@ from ami_integration.actions.preview import (
     Confirm,
     Preview,
     Ticket,
+    confirm_needed,
     preview_again,
     request_preview,
+    request_worst,
     server_lacks,
 )
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
@@ -45,6 +47,12 @@ from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
+#: What comes after the form, for people.
+CONFIRM_WORDS = {
+    Confirm.NONE: "It runs at once.",
+    Confirm.ONCE: "You will see what is sent, and confirm it.",
+    Confirm.TYPE: "You will see what is sent, and confirm it by typing a name.",
+}
 #: Servers above which the picker offers a field to filter them.
 FILTER_FROM = 8
 
@@ -57,6 +65,7 @@ class RequestViews(ModelAdmin):
             "submit": require_POST(self.submit_view),
             "search": require_GET(self.search_view),
             "describe": require_GET(self.describe_view),
+            "assess": require_POST(self.assess_view),
         }
         return [
             path(f"add/{name}/", self.admin_site.admin_view(view), name=f"ami_integration_actionrun_{name}")
@@ -176,7 +185,7 @@ class RequestViews(ModelAdmin):
     def search_view(self, request: HttpRequest) -> HttpResponse:
         """Actions that fit what was typed, of the chosen servers or of all that the person sees."""
         _require_run(request)
-        servers = _chosen(request) or list(servers_choosable(user=request.user))
+        servers = _chosen(request.GET, request.user) or list(servers_choosable(user=request.user))
         found = actions_search(query=request.GET.get("q", "")[:100], servers=servers, limit=30)
         actions = [
             {
@@ -192,7 +201,7 @@ class RequestViews(ModelAdmin):
         """What the chosen servers say of an action, for the generated form."""
         _require_run(request)
         action = request.GET.get("action", "").strip()
-        servers = _chosen(request)
+        servers = _chosen(request.GET, request.user)
         found = action_describe(action=action, servers=servers or list(servers_choosable(user=request.user)))
         lacking = [server.name for server in servers if server_lacks(server=server, action=action)]
         if found is None:
@@ -222,6 +231,27 @@ class RequestViews(ModelAdmin):
                 "shipped_for": found.shipped_for,
                 "arguments": arguments,
                 "lacking": lacking,
+            }
+        )
+
+    def assess_view(self, request: HttpRequest) -> HttpResponse:
+        """The class of what the form holds just now. A POST, so that no header ends up in an access log."""
+        _require_run(request)
+        action = request.POST.get("action", "").strip()
+        try:
+            pairs = HeadersField().clean(request.POST.get("headers", ""))
+        except ValidationError:
+            pairs = None
+        servers = _chosen(request.POST, request.user)
+        if not action or pairs is None or not servers:
+            return JsonResponse({"danger": ""})
+        worst = request_worst(servers=servers, action=action, headers=pairs)
+        confirm = confirm_needed(danger=worst.danger, servers=len(servers))
+        return JsonResponse(
+            {
+                "danger": worst.danger.value,
+                "label": worst.danger.label,
+                "says": f"Class {worst.danger.value}: {worst.why}. {CONFIRM_WORDS[confirm]}",
             }
         )
 
@@ -372,12 +402,12 @@ def _own_run(request: HttpRequest, pk: str) -> ActionRun | None:
     return ActionRun.objects.visible_to(request.user).filter(pk=pk, user_id=_user_id(request)).first()
 
 
-def _chosen(request: HttpRequest) -> list[Server]:
+def _chosen(asked: QueryDict, user: Any) -> list[Server]:
     """The servers that the form names just now: those of its tag, or the ticked ones."""
-    if tag := request.GET.get("tag", ""):
-        return servers_tagged(user=request.user, tag=tag)
-    ids = [int(pk) for pk in request.GET.getlist("server") if pk.isdecimal()]
-    return list(servers_choosable(user=request.user).filter(pk__in=ids).select_related("abilities"))
+    if tag := asked.get("tag", ""):
+        return servers_tagged(user=user, tag=tag)
+    ids = [int(pk) for pk in asked.getlist("server") if pk.isdecimal()]
+    return list(servers_choosable(user=user).filter(pk__in=ids).select_related("abilities"))
 
 
 def _field_of(form: RunForm, refused: RunRefused) -> str | None:

@@ -24,6 +24,7 @@ ADD = reverse("admin:ami_integration_actionrun_add")
 SUBMIT = reverse("admin:ami_integration_actionrun_submit")
 DESCRIBE = reverse("admin:ami_integration_actionrun_describe")
 SEARCH = reverse("admin:ami_integration_actionrun_search")
+ASSESS = reverse("admin:ami_integration_actionrun_assess")
 
 
 def signed_in(user: User) -> Client:
@@ -156,7 +157,7 @@ def test_a_strangers_token_and_nonsense_lead_back_to_the_form() -> None:
     assert not ActionRun.objects.exists()
 
 
-@pytest.mark.parametrize("address", [ADD, SUBMIT, DESCRIBE, SEARCH])
+@pytest.mark.parametrize("address", [ADD, SUBMIT, DESCRIBE, SEARCH, ASSESS])
 def test_who_may_not_run_anything_gets_none_of_it(address: str) -> None:
     viewer = signed_in(make_user("viewer", "view_actionrun"))
     assert viewer.get(address).status_code in (403, 405)
@@ -266,3 +267,33 @@ def test_the_form_costs_the_same_with_many_servers(django_assert_max_num_queries
     client = signed_in(make_operator())
     with django_assert_max_num_queries(20):
         assert client.get(ADD, {"tag": "berlin"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("action", "headers", "danger", "words"),
+    [
+        ("Ping", "", "read", "runs at once"),
+        ("Originate", "Channel: a\nApplication: Wait", "originate", "confirm it."),
+        ("Originate", "Channel: a\nApplication: System\nData: rm", "system", "by typing"),
+        ("Command", "Command: core show version", "read", "runs at once"),
+        ("Command", "Command: core stop now", "system", "by typing"),
+    ],
+)
+def test_the_form_says_how_dangerous_it_is_before_it_is_sent(
+    action: str, headers: str, danger: str, words: str
+) -> None:
+    client, server = signed_in(make_operator()), make_server()
+    answer = client.post(ASSESS, {"server": server.pk, "action": action, "headers": headers}).json()
+    assert answer["danger"] == danger
+    assert words in answer["says"]
+
+
+def test_nothing_is_said_of_half_a_request_or_of_servers_that_one_does_not_see() -> None:
+    server = make_server()
+    whole = {"server": server.pk, "action": "Ping"}
+    half = [{"action": "Ping"}, {"server": server.pk}, whole | {"headers": "no header"}]
+    client = signed_in(make_operator())
+    for data in half:
+        assert client.post(ASSESS, data).json() == {"danger": ""}
+    stranger = signed_in(make_person("stranger", "add_actionrun"))
+    assert stranger.post(ASSESS, whole).json() == {"danger": ""}

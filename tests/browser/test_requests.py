@@ -78,6 +78,7 @@ def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
     page.keyboard.press("Enter")
     expect(action).to_have_value("Originate")
     expect(page.locator("#request-known")).to_contain_text("Make a call.")
+    expect(page.locator("#request-class")).to_contain_text("Class originate")
     field(page, "channel").get_by_role("textbox").fill("PJSIP/100")
     field(page, "async").get_by_role("combobox").select_option("true")
     field(page, "variable").get_by_role("button", name="Add", exact=True).click()

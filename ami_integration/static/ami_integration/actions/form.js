@@ -73,6 +73,7 @@ if (filter) {
       (on ? visible() : boxes.filter((box) => !box.disabled)).forEach((box) => (box.checked = on));
       showServers();
       describe();
+      assessSoon();
     });
   }
 }
@@ -474,6 +475,39 @@ async function describe() {
   }
 }
 
+// ---------------------------------------------------------------- how dangerous it is, before it is sent
+
+let assessed = 0;
+let assessTimer = 0;
+
+async function assess() {
+  const mine = ++assessed;
+  const body = new FormData();
+  for (const [name, value] of where()) body.append(name, value);
+  body.append("action", action.value);
+  body.append("headers", text.value);
+  body.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
+  const line = byId("request-class");
+  try {
+    const response = await fetch(form.dataset.assess, { method: "POST", body, credentials: "same-origin" });
+    if (!response.ok) throw new Error(response.statusText);
+    const answer = await response.json();
+    if (mine !== assessed) return;
+    const badge = element("span", { class: "request-danger", "data-danger": answer.danger }, answer.label ?? "");
+    line.replaceChildren(...(answer.danger ? [badge, ` ${answer.says}`] : []));
+  } catch {
+    if (mine === assessed) line.replaceChildren(); // the preview says it
+  }
+}
+
+function assessSoon() {
+  clearTimeout(assessTimer);
+  assessTimer = setTimeout(assess, 2 * PAUSE);
+}
+
+form.addEventListener("input", assessSoon);
+form.addEventListener("change", assessSoon);
+
 // ---------------------------------------------------------------- type-ahead
 
 const options = byId("request-options");
@@ -507,6 +541,7 @@ function mark(number) {
 function take(name) {
   action.value = name;
   closeOptions();
+  assessSoon();
   describe();
 }
 
@@ -570,4 +605,5 @@ form.addEventListener("submit", () => {
 });
 showServers();
 describe();
+assess();
 if (!action.value) action.focus();
