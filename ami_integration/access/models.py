@@ -33,7 +33,10 @@ class AccessRule(models.Model):
 
     name = models.CharField(max_length=100, unique=True, help_text="Named where this rule decides something.")
     group = models.ForeignKey(
-        Group, on_delete=models.CASCADE, related_name="access_rules", help_text="Whose members it is for."
+        Group,
+        on_delete=models.PROTECT,  # rules go by somebody's will, with an audit entry
+        related_name="access_rules",
+        help_text="Whose members it is for.",
     )
     effect = models.CharField(
         max_length=5,

@@ -29,14 +29,18 @@ class AuditedAdmin(admin.ModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with transaction.atomic():
-            self.audit_write(request, obj, "delete", {})
+            self.audit_write(request, obj, "delete", self.audit_deleted(obj))
             super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():
             for obj in queryset:
-                self.audit_write(request, obj, "delete", {})
+                self.audit_write(request, obj, "delete", self.audit_deleted(obj))
             super().delete_queryset(request, queryset)
+
+    def audit_deleted(self, obj: Any) -> dict[str, Any]:
+        """What to note of an object that is deleted."""
+        return {}
 
     def audit_changes(self, form: Any) -> dict[str, Any]:
         """What a form changes: each field's value before and after."""

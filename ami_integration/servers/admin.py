@@ -21,7 +21,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
-from ami_integration.access.services import servers_visible, servers_watchable, user_may_run, user_may_watch
+from ami_integration.access.services import (
+    rules_naming,
+    servers_visible,
+    servers_watchable,
+    user_may_run,
+    user_may_watch,
+)
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.servers import services
@@ -35,6 +41,10 @@ class TagAdmin(AuditedAdmin):
 
     list_display = ("name", "servers_with_it")
     search_fields = ("name",)
+
+    def audit_deleted(self, obj: Tag) -> dict[str, Any]:
+        names = [str(server) for server in obj.servers.all()]
+        return {"servers": names, "access_rules": rules_naming(tag=obj)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
         visible = Prefetch("servers", queryset=servers_visible(user=request.user))
@@ -105,6 +115,9 @@ class ServerAdmin(AuditedAdmin):
             server.address,
             tls,
         )
+
+    def audit_deleted(self, obj: Server) -> dict[str, Any]:
+        return {"tags": [tag.name for tag in obj.tags.all()], "access_rules": rules_naming(server=obj)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         visible = servers_visible(user=request.user).values("pk")

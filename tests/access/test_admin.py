@@ -188,3 +188,12 @@ def test_a_rule_keeps_the_servers_that_its_editor_does_not_see() -> None:
     assert set(rule.servers.all()) == {seen, hidden}
     answer = client.post(change, values | {"servers": [hidden.pk, other.pk]})
     assert "not one of the available choices" in str(answer.context["errors"])
+
+
+def test_a_group_with_rules_is_not_deleted_under_them(admin_client: Client) -> None:
+    person = make_person("ada")
+    rule = grant(person, deny=True)
+    page = f"/admin/auth/group/{rule.group_id}/delete/"
+    assert "protected" in admin_client.get(page).content.decode()
+    admin_client.post(page, {"post": "yes"})
+    assert AccessRule.objects.get() == rule

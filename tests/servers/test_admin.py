@@ -406,3 +406,16 @@ def test_the_audit_tells_of_servers_that_come_change_and_go_and_of_no_secret(adm
     text = str(list(entries.values()))
     assert SECRET not in text and "another-word" not in text
     assert {entry.object_id for entry in entries} == {str(server.pk)}
+
+
+def test_the_audit_tells_which_rules_lose_a_tag_or_a_server(admin_client: Client) -> None:
+    server, tag = make_server(), Tag.objects.create(name="north")
+    server.tags.add(tag)
+    person = make_person("ada")
+    grant(person, on=tag, deny=True, name="hands off the north")
+    grant(person, on=server, name="Berlin's people")
+    admin_client.post(f"/admin/ami_integration/tag/{tag.pk}/delete/", {"post": "yes"})
+    admin_client.post(f"{LIST}{server.pk}/delete/", {"post": "yes"})
+    first, second = AuditEntry.objects.order_by("pk")
+    assert first.what == {"servers": ["Berlin"], "access_rules": ["hands off the north"]}
+    assert second.what == {"tags": [], "access_rules": ["Berlin's people"]}
