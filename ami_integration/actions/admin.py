@@ -21,7 +21,7 @@ from ami_integration.actions.preview import Confirm
 from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
-from ami_integration.audit.services import request_address
+from ami_integration.audit.services import entry_write, request_address
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
@@ -69,6 +69,26 @@ class ActionRunAdmin(RequestViews):
 
     def has_delete_permission(self, request: HttpRequest, obj: ActionRun | None = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
+
+    def delete_model(self, request: HttpRequest, obj: ActionRun) -> None:
+        """A superuser may take a run out of the log, and the audit keeps that it was there."""
+        entry_write(
+            actor=request.user,
+            origin=ActionRun.Origin.ADMIN,
+            address=request_address(request),
+            verb="run.delete",
+            what={
+                "action": obj.action,
+                "headers": obj.headers_masked,
+                "status": obj.status,
+                "created_at": obj.created_at.isoformat(),
+                "username": obj.username,
+            },
+            object_type="run",
+            object_id=obj.pk,
+            object_name=str(obj),
+        )
+        super().delete_model(request, obj)  # in the transaction of the admin's delete view
 
     # -- the list
 

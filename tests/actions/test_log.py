@@ -19,6 +19,7 @@ from ami_integration.access.models import AccessRule
 from ami_integration.actions.consumers import CLOSE_FORBIDDEN, RunningConsumer
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
+from ami_integration.audit.models import AuditEntry
 from amiweb.asgi import application
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_run
@@ -93,6 +94,16 @@ def test_the_page_of_a_run_tells_where_the_time_went() -> None:
     ]
     assert "from 192.0.2.7" in page.content.decode()
     assert "<dt>Attempt</dt><dd>2</dd>" in page.content.decode()
+
+
+def test_a_run_that_a_superuser_deletes_stays_in_the_audit() -> None:
+    run = make_run(action="Originate", username="zoe", status="succeeded", response=[("Response", "Success")])
+    path = reverse("admin:ami_integration_actionrun_delete", args=(run.pk,))
+    assert signed_in(boss()).post(path, {"post": "yes"}).status_code == 302
+    assert not ActionRun.objects.exists()
+    entry = AuditEntry.objects.get(verb="run.delete")
+    assert (entry.actor_name, entry.object_id) == ("boss", str(run.pk))
+    assert (entry.what["action"], entry.what["username"]) == ("Originate", "zoe")
 
 
 # -- filters
