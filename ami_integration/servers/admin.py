@@ -9,6 +9,7 @@ import functools
 from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -67,6 +68,7 @@ class ServerAdmin(AuditedAdmin):
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
     actions: Sequence[Any] = (  # other rooms add theirs
+        "run_action",
         "test_connection",
         "maintenance_on",
         "maintenance_off",
@@ -201,6 +203,16 @@ class ServerAdmin(AuditedAdmin):
     def test_connection(self, request: HttpRequest, servers: QuerySet[Server]) -> HttpResponse:
         """The bulk action of the list."""
         return self._test_page(request, list(servers))
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Whether the list offers to run an action; where, the form asks the access rules."""
+        return user_may_run(user=request.user)
+
+    @admin.action(description="Run an action on them", permissions=["run"])
+    def run_action(self, request: HttpRequest, servers: QuerySet[Server]) -> HttpResponse:
+        """On to the form with these servers ticked; nothing runs yet."""
+        query = urlencode([("server", server.pk) for server in servers])
+        return HttpResponseRedirect(f"{reverse('admin:ami_integration_actionrun_add')}?{query}")
 
     @admin.action(description="Maintenance on: no action runs", permissions=["change"])
     def maintenance_on(self, request: HttpRequest, servers: QuerySet[Server]) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -297,3 +297,15 @@ def test_nothing_is_said_of_half_a_request_or_of_servers_that_one_does_not_see()
         assert client.post(ASSESS, data).json() == {"danger": ""}
     stranger = signed_in(make_person("stranger", "add_actionrun"))
     assert stranger.post(ASSESS, whole).json() == {"danger": ""}
+
+
+def test_servers_that_are_ticked_in_their_list_lead_to_the_form() -> None:
+    servers = make_servers(3)
+    listed = reverse("admin:ami_integration_server_changelist")
+    chosen = {"action": "run_action", "_selected_action": [server.pk for server in servers[:2]]}
+    ada = make_operator()
+    ada.user_permissions.add(Permission.objects.get(codename="view_server"))
+    content = signed_in(ada).post(listed, chosen, follow=True).content.decode()
+    ticked = re.findall(r'name="server" value="(\d+)" checked', content)
+    assert ticked == [str(server.pk) for server in servers[:2]]
+    assert "run_action" not in signed_in(make_person("viewer", "view_server")).get(listed).content.decode()

@@ -466,7 +466,8 @@ async function describe() {
     if (mine !== asked) return; // a newer question is on its way
     tell(answer);
     description = answer.known ? answer : null;
-    setMode(wish || (description ? "form" : "raw"));
+    // Who writes in the raw text just now goes on there.
+    setMode(wish || (description && document.activeElement !== text ? "form" : "raw"));
   } catch {
     if (mine !== asked) return;
     describedFor = null;
