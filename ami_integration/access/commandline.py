@@ -57,7 +57,7 @@ def command_kind(command: str) -> tuple[Kind, str]:
         return Kind.SYSTEM, "it runs a program of the PBX"
     if why := _evaluates(words, lower):
         return Kind.SYSTEM, why
-    for length in range(len(lower), 0, -1):
+    for length in range(min(len(lower), _LONGEST), 0, -1):
         prefix = " ".join(lower[:length])
         if prefix in _PREFIXES:
             kind = _PREFIXES[prefix]
@@ -193,3 +193,4 @@ def _prefixes() -> dict[str, Kind]:
 
 
 _PREFIXES = _prefixes()
+_LONGEST = max(len(prefix.split()) for prefix in _PREFIXES)

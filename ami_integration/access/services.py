@@ -250,7 +250,7 @@ def rules_on(*, user: AnyUser, server_ids: Sequence[Any]) -> dict[Any, list[Acce
     }
 
 
-def rules_naming(*, server: ServerLike | None = None, tag: Model | None = None) -> list[str]:
+def rules_naming(*, server: ServerLike | None = None, tag: Any = None) -> list[str]:
     """The names of the rules that name this server or this tag: they lose it when it is deleted."""
     rules = AccessRule.objects.filter(servers=server.pk) if server else AccessRule.objects.filter(tags=tag)
     return list(rules.order_by("name").values_list("name", flat=True))

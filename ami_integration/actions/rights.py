@@ -17,6 +17,8 @@ from ami_integration.audit.services import entry_write
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
+#: What the audit keeps of a refused request, which may be of any size: no more than an action can have.
+MOST, LONGEST = 128, 1024
 #: What the audit says of a run that ended so.
 OUTCOMES = {
     ActionRun.Status.SUCCEEDED: AuditEntry.Outcome.DONE,
@@ -49,11 +51,14 @@ def run_ask(
             address=address,
             verb=verb,
             what={
-                "action": storable(action),
-                "headers": storable_headers(headers_mask(headers)),
+                "action": storable(action)[:LONGEST],
+                "headers": [
+                    (name[:LONGEST], value[:LONGEST])
+                    for name, value in storable_headers(headers_mask(headers[:MOST]))
+                ],
                 "danger": decision.danger,
                 "rule": decision.rule,
-                "reason": storable(decision.reason),
+                "reason": storable(decision.reason)[:LONGEST],
             },
             object_type="server",
             object_id=server.pk,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,30 @@ def test_no_spelling_of_a_cli_command_hides_its_words(noise: str) -> None:
     """Whatever quotes and blanks stand round it, a command that Asterisk reads as `core stop` is not read."""
     spelled = f'  "co\\re"\t \\stop {noise}'
     assert danger_of("Command", [("Command", spelled)]) is SYSTEM
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sql" * 60_000,
+        "${" * 90_000,
+        "a" * 200_000,
+        "(" * 200_000,
+        "${LEN(" * 30_000,
+        " " * 200_000,
+        "x " * 90_000,
+    ],
+    ids=lambda text: text[:6],
+)
+def test_no_value_takes_long_to_read_however_it_is_made(text: str) -> None:
+    began = time.monotonic()
+    for action, header in (
+        ("Originate", "Data"),
+        ("Originate", "Variable"),
+        ("Command", "Command"),
+        ("Getvar", "Variable"),
+        ("Setvar", "Value"),
+    ):
+        danger_of(action, [(header, text)])
+    danger_of(text, [])
+    assert time.monotonic() - began < 10  # a pattern that explodes takes hours

@@ -164,6 +164,14 @@ def test_a_refused_attempt_is_told_masked(
     assert AuditEntry.objects.count() == 3
 
 
+def test_a_refused_request_of_any_size_leaves_a_small_entry(server: Server, stranger: User) -> None:
+    headers = [("X" * 5_000, "y" * 100_000)] * 500
+    with pytest.raises(services.RunRefused):
+        services.run_submit(user=stranger, server=server, action="Z" * 100_000, headers=headers)
+    assert len(entry().what["headers"]) == 128
+    assert len(str(entry().what)) < 300_000
+
+
 def test_a_run_and_its_entry_are_written_together_or_not_at_all(server: Server, operator: User) -> None:
     with pytest.raises(RuntimeError), transaction.atomic():
         submit(operator, server)
