@@ -394,7 +394,11 @@ def _run_finish(run: ActionRun, outcome: Outcome) -> bool:
 
 def run_expire(*, run_id: int, now: datetime | None = None) -> bool:
     """End a run that waited past its expiry, unsent."""
-    waited = ActionRun.objects.waiting().filter(pk=run_id).values_list("waiting_for", flat=True).first()
+    now = now or timezone.now()
+    late = ActionRun.objects.waiting().filter(pk=run_id, expires_at__lte=now)
+    waited = late.values_list("waiting_for", flat=True).first()
+    if waited is None:
+        return False
     reason = (
         f"Not sent: it expired while it waited. {waited} See to that, then run it again."
         if waited

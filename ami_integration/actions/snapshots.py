@@ -166,9 +166,11 @@ def run_steps(run: ActionRun) -> list[dict[str, Any]]:
 
 def run_spent(run: ActionRun) -> list[tuple[str, float]]:
     """Where the time went, in seconds, as far as it is known: queued, connect, login, answer."""
-    queued = (run.started_at - run.created_at).total_seconds() if run.started_at else None
+    # A run begins with a session at hand: until then it was queued, or its worker connected and logged in.
+    opening = (run.connect_seconds or 0) + (run.login_seconds or 0)
+    queued = (run.started_at - run.created_at).total_seconds() - opening if run.started_at else None
     spent: Iterable[tuple[str, float | None]] = (
-        ("queued", queued),
+        ("queued", None if queued is None else max(0.0, queued)),
         ("connect", run.connect_seconds),
         ("login", run.login_seconds),
         ("answer", run.answer_seconds),

@@ -87,7 +87,7 @@ def test_the_page_of_a_run_tells_where_the_time_went() -> None:
     )
     page = signed_in(boss()).get(reverse("admin:ami_integration_actionrun_change", args=(run.pk,)))
     assert page.context["snapshot"]["spent"] == [
-        ("queued", 2.0),
+        ("queued", 1.625),
         ("connect", 0.125),
         ("login", 0.25),
         ("answer", 0.5),
