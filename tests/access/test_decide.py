@@ -218,7 +218,9 @@ def test_a_rule_without_djangos_permission_is_not_enough(world: World) -> None:
     grant(reader)
     refused = ask(reader, world.server, "Ping")
     assert (refused.allowed, refused.rule) == (False, "permission")
-    assert not ask(world.stranger, world.server, "Ping").allowed  # the permission alone isn't, either
+    # Nor is the permission without a rule, or with one for elsewhere or for another class.
+    assert not any(ask(user, world.server).allowed for user in world.outsiders)
+    assert ask(world.viewer, world.server, "Ping").allowed
 
 
 def test_who_is_not_active_not_there_or_not_logged_in_may_do_nothing(world: World) -> None:
@@ -228,6 +230,7 @@ def test_who_is_not_active_not_there_or_not_logged_in_may_do_nothing(world: Worl
     assert ask(gone, world.server, "Ping").rule == ask(root, world.server, "Ping").rule == "not active"
     assert ask(None, world.server, "Ping").rule == ask(AnonymousUser(), world.server, "Ping").rule == "nobody"
     assert not ask(AnonymousUser(), world.server, "Ping", origin="command").allowed
+    assert not any(ask(user, world.server).allowed for user in world.outsiders)
 
 
 def test_the_command_line_is_the_operating_systems_to_guard(world: World) -> None:
@@ -247,6 +250,7 @@ def test_a_withdrawn_right_is_gone_at_once(world: World) -> None:
     operator.groups.add(rule.group)
     rule.delete()
     assert not ask(operator, world.server).allowed
+    assert not any(ask(user, world.server).allowed for user in world.outsiders)
 
 
 def test_what_a_pbx_says_of_an_unknown_action_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +277,10 @@ def test_many_servers_are_decided_with_few_queries(
     with django_assert_max_num_queries(5):  # two of them are Django's, for the permissions
         decisions = decide_each(user=operator, servers=servers, action="Hangup")
     assert [decisions[server.pk].allowed for server in servers] == [True] * 11 + [False] * 9
+    for user in world.outsiders:
+        assert not any(
+            one.allowed for one in decide_each(user=user, servers=servers, action="Hangup").values()
+        )
 
 
 # What people see
