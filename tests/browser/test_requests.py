@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ami_integration.actions.catalogue.services import action_describe, catalogue_sync
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
-from ami_integration.ami import TCP
+from ami_integration.ami import TCP, quote_variable
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.ami.scripted import Peer, scripted
@@ -84,14 +84,16 @@ def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
     field(page, "variable").get_by_role("button", name="Add", exact=True).click()
     page.keyboard.type("GREETING")
     page.keyboard.press("Tab")
-    page.keyboard.type("Hello, world")
+    greeting = 'Hello, "w\\o(r)[ld]'
+    page.keyboard.type(greeting)
     field(page, "").get_by_role("button", name="Add a header").click()
     page.keyboard.type("X-Mine")
     page.keyboard.press("Tab")
     page.keyboard.type("a: b")
     visitor.picture(page, "request-form")
     page.get_by_role("button", name="Raw").click()
-    raw = "Channel: PJSIP/100\nAsync: true\nVariable: GREETING=Hello\\, world\nX-Mine: a: b"
+    quoted = quote_variable(greeting)
+    raw = f"Channel: PJSIP/100\nAsync: true\nVariable: GREETING={quoted}\nX-Mine: a: b"
     headers = page.get_by_label("Headers:", exact=True)
     expect(headers).to_have_value(raw)
     visitor.picture(page, "request-raw")
@@ -100,6 +102,7 @@ def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
     headers.fill(odd)
     page.get_by_role("button", name="Form").click()
     expect(field(page, "variable").get_by_label("Name of the variable")).to_have_value("GREETING")
+    expect(field(page, "variable").get_by_label("Value of the variable")).to_have_value(greeting)
     expect(field(page, "exten").get_by_role("textbox")).to_have_count(2)
     page.get_by_role("button", name="Raw").click()
     expect(headers).to_have_value(odd)
