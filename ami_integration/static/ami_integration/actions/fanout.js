@@ -2,16 +2,10 @@
 // What comes from a PBX is written as text, never as HTML.
 
 import { connect } from "../socket.js";
+import { element } from "./dom.js";
 
 const byId = (id) => document.getElementById(id);
 const page = byId("fanout");
-
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children); // strings become text
-  return node;
-}
 
 const first = JSON.parse(byId("fanout-snapshot").textContent);
 let summary = first.summary;

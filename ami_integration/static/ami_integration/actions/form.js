@@ -5,18 +5,15 @@
 // "Other headers", so switching between the two loses nothing. Catalogue and errors are written as text, never
 // as HTML: a PBX told them.
 
-const PAUSE = 150; // milliseconds without a key before the server is asked
+import { element } from "./dom.js";
+import { serverPicker } from "./picker.js";
+import { PAUSE, typeAhead } from "./typeahead.js";
+import { quote, splitVariable } from "./variables.js";
+
 const SHOWN = 6; // optional fields that are shown at once; the others are folded away, unless there are few
 
 const byId = (id) => document.getElementById(id);
 const form = byId("request");
-
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children); // strings become text
-  return node;
-}
 
 const action = byId("id_action");
 const text = byId("id_headers");
@@ -24,67 +21,9 @@ const fields = byId("request-fields");
 const raw = byId("request-raw");
 const known = byId("request-known");
 
-// ---------------------------------------------------------------- where
-
-const boxes = [...form.querySelectorAll("input[name=server]")];
-const tag = byId("id_tag");
-const plan = byId("request-plan");
-
-const items = boxes.map((box) => box.closest("li"));
-const itemTags = items.map((item) => item.dataset.tags.split(" ").filter(Boolean));
-
-function chosen() {
-  if (tag?.value) return boxes.filter((_, number) => itemTags[number].includes(tag.value));
-  return boxes.filter((box) => box.checked);
-}
-
-function showServers() {
-  const byTag = Boolean(tag?.value);
-  boxes.forEach((box) => (box.disabled = byTag));
-  if (byTag) boxes.forEach((box, number) => (box.checked = itemTags[number].includes(tag.value)));
-  const count = chosen().length;
-  byId("request-count").textContent = count === 0 ? "none chosen" : count === 1 ? "1 chosen" : `${count} chosen`;
-  plan.hidden = count < 2;
-}
-
-function where() {
-  const query = new URLSearchParams();
-  if (tag?.value) query.append("tag", tag.value);
-  else for (const box of chosen()) query.append("server", box.value);
-  return query;
-}
-
-const filter = byId("request-filter");
-if (filter) {
-  filter.closest("p").hidden = false;
-  const visible = () => boxes.filter((_, number) => !items[number].hidden && !boxes[number].disabled);
-  filter.addEventListener("input", () => {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    items.forEach((item) => {
-      const content = item.textContent.toLowerCase();
-      item.hidden = !words.every((word) => content.includes(word));
-    });
-  });
-  filter.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") event.preventDefault(); // it filters, and sends nothing
-  });
-  for (const [id, on] of [["request-all", true], ["request-none", false]]) {
-    byId(id).addEventListener("click", () => {
-      (on ? visible() : boxes.filter((box) => !box.disabled)).forEach((box) => (box.checked = on));
-      showServers();
-      describe();
-      assessSoon();
-    });
-  }
-}
-
-form.querySelector(".request-servers").addEventListener("change", () => {
-  showServers();
+const where = serverPicker(form, () => {
   describe();
-});
-tag?.addEventListener("change", () => {
-  showServers();
-  describe();
+  assessSoon();
 });
 
 // ---------------------------------------------------------------- the list of pairs
@@ -131,20 +70,6 @@ const stem = (name) => name.replace(/-\d{6}$/, "").toLowerCase();
 function fits(argument, name) {
   if (argument.numbered) return /-\d{6}$/.test(name) && stem(name) === stem(argument.name);
   return argument.name.toLowerCase() === name.toLowerCase();
-}
-
-// ---------------------------------------------------------------- a channel variable as name and value
-
-const quote = (value) => value.replace(/[\\",()[\]]/g, "\\$&");
-function unquote(value) {
-  const plain = value.replace(/\\(.)/g, "$1");
-  return quote(plain) === value ? plain : null; // null: written in another way, and left as it is
-}
-function splitVariable(value) {
-  const at = value.indexOf("=");
-  if (at < 0) return value === "" ? { name: "", value: "" } : null;
-  const plain = unquote(value.slice(at + 1));
-  return plain === null ? null : { name: value.slice(0, at), value: plain };
 }
 
 // ---------------------------------------------------------------- the generated fields
@@ -509,102 +434,21 @@ function assessSoon() {
 form.addEventListener("input", assessSoon);
 form.addEventListener("change", assessSoon);
 
-// ---------------------------------------------------------------- type-ahead
-
-const options = byId("request-options");
-action.setAttribute("role", "combobox");
-action.setAttribute("aria-autocomplete", "list");
-action.setAttribute("aria-controls", options.id);
-action.setAttribute("aria-expanded", "false");
-
-let searched = 0;
-let timer = 0;
-let active = -1;
-
-function closeOptions() {
-  clearTimeout(timer);
-  searched += 1;
-  options.hidden = true;
-  active = -1;
-  action.setAttribute("aria-expanded", "false");
-  action.removeAttribute("aria-activedescendant");
-}
-
-function mark(number) {
-  const all = [...options.children];
-  active = all.length ? (number + all.length) % all.length : -1;
-  all.forEach((one, index) => one.setAttribute("aria-selected", String(index === active)));
-  if (active < 0) return;
-  action.setAttribute("aria-activedescendant", all[active].id);
-  all[active].scrollIntoView({ block: "nearest" });
-}
-
-function take(name) {
-  action.value = name;
-  closeOptions();
-  assessSoon();
-  describe();
-}
-
-async function search() {
-  const mine = ++searched;
-  const query = where();
-  query.append("q", action.value.trim());
-  try {
-    const { actions } = await ask(form.dataset.search, query);
-    if (mine !== searched || document.activeElement !== action) return;
-    options.replaceChildren(
-      ...actions.map((one, index) => {
-        const item = element("li", { role: "option", id: `option-${index}`, "aria-selected": "false" }, element("strong", {}, one.name));
-        const said = [one.synopsis, one.servers].filter(Boolean).join(" · ");
-        if (said) item.append(" ", element("span", {}, said));
-        item.addEventListener("pointerdown", (event) => {
-          event.preventDefault(); // the field keeps the focus
-          take(one.name);
-        });
-        return item;
-      }),
-    );
-    active = -1;
-    options.hidden = actions.length === 0;
-    action.setAttribute("aria-expanded", String(actions.length > 0));
-    action.removeAttribute("aria-activedescendant");
-  } catch {
-    closeOptions(); // typing the whole name works as well
-  }
-}
-
-action.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(search, PAUSE);
-});
-action.addEventListener("keydown", (event) => {
-  const open = !options.hidden;
-  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-    event.preventDefault();
-    if (open) mark(active + (event.key === "ArrowDown" ? 1 : active < 0 ? 0 : -1));
-    else search();
-  } else if (event.key === "Enter" && open && active >= 0) {
-    event.preventDefault(); // it takes the action, and doesn't send the form
-    take(options.children[active].querySelector("strong").textContent);
-  } else if (event.key === "Escape" && open) {
-    event.preventDefault();
-    closeOptions();
-  }
-});
-action.addEventListener("blur", () => {
-  closeOptions();
-  describe();
-});
-action.addEventListener("change", describe);
-
 // ---------------------------------------------------------------- begin
 
+const search = async (typed) => {
+  const query = where();
+  query.append("q", typed);
+  return (await ask(form.dataset.search, query)).actions;
+};
+typeAhead(action, byId("request-options"), search, () => {
+  describe();
+  assessSoon();
+});
 form.querySelector(".request-modes").hidden = false;
 form.addEventListener("submit", () => {
   if (mode === "form") write();
 });
-showServers();
 describe();
 assess();
 if (!action.value) action.focus();
