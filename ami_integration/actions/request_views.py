@@ -8,17 +8,16 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST
 
 from ami_integration.access.danger import DANGER_MEANS
-from ami_integration.access.services import user_may_run, user_may_view_runs
+from ami_integration.access.services import user_may_view_runs
+from ami_integration.actions import request_answers
 from ami_integration.actions.calls import is_own_header
-from ami_integration.actions.catalogue.services import action_describe, actions_search
-from ami_integration.actions.forms import HeadersField, RunForm, headers_text
+from ami_integration.actions.forms import RunForm, headers_text
 from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
@@ -26,12 +25,10 @@ from ami_integration.actions.preview import (
     Confirm,
     Preview,
     Ticket,
-    confirm_needed,
     preview_again,
     request_preview,
-    request_worst,
-    server_lacks,
 )
+from ami_integration.actions.request_answers import require_run
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.actions.submission import (
     FanOutExists,
@@ -47,12 +44,6 @@ from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
-#: What comes after the form, for people.
-CONFIRM_WORDS = {
-    Confirm.NONE: "It runs at once.",
-    Confirm.ONCE: "You will see what is sent, and confirm it.",
-    Confirm.TYPE: "You will see what is sent, and confirm it by typing a name.",
-}
 #: Servers above which the picker offers a field to filter them.
 FILTER_FROM = 8
 
@@ -63,9 +54,9 @@ class RequestViews(ModelAdmin):
     def request_urls(self) -> list[URLPattern]:
         views = {
             "submit": require_POST(self.submit_view),
-            "search": require_GET(self.search_view),
-            "describe": require_GET(self.describe_view),
-            "assess": require_POST(self.assess_view),
+            "search": request_answers.search,
+            "describe": request_answers.describe,
+            "assess": request_answers.assess,
         }
         return [
             path(f"add/{name}/", self.admin_site.admin_view(view), name=f"ami_integration_actionrun_{name}")
@@ -82,7 +73,7 @@ class RequestViews(ModelAdmin):
         `?server=<id>` (repeated) or `?tag=<name>`, `action=<name>`, `headers=<lines>`, `mode`, `limit`,
         `stop_after`; or `?template=<id>`, or `?run=<id>` for what one ran before.
         """
-        _require_run(request)
+        require_run(request)
         if request.method != "POST":
             return self._form_page(request, self._form_filled(request))
         form = RunForm(request.POST, user=request.user, template=_template(request.POST.get("template")))
@@ -180,86 +171,11 @@ class RequestViews(ModelAdmin):
         }
         return TemplateResponse(request, "ami_integration/actions/run_form.html", context)
 
-    # -- what the form asks while one types
-
-    def search_view(self, request: HttpRequest) -> HttpResponse:
-        """Actions that fit what was typed, of the chosen servers or of all that the person sees."""
-        _require_run(request)
-        servers = _chosen(request.GET, request.user) or list(servers_choosable(user=request.user))
-        found = actions_search(query=request.GET.get("q", "")[:100], servers=servers, limit=30)
-        actions = [
-            {
-                "name": action.name,
-                "synopsis": action.synopsis,
-                "servers": "" if action.servers >= action.of else f"on {action.servers} of {action.of}",
-            }
-            for action in found
-        ]
-        return JsonResponse({"actions": actions})
-
-    def describe_view(self, request: HttpRequest) -> HttpResponse:
-        """What the chosen servers say of an action, for the generated form."""
-        _require_run(request)
-        action = request.GET.get("action", "").strip()
-        servers = _chosen(request.GET, request.user)
-        found = action_describe(action=action, servers=servers or list(servers_choosable(user=request.user)))
-        lacking = [server.name for server in servers if server_lacks(server=server, action=action)]
-        if found is None:
-            return JsonResponse({"known": False, "lacking": lacking})
-        arguments = [
-            {
-                "name": argument.name,
-                "required": argument.required,
-                "text": argument.text,
-                "choices": list(argument.choices),
-                "choice_texts": dict(argument.choice_texts),
-                "closed": argument.closed,
-                "repeatable": argument.repeatable,
-                "numbered": argument.numbered,
-                "boolean": list(argument.boolean) if argument.boolean else None,
-            }
-            # Required ones first, else in the PBX's own order.
-            for argument in sorted(found.arguments, key=lambda each: not each.required)
-        ]
-        return JsonResponse(
-            {
-                "known": True,
-                "name": found.name,
-                "synopsis": found.synopsis,
-                "description": found.description,
-                "privileges": found.privileges_text,
-                "shipped_for": found.shipped_for,
-                "arguments": arguments,
-                "lacking": lacking,
-            }
-        )
-
-    def assess_view(self, request: HttpRequest) -> HttpResponse:
-        """The class of what the form holds just now. A POST, so that no header ends up in an access log."""
-        _require_run(request)
-        action = request.POST.get("action", "").strip()
-        try:
-            pairs = HeadersField().clean(request.POST.get("headers", ""))
-        except ValidationError:
-            pairs = None
-        servers = _chosen(request.POST, request.user)
-        if not action or pairs is None or not servers:
-            return JsonResponse({"danger": ""})
-        worst = request_worst(servers=servers, action=action, headers=pairs)
-        confirm = confirm_needed(danger=worst.danger, servers=len(servers))
-        return JsonResponse(
-            {
-                "danger": worst.danger.value,
-                "label": worst.danger.label,
-                "says": f"Class {worst.danger.value}: {worst.why}. {CONFIRM_WORDS[confirm]}",
-            }
-        )
-
     # -- the preview
 
     def submit_view(self, request: HttpRequest) -> HttpResponse:
         """What the preview's buttons do: run it, go back to the form, or leave out who may not."""
-        _require_run(request)
+        require_run(request)
         token = request.POST.get("token", "")
         try:
             ticket = Ticket.unpack(token, user=request.user)
@@ -381,11 +297,6 @@ class RequestViews(ModelAdmin):
         return HttpResponseRedirect(reverse("admin:index"))
 
 
-def _require_run(request: HttpRequest) -> None:
-    if not user_may_run(user=request.user):
-        raise PermissionDenied
-
-
 def _user_id(request: HttpRequest) -> int:
     assert request.user.pk is not None  # the admin's pages are for those who logged in
     return request.user.pk
@@ -400,14 +311,6 @@ def _own_run(request: HttpRequest, pk: str) -> ActionRun | None:
     if not pk.isdecimal():
         return None
     return ActionRun.objects.visible_to(request.user).filter(pk=pk, user_id=_user_id(request)).first()
-
-
-def _chosen(asked: QueryDict, user: Any) -> list[Server]:
-    """The servers that the form names just now: those of its tag, or the ticked ones."""
-    if tag := asked.get("tag", ""):
-        return servers_tagged(user=user, tag=tag)
-    ids = [int(pk) for pk in asked.getlist("server") if pk.isdecimal()]
-    return list(servers_choosable(user=user).filter(pk__in=ids).select_related("abilities"))
 
 
 def _field_of(form: RunForm, refused: RunRefused) -> str | None:
