@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from ami_integration.ami.arguments import (
     NoSecret,
     add_connection,
+    advice,
     read_headers,
     read_secret,
     timeouts_of,
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = AMIClient(
             transport_of(options),
             username=options.username,
-            secret=read_secret(options.username),
+            secret=read_secret(options),
             events=options.events,
             timeouts=timeouts_of(options),
         )
@@ -72,8 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AMIError as error:
         if isinstance(error, Unanswered) and error.reply is not None:
             show_reply(error.reply)
-        print(printable(str(error)), file=sys.stderr)
-        return exit_code(error)
+        return fail(error)
+
+
+def fail(error: AMIError) -> int:
+    """Say in one line on standard error what was seen and what to do; returns the exit code."""
+    print(printable(f"{error} {advice(error)}".rstrip()), file=sys.stderr)
+    return exit_code(error)
 
 
 def exit_code(error: AMIError) -> int:
@@ -167,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ami_integration.ami",
         description="Run one action on an Asterisk PBX through AMI, and print its answer.",
-        epilog="The account's secret comes from the environment variable AMI_SECRET, or is asked for. "
+        epilog="The account's secret comes from the environment variable AMI_SECRET, and the SSH server's "
+        "password from AMI_SSH_PASSWORD, or they are asked for. "
         "Exit codes: 0 the PBX agreed, 1 it said no, 2 wrong usage, 3 no connection, 4 login failed, "
         "5 sent but no answer came (it may have run).",
     )

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ami_integration.ami.__main__ import AGREED, INTERRUPTED, exit_code, printable
+from ami_integration.ami.__main__ import AGREED, INTERRUPTED, fail
 from ami_integration.ami.arguments import (
     NoSecret,
     add_connection,
@@ -202,14 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     try:
         actions = [_action(text) for text in options.action]
-        secret = read_secret(options.username)
+        transport = transport_of(options)
+        secret = read_secret(options)
         # Readable by its owner alone: it tells who called whom.
         file = open(os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
     except FileExistsError:
         parser.error(f"{options.file} exists already: choose another name")
     except (OSError, ValueError, NoSecret) as error:
         parser.error(str(error))
-    transport = transport_of(options)
     with file, Recording(file, host=str(transport)) as recording:
         recorder = Recorder(transport, recording, timeouts=timeouts_of(options))
         code = INTERRUPTED
@@ -227,10 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             pass  # before there was anything to keep
         except AMIError as error:
-            print(printable(str(error)), file=sys.stderr)
-            code = exit_code(error)
+            code = fail(error)
         finally:
             recorder.close()
+    if recording.empty:
+        os.unlink(options.file)  # so that the next attempt may have the name
+        return code
     print(f"{recorder.events} events, {os.path.getsize(options.file)} bytes in {options.file}")
     return code
 
@@ -249,7 +251,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ami_integration.ami.record",
         description="Record every byte that a PBX sends over AMI, with its time and without secrets.",
         epilog="Ends with Ctrl-C, or as --seconds or --count say. The recording holds callers' names and "
-        "numbers. The account's secret comes from the environment variable AMI_SECRET, or is asked for.",
+        "numbers. The account's secret comes from the environment variable AMI_SECRET, and the SSH server's "
+        "password from AMI_SSH_PASSWORD, or they are asked for. Exit codes: those of "
+        "python -m ami_integration.ami.",
     )
     add_connection(parser)
     parser.add_argument("file", metavar="FILE", help="a new file")

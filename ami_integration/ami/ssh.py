@@ -117,8 +117,12 @@ class SSH(TCP):
         return near
 
 
+def fingerprint(key: str) -> str:
+    """Of a public key, ``ssh-ed25519 AAAA…``, as ``ssh-keygen -l`` prints it: ``SHA256:…``."""
+    return _fingerprint(base64.b64decode(key.split()[1]))
+
+
 def _fingerprint(blob: bytes) -> str:
-    """As ``ssh-keygen -l`` prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
@@ -210,7 +214,7 @@ async def _connect(transport: SSH, sock: socket.socket, judge: _Judge) -> asyncs
                 "END-----.",
                 reason="key",
             ) from None
-    elif not transport.ssh_password:
+    elif not transport.ssh_password and pin:  # without a pin nobody logs in: the key that came is shown
         raise SSHFailed(f"There is neither a key nor a password for {transport.server}.", reason="auth")
 
     class Client(asyncssh.SSHClient):
