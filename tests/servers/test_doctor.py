@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -215,6 +216,23 @@ def test_a_certificate_for_another_name_says_so(certificates: tuple[ssl.SSLConte
     with scripted(lambda peer: None, tls=context, host="127.0.0.2") as transport:
         test = diagnose(TLS("127.0.0.2", transport.port), tls_ca=ca)
     assert_ends_at(test, "TLS", seen="another name", mend="by a name that is in the certificate")
+
+
+def test_tls_that_is_too_old_says_what_the_pbx_must_offer(
+    certificates: tuple[ssl.SSLContext, str], tmp_path: Path
+) -> None:
+    _, ca = certificates
+    (tmp_path / "server.pem").write_bytes(make_certificates().server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # which is the point
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with scripted(lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=ca)
+    assert_ends_at(test, "TLS", seen="no TLS of version 1.2 or newer", mend="Let the PBX offer TLS 1.2")
 
 
 def refuse(message: str) -> Callable[[Peer], None]:
