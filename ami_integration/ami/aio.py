@@ -251,7 +251,7 @@ class AsyncAMIClient:
                 self._banner = await greeting
         except TimeoutError:
             if self._protocol.unread:
-                check_banner(self.transport, Banner(self._protocol.unread))
+                check_banner(self.transport, Banner.from_raw(self._protocol.unread))
             raise silent(self.transport, self.timeouts.banner) from None
 
     async def _login(self) -> None:

@@ -268,7 +268,7 @@ class AMIClient:
             greeting = self._protocol.unread
             self._drop()
             if greeting:
-                check_banner(self.transport, Banner(greeting))
+                check_banner(self.transport, Banner.from_raw(greeting))
             raise silent(self.transport, self.timeouts.banner)
         try:
             self._banner = check_banner(self.transport, message)

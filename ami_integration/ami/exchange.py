@@ -12,7 +12,7 @@ Error, Complete; CoreShowChannelMap sends start and Error alone).
 
 from __future__ import annotations
 
-from ami_integration.ami.messages import Action, Event, Message, Reply, Response
+from ami_integration.ami.messages import Action, Event, Message, OddResponse, Reply, Response
 from ami_integration.ami.protocol import Anomalies
 
 #: Answers that nobody waits for any more are told from unknown ones for this many actions.
@@ -165,8 +165,8 @@ class Exchanges:
                 self.listing.add(exchange.action_id)
             return exchange
         waits = self._oldest()
-        if waits is not None and waits.action_name.lower() in _HEADLESS and message.raw:
-            waits.response(Response(message.raw))
+        if waits is not None and waits.action_name.lower() in _HEADLESS and message.text:
+            waits.response(OddResponse(message.text))
             return self._settle(waits)
         return None
 

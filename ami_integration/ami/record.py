@@ -182,7 +182,7 @@ class Recorder:
                 check_banner(self.transport, messages[0])
                 return
         if greeting := self._protocol.unread:
-            check_banner(self.transport, Banner(greeting))
+            check_banner(self.transport, Banner.from_raw(greeting))
         raise silent(self.transport, self.timeouts.banner)
 
     def _answer(self, action: Action, deadline: float) -> Response:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ami_integration.ami import CLOSED, NEED_DATA, Action, Banner, Message, MessageTooLarge, Protocol
 from ami_integration.ami.protocol import State
-from tests.ami.reference import reference
+from tests.ami.reference import assert_regular, reference
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 Seen = list[tuple[str, list[tuple[str, str]]]]
@@ -146,7 +146,7 @@ def test_the_banner_comes_first_and_tells_the_ami_version() -> None:
 
 @pytest.mark.parametrize("line", [b"SSH-2.0-OpenSSH_9.2", b"HTTP/1.1 400 Bad Request", b"", b"220 mail"])
 def test_another_greeting_is_no_ami_banner(line: bytes) -> None:
-    assert Banner(line).ami_version is None
+    assert Banner.from_raw(line).ami_version is None
 
 
 def test_the_end_of_input_is_told_after_the_last_message() -> None:
@@ -214,6 +214,7 @@ def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes]
         while isinstance(message := protocol.next_message(), Message):
             *lines, last = message.raw.split(b"\n")
             seen.append([*(line.removesuffix(b"\r") for line in lines), last])
+            assert_regular(message)
     assert seen == reference(stream)
 
 
@@ -222,6 +223,7 @@ def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes]
     [
         (b"Event: A\r\nnonsense\r\n\r\n", "no_colon"),
         (b"Event: A\r\nX: 1\n\r\n", "bare_lf"),
+        (b"Event: A\r\nX: 1\ra\nY: 2\r\n\r\n", "bare_lf"),
         (b"Event: A\r\nX: 1\r\n\nEvent: B\r\n\r\n", "bare_lf_blank"),
         (b"noise: 1\r\n\r\n", "unknown_kind"),
     ],
