@@ -33,8 +33,8 @@ def handshake(transport: Transport, sock: socket.socket, timeout: float) -> sock
         if context is None:
             return sock
         sock.settimeout(timeout)
-        # wrap_socket empties `sock`: from here on the wrapped one is what has to be closed.
-        sock = wrapped = context.wrap_socket(sock, server_hostname=transport.tls_name)
+        # This empties `sock`: from here on the wrapped one is what has to be closed.
+        sock = wrapped = wrap(context, sock, transport.tls_name)
         transport.check_certificate(wrapped.getpeercert(binary_form=True))
         return wrapped
     except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
@@ -43,6 +43,20 @@ def handshake(transport: Transport, sock: socket.socket, timeout: float) -> sock
     except BaseException:
         sock.close()
         raise
+
+
+def wrap(context: ssl.SSLContext, sock: socket.socket, name: str | None) -> ssl.SSLSocket:
+    """A client's TLS handshake over a connected socket, which is empty afterwards or closed.
+
+    Args:
+        name: whom the server shall show a certificate of.
+
+    Raises:
+        OSError: as `ssl.SSLContext.wrap_socket`.
+    """
+    # Of a connection that was reset already, wrap_socket would leave a socket that nobody can close.
+    sock.getpeername()
+    return context.wrap_socket(sock, server_hostname=name)
 
 
 async def handshake_async(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import TLSFailed
-from ami_integration.ami.handshakes import handshake, handshake_async, tls_error
+from ami_integration.ami.handshakes import handshake, handshake_async, tls_error, wrap
 from ami_integration.ami.reaching import Address, connect, connect_async, resolve, resolve_async
 
 __all__ = [
@@ -225,9 +225,7 @@ def fetch_certificate(transport: Transport, timeouts: Timeouts | None = None) ->
     sock = transport.tunnel(sock, limits.tls)
     try:
         sock.settimeout(limits.tls)
-        sock = wrapped = _trusting_context().wrap_socket(
-            sock, server_hostname=transport.tls_name or transport.host
-        )
+        sock = wrapped = wrap(_trusting_context(), sock, transport.tls_name or transport.host)
         return Certificate.from_der(wrapped.getpeercert(binary_form=True) or b"")
     except OSError as error:
         raise tls_error(transport, error, limits.tls) from None

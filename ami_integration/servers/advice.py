@@ -4,10 +4,9 @@ The connection doctor shows it below what was seen. Each reason that the AMI cli
 """
 
 import socket
-import ssl
-from contextlib import suppress
 
 from ami_integration.ami import (
+    TLS,
     AMIError,
     ConnectError,
     ConnectRefused,
@@ -17,7 +16,9 @@ from ami_integration.ami import (
     NoBanner,
     NotAMI,
     SSHFailed,
+    Timeouts,
     TLSFailed,
+    fetch_certificate,
 )
 from ami_integration.ami.errors import LoginReason, SSHReason, TLSReason
 from ami_integration.servers.encryption import SecretUnreadable
@@ -158,9 +159,9 @@ def _own_address(server: Server) -> str:
 
 def _speaks_tls(host: str, port: int, timeout: float) -> bool:
     """Whether a TLS handshake succeeds there, whatever the certificate. Nothing is sent through it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only the protocol is asked for, no trust follows from the answer
-    with suppress(OSError), socket.create_connection((host, port), timeout) as raw, context.wrap_socket(raw):
-        return True
-    return False
+    limits = Timeouts(connect=timeout, tls=timeout)
+    try:
+        fetch_certificate(TLS(host, port), limits)  # no trust follows from it
+    except ConnectError:
+        return False
+    return True

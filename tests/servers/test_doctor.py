@@ -78,6 +78,28 @@ def listening(backlog: int = 5) -> Iterator[tuple[socket.socket, TCP]]:
         yield sock, TCP("127.0.0.1", sock.getsockname()[1])
 
 
+@contextlib.contextmanager
+def in_a_thread(serve: Callable[[], object], *, end: Callable[[], object]) -> Iterator[None]:
+    """Serve meanwhile; afterwards, also when the test fails, nothing of it runs on into the next one."""
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+class WebServer(http.server.ThreadingHTTPServer):
+    """Waits at its end for the threads that still answer; what they think of the client goes nowhere."""
+
+    daemon_threads = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """The doctor left in the middle, as it may."""
+
+
 def test_a_healthy_server_passes_every_step() -> None:
     with scripted(healthy("Ping", "Originate", "Command")) as transport:
         test = diagnose(transport)
@@ -142,12 +164,11 @@ def test_a_port_that_speaks_ssh_is_recognised() -> None:
 
 
 def test_a_web_server_that_waits_to_be_asked_is_another_service() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
-        thread = threading.Thread(target=web.serve_forever, daemon=True)
-        thread.start()
+    with (
+        WebServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web,
+        in_a_thread(web.serve_forever, end=web.shutdown),
+    ):
         test = diagnose(TCP("127.0.0.1", web.server_address[1]))
-        web.shutdown()
-        thread.join(10)
     assert_ends_at(test, "Banner", seen="said nothing for 0.5 s", mend="8088 is Asterisk's web server")
 
 
@@ -183,12 +204,8 @@ def test_clear_text_to_a_tls_port_is_told_to_use_tls(certificates: tuple[ssl.SSL
                         with context.wrap_socket(raw, server_side=True) as wrapped:
                             wrapped.recv(1)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        test = diagnose(transport)
-        sock.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
-    assert not thread.is_alive()
+        with in_a_thread(serve, end=lambda: sock.shutdown(socket.SHUT_RDWR)):
+            test = diagnose(transport)
     assert_ends_at(test, "Banner", seen="said nothing", mend="The port speaks TLS. Choose TLS")
 
 
