@@ -27,6 +27,7 @@ from ami_integration.ami.errors import (
     Unanswered,
 )
 from ami_integration.ami.filters import EventFilter
+from ami_integration.ami.lag import Lag
 from ami_integration.ami.messages import (
     MAX_ACTION_ID,
     MAX_HEADERS,
@@ -52,7 +53,6 @@ from ami_integration.ami.reconnecting import (
     Resumed,
     failure_kind,
 )
-from ami_integration.ami.session import Lag
 from ami_integration.ami.ssh import SSH
 from ami_integration.ami.subscriptions import EventQueue
 from ami_integration.ami.transports import TCP, TLS, Timeouts, fetch_certificate
