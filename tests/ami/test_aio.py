@@ -158,7 +158,7 @@ async def test_a_silent_pbx_that_answers_keeps_its_session() -> None:
             assert client.connected
 
 
-async def test_a_frozen_pbx_fails_an_action_within_twice_the_keepalive_unless_it_may_take_long() -> None:
+async def test_a_frozen_pbx_fails_an_action_within_the_keepalive_unless_it_may_take_long() -> None:
     heard: list[str] = []
 
     def script(peer: Peer) -> None:

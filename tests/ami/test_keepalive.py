@@ -15,12 +15,12 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from ami_integration.ami import TCP, AMIClient, AsyncAMIClient, ConnectionLost, Timeouts
-from tests.ami.conftest import Either, MakeClient
+from ami_integration.ami import TCP, AMIClient, AMIError, AsyncAMIClient, ConnectionLost, Timeouts
+from tests.ami.conftest import Driven, Either, MakeClient
 from tests.ami.scripted import Peer, scripted
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the options are Linux's")
@@ -69,6 +69,15 @@ def vanishing(*, after: int) -> Iterator[tuple[TCP, threading.Event]]:
             over.set()
 
 
+def failed_within(seconds: float, what: Callable[[], object]) -> AMIError:
+    started = time.monotonic()
+    with pytest.raises(ConnectionLost) as caught:
+        what()
+    took = time.monotonic() - started
+    assert took < seconds, f"after {took:.1f} s: {caught.value}"
+    return caught.value
+
+
 @linux
 def test_the_kernel_is_told_how_long_a_peer_may_be_gone(make_client: MakeClient) -> None:
     with vanishing(after=0) as (pbx, _):
@@ -87,6 +96,51 @@ def test_the_kernel_is_told_how_long_a_peer_may_be_gone(make_client: MakeClient)
 
 
 @linux
+def test_packets_lost_while_a_slow_action_waits_end_it_though_no_ping_may_be_sent(
+    make_client: MakeClient,
+) -> None:
+    """Asterisk answers nothing else meanwhile: only the kernel can tell a dead host from a slow action."""
+    with vanishing(after=1) as (pbx, _):
+        client = make_client(pbx, timeouts=Timeouts(keepalive=KEEPALIVE))
+        client.connect()
+        error = failed_within(
+            KEEPALIVE + LATE, lambda: client.action("Command", {"Command": "core reload"}, timeout=60)
+        )
+        assert error.sent is True
+        assert "timed out" in str(error)
+
+
+@linux
+def test_an_action_whose_packets_are_lost_fails_long_before_its_own_limit(make_client: MakeClient) -> None:
+    with vanishing(after=0) as (pbx, gone):
+        client = make_client(pbx, timeouts=Timeouts(keepalive=KEEPALIVE))
+        client.connect()
+        assert gone.wait(10)
+        error = failed_within(KEEPALIVE + LATE, lambda: client.action("Originate", timeout=60))
+        assert error.sent is True
+
+
+@linux
+def test_packets_lost_in_silence_end_the_wait_for_events(make_client: MakeClient) -> None:
+    with vanishing(after=0) as (pbx, gone):
+        client = make_client(pbx, events="on", timeouts=Timeouts(keepalive=KEEPALIVE))
+        client.connect()
+        assert gone.wait(10)
+        error = failed_within(KEEPALIVE + LATE, lambda: wait_for_events(client))
+        assert error.sent is False
+
+
+def wait_for_events(client: Either) -> None:
+    if isinstance(client, Driven):
+        events = client._events
+        assert events is not None
+        client._runner.run(asyncio.wait_for(anext(events), 60))  # type: ignore[arg-type]
+    else:
+        for _ in client.client.events():
+            pass
+
+
+@linux
 async def test_every_action_that_waits_fails_at_once_when_the_host_is_given_up() -> None:
     with vanishing(after=8) as (pbx, _):
         client = AsyncAMIClient(pbx, username="u", secret="s", timeouts=Timeouts(keepalive=KEEPALIVE))
@@ -99,3 +153,78 @@ async def test_every_action_that_waits_fails_at_once_when_the_host_is_given_up()
         assert time.monotonic() - started < KEEPALIVE + LATE
         assert all(isinstance(one, ConnectionLost) and one.sent for one in outcomes), outcomes
         await client.close()
+
+
+# A PBX that stands still: its kernel acknowledges, and it says nothing
+
+
+@contextlib.contextmanager
+def frozen(*answered: str) -> Iterator[tuple[TCP, list[str]]]:
+    """A PBX that answers only these actions after the login; the list is what it hears."""
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            action = peer.hear()
+            heard.append(action.name)
+            if action.name in answered:
+                peer.answer(action)
+
+    with scripted(script) as pbx:
+        yield pbx, heard
+
+
+def test_a_frozen_pbx_fails_an_action_within_the_keepalive(make_client: MakeClient) -> None:
+    with frozen() as (pbx, heard):
+        client = make_client(pbx, timeouts=Timeouts(keepalive=1.0))
+        client.connect()
+        error = failed_within(1.0 + LATE, lambda: client.action("Status", timeout=60))
+        assert error.sent is True
+    assert heard == ["Status", "Ping"]
+
+
+def test_a_frozen_pbx_fails_a_call_that_was_accepted_within_the_keepalive(make_client: MakeClient) -> None:
+    with frozen("Originate") as (pbx, heard):
+        client = make_client(pbx, events="on", timeouts=Timeouts(keepalive=1.0))
+        client.connect()
+        error = failed_within(1.0 + LATE, lambda: client.originate("PJSIP/1", application="Wait", ring=60))
+        assert error.sent is True
+    assert heard == ["Originate", "Ping"]
+
+
+def test_a_pbx_that_speaks_is_not_given_up_for_an_answer_that_takes_long(make_client: MakeClient) -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        for _ in range(15):
+            peer.say(b"Event: E\r\n\r\n")
+            time.sleep(0.1)
+        peer.answer(action)
+        peer.hear()
+
+    with scripted(script) as pbx:
+        client = make_client(pbx, events="on", timeouts=Timeouts(keepalive=0.8))
+        client.connect()
+        assert client.action("Status", timeout=30).success
+
+
+async def test_an_event_loop_that_was_held_up_does_not_give_up_a_pbx_that_answered() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        while True:
+            peer.answer(peer.hear())
+
+    with scripted(script) as pbx:
+        client = AsyncAMIClient(pbx, username="u", secret="s", timeouts=Timeouts(keepalive=0.4))
+        async with client:
+            await asyncio.sleep(0.15)
+            for _ in range(5):
+                # Whatever the client is at just then, also between its Ping and the answer.
+                time.sleep(0.23)  # noqa: ASYNC251 - it is the fault that is tested
+                await asyncio.sleep(0.01)
+                time.sleep(0.3)  # noqa: ASYNC251
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+            assert client.connected
+            assert (await client.action("Ping")).success

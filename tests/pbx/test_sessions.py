@@ -345,5 +345,5 @@ def test_a_pbx_that_is_gone_fails_a_blocking_reader_within_the_keepalive(
         finally:
             if how == "freeze":
                 private_asterisk.thaw()
-        # Silence for one keepalive, and another for the answer to a Ping.
-        assert time.monotonic() - started < 3 * 2 * keepalive
+        # Half of it in silence, and the other half for the answer to a Ping; times three, on a busy machine.
+        assert time.monotonic() - started < 3 * keepalive
