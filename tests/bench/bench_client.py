@@ -204,7 +204,7 @@ def bench_ping_one_at_a_time(asterisk22: Asterisk) -> None:
             for _ in range(each):
                 assert client.action("Ping").success
 
-        compare("Ping one at a time", 20 if SCALE >= 0.1 else 2, each, raw, ours)
+        compare("Ping one at a time", 40 if SCALE >= 0.1 else 2, each, raw, ours)
 
 
 def bench_ping_with_64_in_flight(asterisk22: Asterisk) -> None:
@@ -221,8 +221,8 @@ def bench_ping_with_64_in_flight(asterisk22: Asterisk) -> None:
                     pings = (b"Action: Ping\r\nActionID: %d\r\n\r\n" % (sent + n) for n in range(room))
                     sock.sendall(b"".join(pings))
                     sent += room
-                # An answer's end may be cut in two, so count what every answer has once in its middle.
-                answered += sock.recv(65536).count(b"Ping: P")
+                # An answer may be cut in two anywhere, so count a byte that each has once: of "Timestamp".
+                answered += sock.recv(65536).count(b"T")
 
         async def pings() -> None:
             left = iter(range(each))
@@ -258,7 +258,8 @@ def bench_a_list_of_2000_endpoints(asterisk22: Asterisk) -> None:
 
 def bench_logins(asterisk22: Asterisk) -> None:
     pbx, username, secret = account(asterisk22)
-    each = max(3, int(20 * SCALE))
+    # So many that Asterisk's clearing up after one round, which the next one meets, hardly counts.
+    each = max(3, int(100 * SCALE))
     login = f"Action: Login\r\nUsername: {username}\r\nSecret: {secret}\r\nEvents: off\r\n\r\n".encode()
 
     def raw() -> None:
