@@ -66,7 +66,7 @@ from ami_integration.ami.transports import (
     resolve,
 )
 
-_READ = 256 * 1024
+_READ = 64 * 1024
 #: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
 _READS_BEFORE_SENDING = 16
 #: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.

@@ -271,28 +271,23 @@ class _Regular(Message):
 
     @property
     def name(self) -> str:
-        text = self._text
-        end = text.find("\r")
-        return text[:end] if end >= 0 else text
+        return self._text.partition("\r")[0]
 
     @overload
     def get(self, name: str) -> str | None: ...
     @overload
     def get(self, name: str, default: str) -> str: ...
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The first header that is spelled like this, else the first in any case, else the default."""
+        """The first line that reads ``name: value``, else the first header of this name in any case."""
         text = self._text
         try:
-            start, length, in_any_case = _STARTS[name]
+            start, in_any_case = _STARTS[name]
         except KeyError:
-            start, length, in_any_case = _start_of(name)
-        at = text.find(start)
-        if at >= 0:
-            at += length
-            if text[at - 1 : at] == " ":
-                end = text.find("\r", at)
-                return text[at:end] if end >= 0 else text[at:]
-        elif in_any_case not in text.lower():
+            start, in_any_case = _start_of(name)
+        _, found, rest = text.partition(start)
+        if found:
+            return rest.partition("\r")[0]
+        if in_any_case not in text.lower():
             return default
         return Message.get(self, name, default)  # type: ignore[arg-type]  # the overloads' common form
 
@@ -392,13 +387,13 @@ class FollowsResponse(OddResponse):
         return lines[:-1] if lines and not lines[-1] else lines
 
 
-#: By a header's name: how its line begins, the length of that with a blank, and its beginning in any case.
-_STARTS: dict[str, tuple[str, int, str]] = {}
+#: By a header's name: how its line begins, and what a text holds that has one in any case.
+_STARTS: dict[str, tuple[str, str]] = {}
 _MOST_STARTS = 1000
 
 
-def _start_of(name: str) -> tuple[str, int, str]:
-    start, in_any_case = f"\n{name}:", f"\n{name.lower()}:"
+def _start_of(name: str) -> tuple[str, str]:
+    start, in_any_case = f"\n{name}: ", f"\n{name.lower()}:"
     if name.lower() in ("event", "response"):
         start = "\n\n"  # nowhere: of the first line only the value is kept, and a second one isn't meant
         in_any_case = ""
@@ -406,7 +401,7 @@ def _start_of(name: str) -> tuple[str, int, str]:
         in_any_case = ""  # everywhere, since the case of other letters depends on their neighbours
     if len(_STARTS) >= _MOST_STARTS:  # names may come from outside
         _STARTS.clear()
-    _STARTS[name] = start, len(start) + 1, in_any_case
+    _STARTS[name] = start, in_any_case
     return _STARTS[name]
 
 

@@ -12,7 +12,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["ami_integration"]):
-    from ami_integration.ami import Message, Protocol
+    from ami_integration.ami import Event, Message, Protocol, Response
 
 from tests.ami.reference import assert_regular, reference
 
@@ -45,6 +45,9 @@ def check(data: bytes) -> None:
             if name:
                 same = [value for key, value in everything if key.lower() == name.lower()]
                 exact = [value for key, value in everything if key == name]
+                if type(message) in (Event, Response):
+                    plain = [line for line in message.text.split("\r\n") if line.startswith(f"{name}: ")]
+                    exact = [line[len(name) + 2 :] for line in plain] + exact
                 assert message.get(name) == exact[0], (message.raw, name)
                 assert message.getall(name) == same, (message.raw, name)
         _ = message.kind, message.name, repr(message)
