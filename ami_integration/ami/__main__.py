@@ -9,7 +9,6 @@ Exit codes: 0 the PBX agreed; 1 it said no; 2 the command line is wrong; 3 no co
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from ami_integration.ami.arguments import (
     NoSecret,
+    Parser,
     add_connection,
     advice,
     read_headers,
@@ -27,6 +27,7 @@ from ami_integration.ami.arguments import (
 from ami_integration.ami.blocking import AMIClient
 from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
 from ami_integration.ami.messages import Action, Event, Reply
+from ami_integration.ami.transports import Transport
 
 AGREED, REFUSED, USAGE, NO_CONNECTION, NO_LOGIN, NO_ANSWER = range(6)
 INTERRUPTED = 130
@@ -73,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AMIError as error:
         if isinstance(error, Unanswered) and error.reply is not None:
             show_reply(error.reply)
-        return fail(error)
+        return fail(error, client.transport)
 
 
-def fail(error: AMIError) -> int:
+def fail(error: AMIError, transport: Transport) -> int:
     """Say in one line on standard error what was seen and what to do; returns the exit code."""
-    print(printable(f"{error} {advice(error)}".rstrip()), file=sys.stderr)
+    print(printable(f"{error} {advice(error, transport)}".rstrip()), file=sys.stderr)
     return exit_code(error)
 
 
@@ -169,8 +170,8 @@ def _cut(text: str, widest: int) -> str:
     return text if len(text) <= widest else f"{text[: widest - 1]}…"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m ami_integration.ami",
         description="Run one action on an Asterisk PBX through AMI, and print its answer.",
         epilog="The account's secret comes from the environment variable AMI_SECRET, and the SSH server's "

@@ -14,9 +14,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ami_integration.ami.errors import (
     AMIError,
+    ConnectError,
     ConnectRefused,
     ConnectTimeout,
     NameNotResolved,
@@ -60,6 +62,13 @@ _SSH_ADVICE: dict[SSHReason, str] = {
 
 class NoSecret(Exception):
     """There is no secret in the environment and nobody to ask."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command line, and ends with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message.rstrip('.')}. (--help shows how to use it.)\n")
 
 
 @dataclass(frozen=True)
@@ -186,8 +195,8 @@ def _read_key(file: str) -> str:
         raise ValueError(f"The SSH key {file} can't be read: it isn't the text of a private key") from None
 
 
-def advice(error: AMIError) -> str:
-    """Which option mends an error, as a sentence; "" where none does or the error says all."""
+def advice(error: AMIError, transport: Transport) -> str:
+    """Which option mends an error on this way, as a sentence; "" where none does or the error says all."""
     if isinstance(error, SSHFailed) and error.host_key:
         return f"Here it is pinned with --ssh-host-key {fingerprint(error.host_key)}"
     if isinstance(error, SSHFailed):
@@ -196,6 +205,8 @@ def advice(error: AMIError) -> str:
         return _TLS_ADVICE[error.reason]
     if isinstance(error, NameNotResolved):
         return "Check the spelling, or give an address."
+    if isinstance(transport, SSH) and isinstance(error, ConnectError):
+        return "See that --ssh names the SSH server, and HOST and --port name AMI as that server sees it."
     if isinstance(error, (NotAMI, NoBanner)):
         return "See that --port is AMI's (port= in the PBX's manager.conf); for a port with TLS give --tls."
     if isinstance(error, ConnectRefused):

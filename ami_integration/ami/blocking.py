@@ -175,7 +175,8 @@ class AMIClient(Session):
         if max_events:
             self._subscriptions = (self._unread,)
         self._ping: tuple[Exchange, float] | None = None
-        self._poll: select.poll | None = None
+        self._tls: ssl.SSLSocket | None = None
+        self._readable: select.poll | None = None
         self._lock = _Turns()
         _clients.add(self)
 
@@ -232,8 +233,10 @@ class AMIClient(Session):
         # It is waited for in one place, by `_wait`, so no call of the socket's waits by itself.
         self._sock.setblocking(False)
         if hasattr(select, "poll"):
-            self._poll = select.poll()
-        return self._sock.version() if isinstance(self._sock, ssl.SSLSocket) else None
+            self._readable = select.poll()
+            self._readable.register(self._sock, select.POLLIN)
+        self._tls = self._sock if isinstance(self._sock, ssl.SSLSocket) else None
+        return self._tls.version() if self._tls else None
 
     def read_banner(self) -> Banner:
         """The third step of `open`: the greeting line.
@@ -566,8 +569,9 @@ class AMIClient(Session):
         try:
             self._send(exchange, data, deadline)
             since = time.monotonic()
+            until = min(deadline, since + self.timeouts.keepalive / 2)
             while exchange.reply is None:
-                if self._read(min(deadline, self._quiet_until(since))):
+                if self._read(until):
                     continue
                 if time.monotonic() >= deadline:
                     raise ActionTimeout(
@@ -576,6 +580,7 @@ class AMIClient(Session):
                         reply=exchange.partial,
                     )
                 self._keep_alive(since)
+                until = min(deadline, self._quiet_until(since))
             return exchange.reply
         except ConnectionLost as error:
             raise ConnectionLost(str(error), sent=exchange.sent, reply=exchange.partial) from None
@@ -595,15 +600,14 @@ class AMIClient(Session):
             ActionTimeout, ConnectionLost: it couldn't be written whole; if a part was, the socket is closed.
         """
         sock = self._connected()
-        rest = memoryview(data)
         try:
-            while rest:
+            while data:
                 try:
-                    written = sock.send(rest)
+                    written = sock.send(data)
                 except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as full:
                     wanted = select.POLLIN if isinstance(full, ssl.SSLWantReadError) else select.POLLOUT
                     if not self._wait(sock, wanted, deadline):
-                        if exchange.sent or isinstance(sock, ssl.SSLSocket):
+                        if exchange.sent or self._tls is not None:
                             # The rest can't follow, and the next action would be read as a part of this one.
                             self._drop()
                         raise ActionTimeout(
@@ -611,8 +615,8 @@ class AMIClient(Session):
                             sent=exchange.sent,
                         ) from None
                 else:
-                    exchange.sent = exchange.sent or written > 0
-                    rest = rest[written:]
+                    exchange.sent = True
+                    data = data[written:]
         except OSError as error:
             self._fail(lost(self.transport, error, sent=False))
             raise lost(self.transport, error, sent=exchange.sent) from None
@@ -624,9 +628,12 @@ class AMIClient(Session):
     def _wait(self, sock: socket.socket, event: int, deadline: float) -> bool:
         """Wait until a socket can be read or written (POLLIN, POLLOUT), or the deadline has passed."""
         left = max(0.0, deadline - time.monotonic())
-        if self._poll is not None:
-            self._poll.register(sock, event)
-            return bool(self._poll.poll(None if left == math.inf else math.ceil(left * 1000)))
+        if self._readable is not None:
+            poll = self._readable
+            if event != select.POLLIN:
+                poll = select.poll()
+                poll.register(sock, event)
+            return bool(poll.poll(None if left == math.inf else math.ceil(left * 1000)))
         readers, writers = ([sock], []) if event == select.POLLIN else ([], [sock])
         return any(select.select(readers, writers, [], None if left == math.inf else left))
 
@@ -660,9 +667,7 @@ class AMIClient(Session):
         wanted = select.POLLIN
         while True:
             # What is left of a TLS record has left the kernel already.
-            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()) and not self._wait(
-                sock, wanted, deadline
-            ):
+            if not (self._tls and self._tls.pending()) and not self._wait(sock, wanted, deadline):
                 self._drained_at = time.monotonic()
                 return None
             try:
@@ -692,7 +697,7 @@ class AMIClient(Session):
 
     def _drop(self) -> None:
         sock, self._sock = self._sock, None
-        self._poll = None
+        self._tls = self._readable = None
         if sock is not None:
             sock.close()
 

@@ -32,24 +32,22 @@ class Exchange:
         action_id: what its answers carry.
         sent: whether bytes of it may have left.
         reply: the whole answer, once there.
-        error: why there will be none.
     """
 
-    __slots__ = ("_events", "_listing", "_responses", "action_id", "action_name", "error", "reply", "sent")
+    __slots__ = ("_events", "_listing", "_responses", "action_id", "action_name", "reply", "sent")
 
     def __init__(self, action: Action) -> None:
         self.action_id = action.action_id
         self.action_name = action.name
         self.sent = False
         self.reply: Reply | None = None
-        self.error: Exception | None = None
         self._responses: list[Response] = []
         self._events: list[Event] = []
         self._listing = False
 
     @property
     def done(self) -> bool:
-        return self.reply is not None or self.error is not None
+        return self.reply is not None
 
     @property
     def partial(self) -> Reply | None:
@@ -66,7 +64,7 @@ class Exchange:
         self._responses.append(response)
         if self.done:
             return
-        if response.success and _starts_list(response):
+        if _starts_list(response):
             self._listing = True
             return
         # An error after a list's start ends it: CoreShowChannelMap sends no Complete then.
@@ -209,6 +207,9 @@ class Exchanges:
 
 
 def _starts_list(response: Response) -> bool:
+    text = response.text.lower()
+    if "eventlist" not in text and "will follow" not in text or not response.success:
+        return False
     eventlist = response.get("EventList")
     if eventlist is not None:
         return eventlist.strip().lower() == "start"

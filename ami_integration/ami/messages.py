@@ -9,8 +9,8 @@ nothing.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias, overload
 
@@ -42,7 +42,7 @@ def encode(text: str) -> bytes:
 
 def new_action_id() -> str:
     """An ActionID that nobody can guess: other sessions may copy ids into events that reach us."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 _QUOTED = str.maketrans({character: f"\\{character}" for character in '\\",()[]'})
@@ -93,13 +93,15 @@ class Action:
     ) -> None:
         self.name = name
         self.headers: list[tuple[str, str]] = []
-        for key, value in _pairs(headers):
+        for key, value in _pairs(headers) if headers else ():
             if key.lower() == "actionid" and action_id is None:
                 action_id = value
             else:
                 self.headers.append((key, value))
-        for key, value in (variables or {}).items():
-            self.headers.append(("Variable", f"{key}={quote_variable(value)}"))
+        if variables:
+            self.headers += (
+                ("Variable", f"{key}={quote_variable(value)}") for key, value in variables.items()
+            )
         self.action_id = new_action_id() if action_id is None else action_id
 
     def encode(self) -> bytes:
@@ -112,19 +114,24 @@ class Action:
             raise InvalidAction("The action has no name.")
         if not self.action_id or len(encode(self.action_id)) > MAX_ACTION_ID:
             raise InvalidAction(f"The ActionID must have 1 to {MAX_ACTION_ID} bytes.")
-        lines = [("Action", self.name), ("ActionID", self.action_id), *self.headers]
-        if len(lines) > MAX_HEADERS:
+        if len(self.headers) + 2 > MAX_HEADERS:
             raise InvalidAction(
-                f"The action has {len(lines)} headers, Action and ActionID included; "
+                f"The action has {len(self.headers) + 2} headers, Action and ActionID included; "
                 f"Asterisk takes {MAX_HEADERS} at most."
             )
-        out = bytearray()
-        for position, (name, value) in enumerate(lines):
-            if position > 1 and name.lower() in ("action", "actionid"):
+        lines = [_line("Action", self.name), _line("ActionID", self.action_id)]
+        for name, value in self.headers:
+            if name.lower() in ("action", "actionid"):
                 raise InvalidAction(f"The header {name} is given twice.")
-            out += _encode_line(name, value)
-        out += b"\r\n"
-        return bytes(out)
+            lines.append(_line(name, value))
+        try:
+            data = encode("\r\n".join(lines))
+        except UnicodeEncodeError:
+            data = b"\r\n".join(map(_encode_line, lines))  # it raises, and tells which
+        if len(data) > MAX_LINE:
+            for line in lines:
+                _encode_line(line)
+        return data + b"\r\n\r\n"
 
     def __repr__(self) -> str:
         # Values may be secrets: names only.
@@ -145,27 +152,36 @@ def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
             yield name, str(single)
 
 
-def _encode_line(name: str, value: str) -> bytes:
-    if not name or any(character in name for character in ": \t\r\n\0"):
+_bad_name = re.compile("[: \t\r\n\0]").search
+_bad_value = re.compile("[\r\n\0]").search
+
+
+def _line(name: str, value: str) -> str:
+    if not name or _bad_name(name):
         raise InvalidAction(
             f"{name!r} can't be a header's name: it must not be empty nor hold blanks, colons or line ends."
         )
-    if "\r" in value or "\n" in value or "\0" in value:
+    if _bad_value(value):
         raise InvalidAction(
             f"The value of {name} holds a line end or a NUL. AMI can't carry them: "
             f"what follows would be read as another header or action."
         )
+    return f"{name}: {value}"
+
+
+def _encode_line(line: str) -> bytes:
+    name = line.partition(":")[0]
     try:
-        line = encode(f"{name}: {value}")
+        data = encode(line)
     except UnicodeEncodeError as error:
         raise InvalidAction(
             f"The value of {name} holds a character that can't be encoded: {error.reason}."
         ) from None
-    if len(line) > MAX_LINE:
+    if len(data) > MAX_LINE:
         raise InvalidAction(
-            f"The line of {name} has {len(line)} bytes with its name; Asterisk takes {MAX_LINE} at most."
+            f"The line of {name} has {len(data)} bytes with its name; Asterisk takes {MAX_LINE} at most."
         )
-    return line + b"\r\n"
+    return data
 
 
 class Message:

@@ -6,7 +6,6 @@ format is told in recording.py.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from ami_integration.ami.__main__ import AGREED, INTERRUPTED, fail
 from ami_integration.ami.arguments import (
     NoSecret,
+    Parser,
     add_connection,
     read_headers,
     read_secret,
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             pass  # before there was anything to keep
         except AMIError as error:
-            code = fail(error)
+            code = fail(error, transport)
         finally:
             recorder.close()
     if recording.empty:
@@ -246,8 +246,8 @@ def _action(text: str) -> Action:
     return action
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m ami_integration.ami.record",
         description="Record every byte that a PBX sends over AMI, with its time and without secrets.",
         epilog="Ends with Ctrl-C, or as --seconds or --count say. The recording holds callers' names and "

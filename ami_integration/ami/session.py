@@ -90,16 +90,13 @@ class Session:
         protocol, exchanges = self._protocol, self._exchanges
         events: list[Event] = []
         try:
-            while True:
-                if not exchanges.listing:
-                    events += protocol.next_events()
-                message = protocol.next_message()
-                if not isinstance(message, Message):
-                    return
+            while isinstance(message := protocol.next_message(), Message):
                 taken = exchanges.dispatch(message)
-                if isinstance(taken, Event):
+                if taken is message:
                     events.append(taken)
-                elif taken is not None and taken.reply is not None:
+                    if not exchanges.listing:
+                        events += protocol.next_events()
+                elif isinstance(taken, Exchange) and taken.reply is not None:
                     self._answered(taken)
         finally:
             if events:
