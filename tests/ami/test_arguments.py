@@ -23,10 +23,11 @@ from ami_integration.ami import (
     SSHFailed,
     TLSFailed,
 )
-from ami_integration.ami.arguments import add_connection, advice, read_secret, transport_of
+from ami_integration.ami.arguments import Parser, add_connection, advice, read_secret, transport_of
 from ami_integration.ami.errors import SSHReason, TLSReason
 from ami_integration.ami.transports import Transport
 
+DIRECT = TCP("pbx")
 PIN = "SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8"
 
 
@@ -152,11 +153,30 @@ ERRORS: list[AMIError] = [
     "error", ERRORS, ids=lambda error: f"{type(error).__name__} {getattr(error, 'reason', '')}"
 )
 def test_there_is_advice_for_every_way_to_have_no_connection(error: AMIError) -> None:
-    said = advice(error)
+    said = advice(error, DIRECT)
     assert said.endswith(".")
     assert "\n" not in said
-    assert [advice(other) for other in ERRORS].count(said) <= 2  # NoBanner and NotAMI share theirs
+    assert [advice(other, DIRECT) for other in ERRORS].count(said) <= 2  # NoBanner and NotAMI share theirs
 
 
 def test_a_refused_login_says_all_by_itself() -> None:
-    assert advice(LoginFailed("no")) == ""
+    assert advice(LoginFailed("no"), DIRECT) == ""
+
+
+def test_through_an_ssh_server_the_advice_is_about_both_ways() -> None:
+    tunnel = SSH("127.0.0.1", ssh_host="pbx", ssh_username="tunnel", host_key=PIN)
+    for kind in (NameNotResolved, ConnectRefused, ConnectTimeout, NoBanner, NotAMI):
+        said = advice(kind("no"), tunnel)
+        assert "--ssh" in said or kind is NameNotResolved
+        assert "--tls" not in said
+
+
+def test_a_wrong_command_line_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser()
+    add_connection(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["pbx:5038", "--username", "monitor"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--port. (--help shows" in said
