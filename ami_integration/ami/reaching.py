@@ -36,6 +36,8 @@ def resolve(transport: Transport, timeout: float) -> list[Address]:
         NameNotResolved: there are none.
         ConnectTimeout: the resolver didn't answer.
     """
+    if numeric := _numeric(transport):
+        return numeric
     result: list[Address] = []
     failure: list[Exception] = []
 
@@ -57,6 +59,8 @@ def resolve(transport: Transport, timeout: float) -> list[Address]:
 
 async def resolve_async(transport: Transport, timeout: float) -> list[Address]:
     """As `resolve`, for asyncio."""
+    if numeric := _numeric(transport):
+        return numeric
     try:
         async with asyncio.timeout(timeout):
             return await asyncio.to_thread(_getaddrinfo, transport)
@@ -64,10 +68,18 @@ async def resolve_async(transport: Transport, timeout: float) -> list[Address]:
         raise _resolve_timeout(transport, timeout) from None
 
 
-def _getaddrinfo(transport: Transport) -> list[Address]:
+def _numeric(transport: Transport) -> list[Address]:
+    """The address of a host that is given by one, which nobody need be asked for; else nothing."""
+    try:
+        return _getaddrinfo(transport, socket.AI_NUMERICHOST)
+    except NameNotResolved:
+        return []
+
+
+def _getaddrinfo(transport: Transport, flags: int = 0) -> list[Address]:
     host, port = transport.entrance
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise NameNotResolved(f"The name {host!r} has no address: {reason}.") from None
@@ -124,11 +136,8 @@ async def connect_async(transport: Transport, addresses: list[Address], timeout:
 
 def _set_options(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The kernel notices a peer that is gone even while no Ping is under way.
+    # The kernel notices a peer that is gone even while no Ping is under way; `watch_peer` says when.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _unreachable(transport: Transport, failures: list[ConnectError]) -> ConnectError:
