@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.arguments import (
     NoSecret,
     Parser,
@@ -26,7 +27,7 @@ from ami_integration.ami.arguments import (
 )
 from ami_integration.ami.blocking import AMIClient
 from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
-from ami_integration.ami.messages import Action, Event, Reply
+from ami_integration.ami.messages import Event, Reply
 from ami_integration.ami.transports import Transport
 
 AGREED, REFUSED, USAGE, NO_CONNECTION, NO_LOGIN, NO_ANSWER = range(6)

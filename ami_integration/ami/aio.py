@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, Unpack
 
+from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.calls import make_call_async
 from ami_integration.ami.errors import (
     ActionTimeout,
@@ -32,7 +33,7 @@ from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.lag import Lag, Pulse, receive_buffer, waiting_bytes
 from ami_integration.ami.login import filter_steps, login_steps
-from ami_integration.ami.messages import Action, Event, Headers, Message, Reply
+from ami_integration.ami.messages import Event, Message, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
 from ami_integration.ami.protocol import Banner
 from ami_integration.ami.session import (

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, Unpack
 
+from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.calls import make_call
 from ami_integration.ami.errors import (
     ActionTimeout,
@@ -34,7 +35,7 @@ from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.lag import Lag, receive_buffer, waiting_bytes
 from ami_integration.ami.login import filter_steps, login_steps
-from ami_integration.ami.messages import Action, Event, Headers, Reply
+from ami_integration.ami.messages import Event, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner
 from ami_integration.ami.session import (

@@ -8,8 +8,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.errors import AMIError
-from ami_integration.ami.messages import Action, Event
+from ami_integration.ami.messages import Event
 from ami_integration.ami.originate import Originated, Origination, Steps, T, as_sent
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ Error, Complete; CoreShowChannelMap sends start and Error alone).
 
 from __future__ import annotations
 
-from ami_integration.ami.messages import Action, Event, Message, OddResponse, Reply, Response
+from ami_integration.ami.action import Action
+from ami_integration.ami.messages import Event, Message, OddResponse, Reply, Response
 from ami_integration.ami.protocol import Anomalies
 
 #: Answers that nobody waits for any more are told from unknown ones for this many actions.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.errors import LoginFailed
 from ami_integration.ami.filters import EventFilter, supports_criteria
-from ami_integration.ami.messages import Action, Reply, encode
+from ami_integration.ami.messages import Reply, encode
 
 LoginSteps = Generator[Action, Reply, Reply]
 

@@ -31,9 +31,9 @@ import re
 from collections import Counter, deque
 from typing import Final, Literal
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.errors import MessageTooLarge
 from ami_integration.ami.messages import (
-    Action,
     Event,
     FollowsResponse,
     Message,

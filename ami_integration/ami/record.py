@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from ami_integration.ami.__main__ import AGREED, INTERRUPTED, fail
+from ami_integration.ami.action import Action
 from ami_integration.ami.arguments import (
     NoSecret,
     Parser,
@@ -26,7 +27,7 @@ from ami_integration.ami.arguments import (
 )
 from ami_integration.ami.errors import AMIError, LoginTimeout, seconds
 from ami_integration.ami.login import login_steps
-from ami_integration.ami.messages import Action, Event, Message, Reply, Response
+from ami_integration.ami.messages import Event, Message, Reply, Response
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner, Protocol
 from ami_integration.ami.recording import Recording
 from ami_integration.ami.session import (

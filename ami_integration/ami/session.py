@@ -7,11 +7,12 @@ import socket
 import time
 from collections.abc import Iterable
 
+from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.errors import ConnectionLost, LoginError, NoBanner, NotAMI, seconds
 from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.lag import LagWarning
-from ami_integration.ami.messages import Action, Event, Headers, Message
+from ami_integration.ami.messages import Event, Message
 from ami_integration.ami.protocol import Anomalies, Banner, Protocol
 from ami_integration.ami.subscriptions import EventQueue, passes
 from ami_integration.ami.transports import TLS, Timeouts, Transport
