@@ -464,6 +464,7 @@ class AsyncAMIClient(Session):
         except ValueError as error:
             raise InvalidAction(str(error)) from None
         loop = asyncio.get_running_loop()
+        data += self._exchanges.tail(exchange)
         pending = _Pending(exchange, data, loop.create_future(), limit, loop.time() + limit)
         self._pending[action.action_id] = pending
         self._outbox.append(pending)
@@ -619,9 +620,10 @@ class AsyncAMIClient(Session):
         # Half of the keepalive is silence, and half of it is what the answer may take.
         limit = self.timeouts.keepalive / 2
         while self.connected:
-            await asyncio.sleep(max(0.01, self.last_received + limit - time.monotonic()))
-            silent_for = time.monotonic() - self.last_received
-            if silent_for < limit or self._exchanges.slow or self._reading_paused:
+            if (left := self.last_received + limit - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+                continue
+            if self._exchanges.slow or self._reading_paused:
                 # Asterisk runs one action at a time, and gets to no Ping before the end of a slow one, which
                 # has a time limit of its own; and a host that is gone is noticed by the kernel.
                 await asyncio.sleep(min(1.0, limit))
@@ -629,6 +631,8 @@ class AsyncAMIClient(Session):
             try:
                 await self.action("Ping", timeout=limit)
             except ActionTimeout:
+                if time.monotonic() - self.last_received < limit:
+                    continue  # it speaks, if not of the Ping
                 silence = (
                     f"{self.transport} has been silent for {seconds(self.timeouts.keepalive)}, "
                     "and didn't answer a Ping."

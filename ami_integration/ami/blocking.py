@@ -530,18 +530,27 @@ class AMIClient(Session):
                 self._ping = None
                 self._abandon(exchange)
             elif now >= deadline:
-                error = ConnectionLost(
-                    f"{self.transport} has been silent for {seconds(self.timeouts.keepalive)}, "
-                    "and didn't answer a Ping."
-                )
-                self._fail(error)
-                raise error
+                raise self._silent()
         elif now >= self._quiet_until(since):
             action = Action("Ping")
             exchange = self._exchanges.begin(action)
             deadline = now + self.timeouts.keepalive / 2
-            self._send(exchange, action.encode(), deadline)
             self._ping = (exchange, deadline)
+            try:
+                self._send(exchange, action.encode(), deadline)
+            except ActionTimeout:
+                # A PBX that reads nothing answers nothing.
+                raise self._silent() from None
+
+    def _silent(self) -> ConnectionLost:
+        """Give the session up."""
+        self._ping = None
+        error = ConnectionLost(
+            f"{self.transport} has been silent for {seconds(self.timeouts.keepalive)}, "
+            "and didn't answer a Ping."
+        )
+        self._fail(error)
+        return error
 
     def _quiet_until(self, since: float) -> float:
         """When the keepalive is to be looked after again."""
@@ -568,7 +577,7 @@ class AMIClient(Session):
         except ValueError as error:
             raise InvalidAction(str(error)) from None
         try:
-            self._send(exchange, data, deadline)
+            self._send(exchange, data + self._exchanges.tail(exchange), deadline)
             since = time.monotonic()
             until = min(deadline, since + self.timeouts.keepalive / 2)
             while exchange.reply is None:

@@ -355,7 +355,8 @@ class Protocol:
             self.anomalies.record("unknown_kind", raw)
         if ends_bare or is_irregular(decode(raw)):
             self.anomalies.record("bare_lf", raw)
-        if any(b":" not in line for line in raw.split(b"\n")):
+        # What follows a bare LF belongs to the value before it, and needs no colon.
+        if any(b":" not in line for line in raw.split(b"\r\n")):
             self.anomalies.record("no_colon", raw)
 
     def _fail_too_large(self) -> None:

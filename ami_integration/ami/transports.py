@@ -46,8 +46,10 @@ class Timeouts:
         banner: until the greeting line.
         login: the whole login. A refusal takes Asterisk 1 s.
         action: from sending an action to the end of its answer, where the call names no other.
-        keepalive: the idle limit: silence after which a session is asked whether it still lives, and how
-            long it may think.
+        keepalive: within this, a PBX that is gone is given up: after half of it in silence it is asked
+            whether it still lives, and has the other half to answer. While an action runs that may take it
+            long (`Command`, an `Originate` without ``Async``) it can't answer: then the kernel still notices
+            a host that is gone, and of a PBX that merely stands still, the action's own limit tells.
     """
 
     connect: float = 5.0

@@ -19,7 +19,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ami_integration.ami import TCP, AMIClient, AMIError, AsyncAMIClient, ConnectionLost, Timeouts
+from ami_integration.ami import (
+    TCP,
+    ActionTimeout,
+    AMIClient,
+    AMIError,
+    AsyncAMIClient,
+    ConnectionLost,
+    Timeouts,
+)
 from tests.ami.conftest import Driven, Either, MakeClient
 from tests.ami.scripted import Peer, scripted
 
@@ -191,6 +199,41 @@ def test_a_frozen_pbx_fails_a_call_that_was_accepted_within_the_keepalive(make_c
         error = failed_within(1.0 + LATE, lambda: client.originate("PJSIP/1", application="Wait", ring=60))
         assert error.sent is True
     assert heard == ["Originate", "Ping"]
+
+
+def test_an_asynchronous_originate_that_is_not_answered_is_no_slow_action(make_client: MakeClient) -> None:
+    with frozen() as (pbx, heard):
+        client = make_client(pbx, timeouts=Timeouts(keepalive=1.0))
+        client.connect()
+        failed_within(1.0 + LATE, lambda: client.action("Originate", {"Async": "true"}, timeout=60))
+    assert heard == ["Originate", "Ping"]
+
+
+def test_a_slow_action_that_was_given_up_costs_nobody_the_session(make_client: MakeClient) -> None:
+    """The PBX still works on it, and answers no Ping until it is done."""
+    released = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        command = peer.hear()
+        released.wait(30)
+        peer.answer(command)
+        while True:
+            peer.answer(peer.hear())
+
+    with scripted(script) as pbx:
+        client = make_client(pbx, timeouts=Timeouts(keepalive=0.4))
+        client.connect()
+        with pytest.raises(ActionTimeout):
+            client.action("Command", {"Command": "core reload"}, timeout=0.1)
+        timer = threading.Timer(1.5, released.set)
+        timer.start()
+        try:
+            assert client.action("Status", timeout=30).success
+        finally:
+            timer.cancel()
+            released.set()
+        assert not client.client.anomalies
 
 
 def test_a_pbx_that_speaks_is_not_given_up_for_an_answer_that_takes_long(make_client: MakeClient) -> None:

@@ -295,3 +295,26 @@ def test_the_end_of_a_kicked_session_is_a_lost_connection_and_no_error_of_the_re
         with pytest.raises(ConnectionLost, match="closed the connection"):
             client.next_event()
         assert not client.client.anomalies
+
+
+def test_an_answer_of_nothing_but_a_blank_line_ends_when_the_next_one_comes(make_client: MakeClient) -> None:
+    """IAXnetstats of a PBX without IAX calls: a Ping behind it tells that there is no more."""
+    heard: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        heard.append(peer.hear().name)
+        peer.say(b"\r\n")
+        while True:
+            action = peer.hear()
+            heard.append(action.name)
+            peer.answer(action, f"Echo: {action.name}")
+
+    with scripted(script) as pbx:
+        client = make_client(pbx)
+        client.connect()
+        reply = client.action("IAXnetstats")
+        assert (reply.success, reply.message, reply.events) == (True, "", [])
+        assert client.action("CoreStatus").response.get("Echo") == "CoreStatus"
+        assert not client.client.anomalies
+    assert heard[:3] == ["IAXnetstats", "Ping", "CoreStatus"]

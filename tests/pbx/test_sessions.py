@@ -200,6 +200,7 @@ def test_every_list_has_as_many_items_as_it_says(asterisk: Asterisk, connect: Co
         ("Hangup", {"Channel": "/^Local.nobody/"}, ["Channels hung up will follow"]),
         ("Command", {"Command": "module load app_dial.so"}, ["Command blacklisted"]),
         ("QueueRule", {}, [""]),
+        ("IAXnetstats", {}, [""]),
         ("NoSuchAction", {}, None),
         ("CoreShowChannelMap", {"Channel": "nobody"}, None),
         ("GetConfig", {"Filename": "queues.conf"}, [""]),
