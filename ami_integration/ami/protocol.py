@@ -223,7 +223,7 @@ class Protocol:
 
     def _may_end(self, data: bytes) -> bool:
         if self._in_follows:
-            return b"COMMAND--" in data
+            return _END_COMMAND.search(data) is not None
         if self.state is State.BANNER:
             return b"\n" in data
         return b"\n\r\n" in data or b"\n\n" in data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,6 +178,58 @@ def test_a_message_beyond_the_limit_ends_in_a_clear_error(end: bytes) -> None:
     assert isinstance(protocol.next_message(), Message)
     with pytest.raises(MessageTooLarge, match="1000 bytes"):
         protocol.next_message()
+
+
+LINES = b"".join(b"Output: line %d: %s\r\n" % (number, b"x" * 30) for number in range(100_000))
+LARGE = {
+    "a Command answer of 100,000 lines": (
+        b"Response: Success\r\nMessage: Command output follows\r\n" + LINES + b"\r\n",
+        lambda message: len(message.output) == 100_000 and message.output[-1].startswith("line 99999: x"),
+    ),
+    "the same of Asterisk 13, with lines that look like its end": (
+        b"Response: Follows\r\n" + LINES.replace(b"xxxxx\r\n", b"COMMAND--\n\n") + b"--END COMMAND--\r\n\r\n",
+        lambda message: len(message.output) == 200_000 and message.output[-2].endswith("xCOMMAND--"),
+    ),
+    "a line of 10 MB": (
+        b"Event: UserEvent\r\nBody: " + b"y" * 10_000_000 + b"\r\n\r\n",
+        lambda message: len(message.get("Body")) == 10_000_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("piece", [61, 1448, 65536, 100_000_000])
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_large_is_looked_at_once_however_it_is_split(
+    name: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, is_right = LARGE[name]
+    looked_at = 0
+    cut = Protocol._cut
+
+    def counting(self: Protocol, chunk: bytes) -> None:
+        nonlocal looked_at
+        looked_at += len(chunk)
+        cut(self, chunk)
+
+    monkeypatch.setattr(Protocol, "_cut", counting)
+    protocol = Protocol("client")
+    protocol.receive_data(BANNER)
+    protocol.next_message()
+    pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
+    tracemalloc.start()
+    try:
+        for one in pieces:
+            protocol.receive_data(one)
+        message = protocol.next_message()
+        assert isinstance(message, Message)
+        # The whole chunk, its text, and the message's.
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert is_right(message)
+    # Once when its end has come, and its beginning when that has.
+    assert looked_at <= len(data) + piece + len(BANNER)
+    assert protocol.next_message() is NEED_DATA
 
 
 def test_a_server_reads_actions_without_a_banner() -> None:
