@@ -79,7 +79,7 @@ def run(words: list[str], folder: Path, *, standard_input: str = "") -> str:
         [sys.executable, *words], cwd=folder, env=environment, input=standard_input, capture_output=True,
         text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
     return done.stdout
 
 

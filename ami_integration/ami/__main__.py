@@ -9,6 +9,7 @@ Exit codes: 0 the PBX agreed; 1 it said no; 2 the command line is wrong; 3 no co
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from ami_integration.ami.arguments import (
     timeouts_of,
     transport_of,
 )
-from ami_integration.ami.blocking import AMIClient
+from ami_integration.ami.blocking import AMIClient, BlockingSubscription
 from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
 from ami_integration.ami.messages import Event, Reply
 from ami_integration.ami.transports import Transport
@@ -55,16 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             secret=read_secret(options),
             events=options.events,
             timeouts=timeouts_of(options),
+            max_events=0,
         )
     except (ValueError, NoSecret) as error:  # InvalidAction is a ValueError
         parser.error(str(error))
+    # Before connecting: some events come with the login's answer.
+    events = client.subscribe(maxsize=100_000) if options.events != "off" else None
     try:
         with client:
             code = AGREED
             if action is not None:
                 code = show_reply(client.action(action))
-            if options.events != "off":
-                show_events(client, options.seconds)
+            if events is not None:
+                show_events(events, options.seconds)
             return code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -145,19 +149,22 @@ def show_table(titles: list[str], rows: list[list[str]]) -> None:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def show_events(client: AMIClient, seconds: float | None) -> None:
+def show_events(events: BlockingSubscription, seconds: float | None) -> None:
     """Print events as they come, a blank line after each, for so many seconds or until Ctrl-C."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while True:
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return
-        event = next(client.events(timeout=left), None)
-        if event is None:
-            return
-        for name, value in event.items():
-            print(printable(f"{name}: {value}"))
-        print(flush=True)
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            for event in next(events.batches(None if left == math.inf else left), ()):
+                for name, value in event.items():
+                    print(printable(f"{name}: {value}"))
+                print()
+            sys.stdout.flush()
+    finally:
+        if events.dropped:
+            print(
+                f"{events.dropped} events are missing: they came faster than they could be shown.",
+                file=sys.stderr,
+            )
 
 
 def printable(text: str) -> str:

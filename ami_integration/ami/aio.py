@@ -522,6 +522,8 @@ class AsyncAMIClient(Session):
         self.last_received = time.monotonic()
         if len(data) >= MUCH:
             self._check_lag(len(data))
+        else:
+            self._lag.caught_up()
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
         self._protocol.receive_data(data[:_SLICE])

@@ -695,6 +695,8 @@ class AMIClient(Session):
         if len(data) >= MUCH:
             lag = Lag(len(data) + waiting_bytes(sock), self.last_received - self._drained_at)
             self._lag.check(lag, receive_buffer(sock))
+        else:
+            self._lag.caught_up()
         if len(data) < _READ:
             self._drained_at = self.last_received
         self._protocol.receive_data(data)

@@ -75,6 +75,10 @@ class LagWarning:
         self._warned = False
         self._behind_since: float | None = None
 
+    def caught_up(self) -> None:
+        """A reading took little: nothing waits any more."""
+        self._behind_since = None
+
     def check(self, lag: Lag, held: int) -> None:
         """Look at a lag.
 
