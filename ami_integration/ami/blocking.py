@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import socket
-import ssl
 import threading
 import time
 import weakref
@@ -34,6 +32,7 @@ from ami_integration.ami.errors import (
 from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.lag import Lag, receive_buffer, waiting_bytes
+from ami_integration.ami.link import READ, Link
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Event, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
@@ -67,7 +66,6 @@ from ami_integration.ami.transports import (
     resolve,
 )
 
-_READ = 64 * 1024
 #: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
 _READS_BEFORE_SENDING = 16
 #: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.
@@ -176,8 +174,7 @@ class AMIClient(Session):
         if max_events:
             self._subscriptions = (self._unread,)
         self._ping: tuple[Exchange, float] | None = None
-        self._tls: ssl.SSLSocket | None = None
-        self._readable: select.poll | None = None
+        self._link: Link | None = None
         self._lock = _Turns()
         _clients.add(self)
 
@@ -228,16 +225,13 @@ class AMIClient(Session):
 
     def open_tls(self) -> str | None:
         """The second step of `open`: the TLS handshake. Returns its version, or None on a clear transport."""
-        sock, self._sock = self._connected(), None
+        if self._sock is None:
+            raise self._not_connected()
+        sock, self._sock = self._sock, None
         self._sock = handshake(self.transport, sock, self.timeouts.tls)
+        self._link = Link(self._sock)
         self.last_received = self._drained_at = time.monotonic()
-        # It is waited for in one place, by `_wait`, so no call of the socket's waits by itself.
-        self._sock.setblocking(False)
-        if hasattr(select, "poll"):
-            self._readable = select.poll()
-            self._readable.register(self._sock, select.POLLIN)
-        self._tls = self._sock if isinstance(self._sock, ssl.SSLSocket) else None
-        return self._tls.version() if self._tls else None
+        return self._link.tls.version() if self._link.tls else None
 
     def read_banner(self) -> Banner:
         """The third step of `open`: the greeting line.
@@ -301,16 +295,8 @@ class AMIClient(Session):
     def close(self) -> None:
         """Log off and close; never raises, and does nothing on a closed client."""
         with self._lock:
-            if self._sock is None:
-                return
-            try:
-                # A courtesy: the PBX needn't wait for its keepalive to see that we left.
-                self._sock.settimeout(1.0)
-                self._sock.sendall(Action("Logoff").encode())
-            except OSError:
-                pass  # the connection was gone already, which is what close() is for
-            finally:
-                self._drop()
+            # A courtesy: the PBX needn't wait for its keepalive to see that we left.
+            self._drop(Action("Logoff").encode())
 
     def __enter__(self) -> Self:
         self.connect()
@@ -562,12 +548,15 @@ class AMIClient(Session):
             return math.inf
         return max(self.last_received, since) + self.timeouts.keepalive / 2
 
-    def _connected(self) -> socket.socket:
-        if self._sock is None:
-            raise ConnectionLost(
-                "The client isn't connected." if self._lost is None else str(self._lost), sent=False
-            )
-        return self._sock
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise self._not_connected()
+        return self._link
+
+    def _not_connected(self) -> ConnectionLost:
+        return ConnectionLost(
+            "The client isn't connected." if self._lost is None else str(self._lost), sent=False
+        )
 
     def _run(self, action: Action, deadline: float) -> Reply:
         data = action.encode()
@@ -609,24 +598,20 @@ class AMIClient(Session):
         Raises:
             ActionTimeout, ConnectionLost: it couldn't be written whole; if a part was, the socket is closed.
         """
-        sock = self._connected()
+        link = self._connected()
         try:
             while data:
-                try:
-                    written = sock.send(data)
-                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as full:
-                    wanted = select.POLLIN if isinstance(full, ssl.SSLWantReadError) else select.POLLOUT
-                    if not self._wait(sock, wanted, deadline):
-                        if exchange.sent or self._tls is not None:
-                            # The rest can't follow, and the next action would be read as a part of this one.
-                            self._drop()
-                        raise ActionTimeout(
-                            f"{exchange.action_name} could not be written to {self.transport} in time.",
-                            sent=exchange.sent,
-                        ) from None
-                else:
-                    exchange.sent = True
-                    data = data[written:]
+                written = link.send(data, deadline)
+                if not written:
+                    if exchange.sent or link.tls:
+                        # The rest can't follow, and the next action would be read as a part of this one.
+                        self._drop()
+                    raise ActionTimeout(
+                        f"{exchange.action_name} could not be written to {self.transport} in time.",
+                        sent=exchange.sent,
+                    )
+                exchange.sent = True
+                data = data[written:]
         except OSError as error:
             self._fail(lost(self.transport, error, sent=False))
             raise lost(self.transport, error, sent=exchange.sent) from None
@@ -634,18 +619,6 @@ class AMIClient(Session):
     def _abandon(self, exchange: Exchange) -> None:
         if not exchange.done:
             self._exchanges.abandon(exchange)
-
-    def _wait(self, sock: socket.socket, event: int, deadline: float) -> bool:
-        """Wait until a socket can be read or written (POLLIN, POLLOUT), or the deadline has passed."""
-        left = max(0.0, deadline - time.monotonic())
-        if self._readable is not None:
-            poll = self._readable
-            if event != select.POLLIN:
-                poll = select.poll()
-                poll.register(sock, event)
-            return bool(poll.poll(None if left == math.inf else math.ceil(left * 1000)))
-        readers, writers = ([sock], []) if event == select.POLLIN else ([], [sock])
-        return any(select.select(readers, writers, [], None if left == math.inf else left))
 
     def _read(self, deadline: float) -> bool:
         """Read once, and put what came where it belongs; False when the deadline passes first.
@@ -673,31 +646,23 @@ class AMIClient(Session):
         Raises:
             ConnectionLost: and the socket is closed.
         """
-        sock = self._connected()
-        wanted = select.POLLIN
-        while True:
-            # What is left of a TLS record has left the kernel already.
-            if not (self._tls and self._tls.pending()) and not self._wait(sock, wanted, deadline):
-                self._drained_at = time.monotonic()
-                return None
-            try:
-                data = sock.recv(_READ)
-                break
-            except (BlockingIOError, ssl.SSLWantReadError):
-                wanted = select.POLLIN
-            except ssl.SSLWantWriteError:
-                wanted = select.POLLOUT
-            except OSError as error:
-                ended = lost(self.transport, error, sent=False)
-                self._fail(ended)
-                raise ended from None
+        link = self._connected()
+        try:
+            data = link.receive(deadline)
+        except OSError as error:
+            ended = lost(self.transport, error, sent=False)
+            self._fail(ended)
+            raise ended from None
+        if data is None:
+            self._drained_at = time.monotonic()
+            return None
         self.last_received = time.monotonic()
         if len(data) >= MUCH:
-            lag = Lag(len(data) + waiting_bytes(sock), self.last_received - self._drained_at)
-            self._lag.check(lag, receive_buffer(sock))
+            lag = Lag(len(data) + waiting_bytes(link.sock), self.last_received - self._drained_at)
+            self._lag.check(lag, receive_buffer(link.sock))
         else:
             self._lag.caught_up()
-        if len(data) < _READ:
+        if len(data) < READ:
             self._drained_at = self.last_received
         self._protocol.receive_data(data)
         return data
@@ -707,10 +672,11 @@ class AMIClient(Session):
         self._lost = error
         self._drop()
 
-    def _drop(self) -> None:
-        sock, self._sock = self._sock, None
-        self._tls = self._readable = None
-        if sock is not None:
+    def _drop(self, last_words: bytes = b"") -> None:
+        (sock, self._sock), (link, self._link) = (self._sock, None), (self._link, None)
+        if link is not None:
+            link.close(last_words)
+        elif sock is not None:
             sock.close()
 
     def _forked(self) -> None:
