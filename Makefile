@@ -17,16 +17,19 @@ pbx:  ## provision the real Asterisks that tests/pbx uses (Debian, as root)
 	$(boot) dev -m tests.pbx.provision $(ARGS)
 bench:  ## measure, on an otherwise idle machine (AMIWEB_BENCH_SCALE=0.01: a try)
 	$(boot) dev -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
-bench-client:  ## measure the AMI client beside its references
+bench-client:  ## measure the AMI client beside its references and the packaged clients
 	$(boot) dev -m pytest tests/bench/bench_client.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
-	$(boot) dev -m pytest -m "soak or hypothesis" $(ARGS)
+	$(boot) dev -m pytest -m "soak or hypothesis" -o faulthandler_timeout=0 $(ARGS)
+requirements: requirements/bench.txt
 requirements:  ## compile requirements/*.in to the pinned .txt files
 	$(boot) $(compile) requirements/base.in -o requirements/base.txt
 	$(boot) $(compile) requirements/dev.in -o requirements/dev.txt
+requirements/bench.txt:
+	$(boot) $(compile) requirements/bench.in -o $@
 clean:  ## remove what can be made again (not var/, which holds your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help run test lint pbx bench bench-client soak requirements clean
+.PHONY: help run test lint pbx bench bench-client soak requirements requirements/bench.txt clean

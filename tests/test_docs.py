@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ import pytest
 from ami_integration.simulator import Account
 from tests.certificates import make_certificates
 from tests.simulator.fixtures import Simulator
+from tests.sshd import Sshd
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "client.md"
@@ -52,6 +54,19 @@ def office(make_simulator: Callable[..., Simulator]) -> Simulator:
     )
 
 
+@pytest.fixture
+def encrypted(make_simulator: Callable[..., Simulator], tmp_path: Path) -> Simulator:
+    """A simulated PBX behind TLS; the folder of the test has what a client needs to trust it."""
+    certificates = make_certificates()
+    (tmp_path / "ca.pem").write_bytes(certificates.ca)
+    (tmp_path / "server.pem").write_bytes(certificates.server)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem")
+    pem = certificates.server[certificates.server.index(b"-----BEGIN CERTIFICATE") :].decode()
+    (tmp_path / "pbx.sha256").write_text(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest())
+    return make_simulator(accounts=[Account("monitor", "simulated")], tls=context)
+
+
 def run(words: list[str], folder: Path, *, standard_input: str = "") -> str:
     # Warnings are errors, as in the suite.
     environment = {
@@ -64,33 +79,42 @@ def run(words: list[str], folder: Path, *, standard_input: str = "") -> str:
         [sys.executable, *words], cwd=folder, env=environment, input=standard_input, capture_output=True,
         text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
     return done.stdout
 
 
 @pytest.mark.parametrize("example", named("python"))
-def test_an_example_runs(
-    example: str, office: Simulator, make_simulator: Callable[..., Simulator], tmp_path: Path
-) -> None:
-    if "TLS(" in example:
-        certificates = make_certificates()
-        (tmp_path / "ca.pem").write_bytes(certificates.ca)
-        (tmp_path / "server.pem").write_bytes(certificates.server)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(tmp_path / "server.pem")
-        encrypted = make_simulator(accounts=[Account("monitor", "simulated")], tls=context)
-        example = example.replace(f'TLS("{PBX}"', f'TLS("{encrypted.host}", {encrypted.port}')
+def test_an_example_runs(example: str, office: Simulator, encrypted: Simulator, tmp_path: Path) -> None:
+    example = example.replace(f'TLS("{PBX}"', f'TLS("{encrypted.host}", {encrypted.port}')
     example = example.replace(f'TCP("{PBX}"', f'TCP("{office.host}", {office.port}')
     assert run(["-"], tmp_path, standard_input=example)
 
 
 @pytest.mark.parametrize("example", named("sh"))
-def test_a_command_line_runs(example: str, office: Simulator, tmp_path: Path) -> None:
+def test_a_command_line_runs(
+    example: str,
+    office: Simulator,
+    encrypted: Simulator,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for line in example.splitlines():
+        pbx = office
+        if "--ssh" in line:
+            sshd: Sshd = request.getfixturevalue("sshd")
+            (tmp_path / "pbx.hostkey").write_text(f"{sshd.host_keys['ed25519']}\n")
+            (tmp_path / "tunnel.key").write_text(sshd.key)
+            line = line.replace(f"tunnel@{PBX}", f"{sshd.username}@127.0.0.1:{sshd.port}")
+            monkeypatch.setenv("AMI_SSH_PASSWORD", sshd.password)
+        elif "--ca" in line or "--pin" in line:
+            pbx = encrypted
+        # What a shell would put there.
+        line = re.sub(r"\$\(cat ([\w.]+)\)", lambda found: (tmp_path / found[1]).read_text().strip(), line)
         python, *words = shlex.split(line)
         assert python == "python"
-        words[words.index(PBX)] = office.host
-        assert run([*words, "--port", str(office.port)], tmp_path)
+        words = [pbx.host if word == PBX else word for word in words]
+        assert run([*words, "--port", str(pbx.port)], tmp_path)
 
 
 def test_the_page_has_examples_and_names_no_real_host() -> None:

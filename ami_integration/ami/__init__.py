@@ -4,6 +4,14 @@
 `Protocol` is the machine beneath them, without I/O. Nothing here knows of Django.
 """
 
+from ami_integration.ami.action import (
+    MAX_ACTION_ID,
+    MAX_HEADERS,
+    MAX_LINE,
+    Action,
+    new_action_id,
+    quote_variable,
+)
 from ami_integration.ami.aio import AsyncAMIClient, Subscription
 from ami_integration.ami.blocking import AMIClient, BlockingSubscription
 from ami_integration.ami.certificate import Certificate
@@ -27,19 +35,8 @@ from ami_integration.ami.errors import (
     Unanswered,
 )
 from ami_integration.ami.filters import EventFilter
-from ami_integration.ami.messages import (
-    MAX_ACTION_ID,
-    MAX_HEADERS,
-    MAX_LINE,
-    Action,
-    Event,
-    Message,
-    Reply,
-    Response,
-    new_action_id,
-    quote_variable,
-    unescape,
-)
+from ami_integration.ami.lag import Lag
+from ami_integration.ami.messages import Event, Message, Reply, Response, unescape
 from ami_integration.ami.originate import REASONS, Originated, Origination, Outcome
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
 from ami_integration.ami.reconnecting import (
@@ -52,7 +49,6 @@ from ami_integration.ami.reconnecting import (
     Resumed,
     failure_kind,
 )
-from ami_integration.ami.session import Lag
 from ami_integration.ami.ssh import SSH
 from ami_integration.ami.subscriptions import EventQueue
 from ami_integration.ami.transports import TCP, TLS, Timeouts, fetch_certificate

@@ -9,23 +9,27 @@ Exit codes: 0 the PBX agreed; 1 it said no; 2 the command line is wrong; 3 no co
 
 from __future__ import annotations
 
-import argparse
+import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.arguments import (
     NoSecret,
+    Parser,
     add_connection,
+    advice,
     read_headers,
     read_secret,
     timeouts_of,
     transport_of,
 )
-from ami_integration.ami.blocking import AMIClient
+from ami_integration.ami.blocking import AMIClient, BlockingSubscription
 from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
-from ami_integration.ami.messages import Action, Event, Reply
+from ami_integration.ami.messages import Event, Reply
+from ami_integration.ami.transports import Transport
 
 AGREED, REFUSED, USAGE, NO_CONNECTION, NO_LOGIN, NO_ANSWER = range(6)
 INTERRUPTED = 130
@@ -49,19 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = AMIClient(
             transport_of(options),
             username=options.username,
-            secret=read_secret(options.username),
+            secret=read_secret(options),
             events=options.events,
             timeouts=timeouts_of(options),
+            max_events=0,
         )
     except (ValueError, NoSecret) as error:  # InvalidAction is a ValueError
         parser.error(str(error))
+    # Before connecting: some events come with the login's answer.
+    events = client.subscribe(maxsize=100_000) if options.events != "off" else None
     try:
         with client:
             code = AGREED
             if action is not None:
                 code = show_reply(client.action(action))
-            if options.events != "off":
-                show_events(client, options.seconds)
+            if events is not None:
+                show_events(events, options.seconds)
             return code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -72,8 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AMIError as error:
         if isinstance(error, Unanswered) and error.reply is not None:
             show_reply(error.reply)
-        print(printable(str(error)), file=sys.stderr)
-        return exit_code(error)
+        return fail(error, client.transport)
+
+
+def fail(error: AMIError, transport: Transport) -> int:
+    """Say in one line on standard error what was seen and what to do; returns the exit code."""
+    print(printable(f"{error} {advice(error, transport)}".rstrip()), file=sys.stderr)
+    return exit_code(error)
 
 
 def exit_code(error: AMIError) -> int:
@@ -137,19 +149,22 @@ def show_table(titles: list[str], rows: list[list[str]]) -> None:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def show_events(client: AMIClient, seconds: float | None) -> None:
+def show_events(events: BlockingSubscription, seconds: float | None) -> None:
     """Print events as they come, a blank line after each, for so many seconds or until Ctrl-C."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while True:
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return
-        event = next(client.events(timeout=left), None)
-        if event is None:
-            return
-        for name, value in event.items():
-            print(printable(f"{name}: {value}"))
-        print(flush=True)
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            for event in next(events.batches(None if left == math.inf else left), ()):
+                for name, value in event.items():
+                    print(printable(f"{name}: {value}"))
+                print()
+            sys.stdout.flush()
+    finally:
+        if events.dropped:
+            print(
+                f"{events.dropped} events are missing: they came faster than they could be shown.",
+                file=sys.stderr,
+            )
 
 
 def printable(text: str) -> str:
@@ -163,11 +178,12 @@ def _cut(text: str, widest: int) -> str:
     return text if len(text) <= widest else f"{text[: widest - 1]}…"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m ami_integration.ami",
         description="Run one action on an Asterisk PBX through AMI, and print its answer.",
-        epilog="The account's secret comes from the environment variable AMI_SECRET, or is asked for. "
+        epilog="The account's secret comes from the environment variable AMI_SECRET, and the SSH server's "
+        "password from AMI_SSH_PASSWORD, or they are asked for. "
         "Exit codes: 0 the PBX agreed, 1 it said no, 2 wrong usage, 3 no connection, 4 login failed, "
         "5 sent but no answer came (it may have run).",
     )

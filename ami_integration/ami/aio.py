@@ -8,15 +8,18 @@ is dropped from its own queue, oldest first, and counted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
+import math
 import socket
 import time
-import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, Unpack
 
+from ami_integration.ami.action import Action, Headers
+from ami_integration.ami.calls import make_call_async
 from ami_integration.ami.errors import (
     ActionTimeout,
     AMIError,
@@ -26,32 +29,31 @@ from ami_integration.ami.errors import (
     MessageTooLarge,
     seconds,
 )
-from ami_integration.ami.exchange import Exchange, Exchanges
+from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
+from ami_integration.ami.lag import Lag, Pulse, receive_buffer, waiting_bytes
 from ami_integration.ami.login import filter_steps, login_steps
-from ami_integration.ami.messages import Action, Event, Headers, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
-from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
+from ami_integration.ami.messages import Event, Message, Reply
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination
+from ami_integration.ami.protocol import Banner
 from ami_integration.ami.session import (
-    Lag,
-    LagWarning,
+    MUCH,
+    Session,
     as_action,
     check_banner,
     lost,
     no_banner,
     no_login,
     peer_address,
-    receive_buffer,
     silent,
-    waiting_bytes,
     watch_peer,
 )
 from ami_integration.ami.subscriptions import (
     EventQueue,
+    Predicate,
     QueueOptions,
     mask_classes,
     mask_with_call,
-    passes,
 )
 from ami_integration.ami.transports import (
     Timeouts,
@@ -62,14 +64,12 @@ from ami_integration.ami.transports import (
     resolve_async,
 )
 
-logger = logging.getLogger(__name__)
-
 #: asyncio reads at most so many bytes at once: a full reading means that more may wait.
 _FULL_READ = 256 * 1024
-#: After a reading of so many bytes, it is worth asking whether as many wait.
-_MUCH = 32 * 1024
-#: Seconds between two looks at whether the event loop runs.
-_BEAT = 0.25
+#: Events of more bytes than this are too many for the processor's cache, which costs a third of the speed.
+_SLICE = 64 * 1024
+#: At most so many bytes of several actions are written at once.
+_MOST_WRITTEN = 16 * 1024
 
 
 class Subscription(EventQueue):
@@ -122,16 +122,19 @@ class Subscription(EventQueue):
         """What waits or comes within so many seconds; empty when nothing does."""
         if not self.waiting and not self._closed:
             self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout(limit):
                     await self._arrived.wait()
         if not self.waiting and self._error is not None:
             raise self._error
         return self.take()
 
-    def _put(self, events: list[Event]) -> None:
-        if self.put(events):
+    def put(self, events: list[Event]) -> bool:
+        """Take what is wanted of these events, and wake the reader."""
+        some = super().put(events)
+        if some:
             self._arrived.set()
+        return some
 
     def _end(self, error: AMIError | None) -> None:
         if not self._closed:
@@ -140,7 +143,18 @@ class Subscription(EventQueue):
             self._arrived.set()
 
 
-class AsyncAMIClient:
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """An action that waits to be written, or for its answer."""
+
+    exchange: Exchange
+    data: bytes
+    answer: asyncio.Future[Reply]
+    limit: float
+    deadline: float
+
+
+class AsyncAMIClient(Session):
     """One AMI session.
 
     Args:
@@ -174,31 +188,19 @@ class AsyncAMIClient:
         timeouts: Timeouts | None = None,
         filters: Iterable[EventFilter] = (),
     ) -> None:
-        self.transport = transport
-        self.username = username
-        self.timeouts = timeouts or Timeouts()
-        self.peer = ""
-        self.last_received = time.monotonic()
-        self._secret = secret
-        self.events_mask = events
-        self.filters = list(filters)
-        self._banner: Banner | None = None
-        self._protocol = Protocol("client")
-        self._exchanges = Exchanges(self._protocol.anomalies)
-        self._futures: dict[str, asyncio.Future[Reply]] = {}
-        self._subscriptions: tuple[Subscription, ...] = ()
-        # Those that follow a call: they see what a mask that was widened for them lets through.
-        self._followers: tuple[Subscription, ...] = ()
+        super().__init__(
+            transport, username=username, secret=secret, events=events, timeouts=timeouts, filters=filters
+        )
+        self._pending: dict[str, _Pending] = {}
+        # Not written yet, oldest first. They are written together, when the loop has run what made them.
+        self._outbox: deque[_Pending] = deque()
+        self._flushing = False
+        self._writable = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._widened = 0
         self._widening = asyncio.Lock()
-        self._gate: frozenset[str] | None = None
-        self._hangups: set[asyncio.Task[bool]] = set()
-        # Set while the kernel takes what is written.
-        self._writable = asyncio.Event()
         self._reading_paused = False
-        self._drained_at = self.last_received
-        self._lag = LagWarning(transport)
-        self._pulse: _Pulse | None = None
+        self._pulse: Pulse | None = None
         # The wire in use; callbacks of an earlier one, which may come late, mean nothing any more.
         self._wire: asyncio.Transport | None = None
         self._current: _Wire | None = None
@@ -221,10 +223,9 @@ class AsyncAMIClient:
         sock = await connect_async(self.transport, addresses, limits.connect)
         self.peer = peer_address(sock)
         watch_peer(sock, limits.keepalive)
-        self._protocol = Protocol("client")
-        self._exchanges = Exchanges(self._protocol.anomalies)
+        self._start_over()
         self._error = None
-        self._gate, self._widened = None, 0
+        self._widened = 0
         self._reading_paused = False
         loop = asyncio.get_running_loop()
         greeting: asyncio.Future[Banner] = loop.create_future()
@@ -237,7 +238,7 @@ class AsyncAMIClient:
         except BaseException:
             self._finish(ConnectionLost("The client isn't connected."), wanted=True)
             raise
-        self._pulse = _Pulse.of(loop)
+        self._pulse = Pulse.of(loop)
         self._pulse.clients.add(self)
         self._keepalive = loop.create_task(self._watch())
 
@@ -251,7 +252,7 @@ class AsyncAMIClient:
                 self._banner = await greeting
         except TimeoutError:
             if self._protocol.unread:
-                check_banner(self.transport, Banner(self._protocol.unread))
+                check_banner(self.transport, Banner.from_raw(self._protocol.unread))
             raise silent(self.transport, self.timeouts.banner) from None
 
     async def _login(self) -> None:
@@ -266,7 +267,7 @@ class AsyncAMIClient:
             async with asyncio.timeout(self.timeouts.login):
                 action = next(steps)
                 while True:
-                    action = steps.send(await self._run(action))
+                    action = steps.send(await self.action(action, timeout=math.inf))
         except StopIteration:
             return
         except TimeoutError:
@@ -285,7 +286,7 @@ class AsyncAMIClient:
         keepalive, self._keepalive = self._keepalive, None
         if keepalive is not None:
             keepalive.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError):
                 await keepalive
 
     async def __aenter__(self) -> Self:
@@ -300,23 +301,8 @@ class AsyncAMIClient:
     # -- what the session says of itself
 
     @property
-    def banner(self) -> str:
-        """The greeting line, for example ``Asterisk Call Manager/11.0.0``."""
-        return self._banner.text if self._banner else ""
-
-    @property
-    def ami_version(self) -> str:
-        """The AMI version of the banner (not Asterisk's own)."""
-        return (self._banner.ami_version if self._banner else None) or ""
-
-    @property
     def connected(self) -> bool:
         return self._wire is not None
-
-    @property
-    def anomalies(self) -> Anomalies:
-        """What the PBX sent that was odd, counted by kind."""
-        return self._protocol.anomalies
 
     @property
     def lag(self) -> Lag:
@@ -330,11 +316,6 @@ class AsyncAMIClient:
         # What came before the loop's last beat was read then, unless more came than one reading takes.
         beat = self._pulse.beat if self._pulse is not None and not self._reading_paused else 0.0
         return Lag(waiting, max(0.0, time.monotonic() - max(self._drained_at, beat)))
-
-    @property
-    def lag_warnings(self) -> int:
-        """How many times the reader fell so far behind that Asterisk was about to cut the session."""
-        return self._lag.count
 
     # -- using it
 
@@ -356,20 +337,14 @@ class AsyncAMIClient:
             ActionTimeout: the answer didn't come in time, or a list didn't end; `reply` has what came.
             ConnectionLost: the connection ended; `sent` says whether the action could have left.
         """
-        limit = self.timeouts.action if timeout is None else timeout
-        made = as_action(action, headers)
-        exchange, data = self._expect(made)
+        pending = self._post(as_action(action, headers), self.timeouts.action if timeout is None else timeout)
+        exchange = pending.exchange
         try:
-            async with asyncio.timeout(limit) as scope:
-                return await self._exchange(exchange, data)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise ActionTimeout(
-                f"{self.transport} didn't answer {made.name} within {seconds(limit)}.",
-                sent=exchange.sent,
-                reply=exchange.partial,
-            ) from None
+            return await pending.answer
+        finally:
+            del self._pending[exchange.action_id]
+            if not exchange.done:
+                self._exchanges.abandon(exchange)
 
     def command(self, command: str, *, timeout: float | None = None) -> Awaitable[Reply]:
         """Run a CLI command; the lines are in the reply's `output`."""
@@ -392,56 +367,20 @@ class AsyncAMIClient:
         widened for the length of the call; subscribers see none of that.
         """
         made = Origination(call, **options) if isinstance(call, str) else call
-        follower = Subscription(self, predicate=made.concerns)
+        return await make_call_async(self, made)
+
+    @asynccontextmanager
+    async def _following(self, concerns: Predicate) -> AsyncIterator[Subscription]:
+        """Events of a call, for as long as it is followed."""
+        follower = Subscription(self, predicate=concerns)
         self._followers = (*self._followers, follower)
         try:
             async with self._widened_mask():
-                try:
-                    return await self._walk(made.steps(), follower, extra=made.ring if made.wait else 0.0)
-                except asyncio.CancelledError:
-                    await self._hang_up(made, follower)
-                    raise
+                yield follower
         finally:
             self._unsubscribe(follower)
 
-    async def _walk(self, steps: Steps[T], follower: Subscription, *, extra: float = 0.0) -> T:
-        """Take the steps of a call.
-
-        Args:
-            extra: seconds that an answer may take beyond its usual time limit.
-        """
-        answered = False
-        try:
-            step = next(steps)
-            while True:
-                if isinstance(step, Action):
-                    reply = await self.action(step, timeout=self.timeouts.action + extra)
-                    answered = True
-                    step = steps.send(reply)
-                else:
-                    step = steps.send(await follower._next(step.seconds))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        except AMIError as error:
-            if answered and not error.sent:
-                raise as_sent(error) from None
-            raise
-
-    async def _hang_up(self, call: Origination, follower: Subscription) -> None:
-        task = asyncio.create_task(self._walk(call.hangup_steps(), follower))
-        self._hangups.add(task)
-        task.add_done_callback(self._hangups.discard)
-        try:
-            # A second cancellation doesn't stop it.
-            gone = await asyncio.shield(task)
-        except AMIError as error:
-            logger.warning("%s: a cancelled call could not be hung up: %s", self.transport, error)
-        else:
-            if not gone:
-                logger.warning("%s: this login may not hang up the call that it cancelled", self.transport)
-
-    @contextlib.asynccontextmanager
+    @asynccontextmanager
     async def _widened_mask(self) -> AsyncIterator[None]:
         """See that events of calls come, and have none of them reach who didn't ask for them."""
         mask = mask_with_call(self.events_mask)
@@ -459,7 +398,7 @@ class AsyncAMIClient:
             async with self._widening:
                 self._widened = max(0, self._widened - 1)
                 if not self._widened:
-                    with contextlib.suppress(AMIError):
+                    with suppress(AMIError):
                         if (await self.action("Events", {"EventMask": self.events_mask or "off"})).success:
                             self._gate = None
 
@@ -515,36 +454,65 @@ class AsyncAMIClient:
 
     # -- inside
 
-    async def _run(self, action: Action) -> Reply:
-        return await self._exchange(*self._expect(action))
-
-    def _expect(self, action: Action) -> tuple[Exchange, bytes]:
-        data = self._protocol.send(action)
+    def _post(self, action: Action, limit: float) -> _Pending:
+        """Have an action written, and its answer awaited for so many seconds."""
+        data = action.encode()
         if self._wire is None or self._wire.is_closing():
             raise ConnectionLost(str(self._error or "The client isn't connected."), sent=False)
         try:
             exchange = self._exchanges.begin(action)
         except ValueError as error:
             raise InvalidAction(str(error)) from None
-        self._futures[action.action_id] = asyncio.get_running_loop().create_future()
-        return exchange, data
+        loop = asyncio.get_running_loop()
+        data += self._exchanges.tail(exchange)
+        pending = _Pending(exchange, data, loop.create_future(), limit, loop.time() + limit)
+        self._pending[action.action_id] = pending
+        self._outbox.append(pending)
+        if self._writable and not self._flushing:
+            self._flushing = True
+            loop.call_soon(self._flush)
+        self._set_alarm(pending.deadline)
+        return pending
 
-    async def _exchange(self, exchange: Exchange, data: bytes) -> Reply:
-        future = self._futures[exchange.action_id]
-        try:
-            # What waits here has not left: the kernel takes nothing more until the PBX reads.
-            while not self._writable.is_set() and not future.done():
-                await self._writable.wait()
-            if not future.done():
-                assert self._wire is not None
-                exchange.sent = True
-                self._wire.write(data)
-                self._resume_reading()
-            return await future
-        finally:
-            self._futures.pop(exchange.action_id, None)
-            if not exchange.done:
-                self._exchanges.abandon(exchange)
+    def _flush(self) -> None:
+        """Write what waits. What still waits then has not left: the kernel takes nothing more."""
+        self._flushing = False
+        while self._outbox and self._writable and self._wire is not None and not self._wire.is_closing():
+            chunks, size = [], 0
+            while self._outbox and size < _MOST_WRITTEN:
+                pending = self._outbox.popleft()
+                if not pending.answer.done():  # given up meanwhile
+                    pending.exchange.sent = True
+                    chunks.append(pending.data)
+                    size += len(pending.data)
+            self._wire.write(b"".join(chunks))
+            self._resume_reading()
+
+    def _set_alarm(self, deadline: float) -> None:
+        """One timer for all that waits: it is set for the first deadline, and looks for the next one then."""
+        if deadline == math.inf or (self._alarm is not None and self._alarm.when() <= deadline):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._alarm = None
+        now = asyncio.get_running_loop().time()
+        for pending in self._pending.values():
+            if pending.answer.done():
+                continue
+            if pending.deadline > now:
+                self._set_alarm(pending.deadline)
+                continue
+            exchange = pending.exchange
+            pending.answer.set_exception(
+                ActionTimeout(
+                    f"{self.transport} didn't answer {exchange.action_name} within {seconds(pending.limit)}.",
+                    sent=exchange.sent,
+                    reply=exchange.partial,
+                )
+            )
 
     def _socket(self) -> socket.socket | None:
         found: socket.socket | None = None if self._wire is None else self._wire.get_extra_info("socket")
@@ -552,51 +520,36 @@ class AsyncAMIClient:
 
     def _received(self, data: bytes, greeting: asyncio.Future[Banner]) -> None:
         self.last_received = time.monotonic()
-        if len(data) >= _MUCH:
+        if len(data) >= MUCH:
             self._check_lag(len(data))
+        else:
+            self._lag.caught_up()
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
-        protocol, exchanges = self._protocol, self._exchanges
-        protocol.receive_data(data)
-        next_message, dispatch, listing = protocol.next_message, exchanges.dispatch, exchanges.listing
-        events: list[Event] = []
-        greeted = greeting.done()
+        self._protocol.receive_data(data[:_SLICE])
+        if not greeting.done():
+            message = self._protocol.next_message()
+            if not isinstance(message, Message):
+                return
+            try:
+                greeting.set_result(check_banner(self.transport, message))
+            except AMIError as error:
+                greeting.set_exception(error)
         try:
-            while (message := next_message()) is not NEED_DATA:
-                if isinstance(message, Event) and greeted and not listing:
-                    events.append(message)
-                    continue
-                if message is CLOSED:
-                    break
-                if not greeted:
-                    greeted = True
-                    try:
-                        greeting.set_result(check_banner(self.transport, message))
-                    except AMIError as error:
-                        greeting.set_exception(error)
-                    continue
-                taken = dispatch(message)
-                if isinstance(taken, Event):
-                    events.append(taken)
-                elif isinstance(taken, Exchange) and taken.reply is not None:
-                    future = self._futures.get(taken.action_id)
-                    if future is not None and not future.done():
-                        future.set_result(taken.reply)
+            self._sort()
+            for start in range(_SLICE, len(data), _SLICE):
+                self._protocol.receive_data(data[start : start + _SLICE])
+                self._sort()
         except MessageTooLarge as error:
-            self._deliver(events)
             self._finish(error, wanted=False)
-        else:
-            if events:
-                self._deliver(events)
+
+    def _answered(self, exchange: Exchange) -> None:
+        pending = self._pending.get(exchange.action_id)
+        if pending is not None and not pending.answer.done() and exchange.reply is not None:
+            pending.answer.set_result(exchange.reply)
 
     def _deliver(self, events: list[Event]) -> None:
-        for follower in self._followers:
-            follower._put(events)
-        if self._gate is not None:
-            gate = self._gate
-            events = [event for event in events if passes(event, gate)]
-        for subscription in self._subscriptions:
-            subscription._put(events)
+        super()._deliver(events)
         if (
             any(subscription.full for subscription in self._subscriptions)
             and not len(self._exchanges)
@@ -637,15 +590,21 @@ class AsyncAMIClient:
         """
         wire, self._wire, self._current = self._wire, None, None
         self._error = error
-        for exchange in self._exchanges.fail_all():
-            future = self._futures.get(exchange.action_id)
-            if future is not None and not future.done():
-                future.set_exception(ConnectionLost(str(error), sent=exchange.sent, reply=exchange.partial))
+        self._exchanges.fail_all()
+        for pending in self._pending.values():
+            if not pending.answer.done():
+                exchange = pending.exchange
+                pending.answer.set_exception(
+                    ConnectionLost(str(error), sent=exchange.sent, reply=exchange.partial)
+                )
+        self._outbox.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         for subscription in (*self._subscriptions, *self._followers):
-            subscription._end(None if wanted else error)
+            if isinstance(subscription, Subscription):
+                subscription._end(None if wanted else error)
         self._subscriptions = ()
-        # Whoever waits to write looks again, and finds the end.
-        self._writable.set()
         if self._pulse is not None:
             self._pulse.clients.discard(self)
         if wire is not None:
@@ -654,18 +613,19 @@ class AsyncAMIClient:
             else:
                 wire.abort()
 
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
-        self._followers = tuple(one for one in self._followers if one is not subscription)
+    def _unsubscribe(self, subscription: EventQueue) -> None:
+        super()._unsubscribe(subscription)
         self._resume_reading()
 
     async def _watch(self) -> None:
         """Ask a silent PBX whether it still lives; a half-open connection would stay silent for ever."""
-        limit = self.timeouts.keepalive
+        # Half of the keepalive is silence, and half of it is what the answer may take.
+        limit = self.timeouts.keepalive / 2
         while self.connected:
-            await asyncio.sleep(max(0.01, self.last_received + limit - time.monotonic()))
-            silent_for = time.monotonic() - self.last_received
-            if silent_for < limit or self._exchanges.slow or self._reading_paused:
+            if (left := self.last_received + limit - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+                continue
+            if self._exchanges.slow or self._reading_paused:
                 # Asterisk runs one action at a time, and gets to no Ping before the end of a slow one, which
                 # has a time limit of its own; and a host that is gone is noticed by the kernel.
                 await asyncio.sleep(min(1.0, limit))
@@ -673,54 +633,15 @@ class AsyncAMIClient:
             try:
                 await self.action("Ping", timeout=limit)
             except ActionTimeout:
-                silence = f"{self.transport} has been silent, and didn't answer a Ping in {seconds(limit)}."
+                if time.monotonic() - self.last_received < limit:
+                    continue  # it speaks, if not of the Ping
+                silence = (
+                    f"{self.transport} has been silent for {seconds(self.timeouts.keepalive)}, "
+                    "and didn't answer a Ping."
+                )
                 self._finish(ConnectionLost(silence), wanted=False)
             except ConnectionLost:
                 return
-
-    def __repr__(self) -> str:
-        return (
-            f"<AsyncAMIClient {self.username}@{self.transport} {'connected' if self.connected else 'closed'}>"
-        )
-
-
-class _Pulse:
-    """A beat per event loop: what a socket held before the last one, its reader has seen since.
-
-    A late beat means that something held the loop up, and then the clients look whether they fell behind.
-    """
-
-    _all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pulse] = weakref.WeakKeyDictionary()
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.beat = time.monotonic()
-        self.clients: weakref.WeakSet[AsyncAMIClient] = weakref.WeakSet()
-        self._beating = False
-        self._loop = weakref.ref(loop)
-
-    @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop) -> _Pulse:
-        """The pulse of a loop, beating as long as there is a client."""
-        pulse = cls._all.get(loop)
-        if pulse is None:
-            pulse = cls._all[loop] = cls(loop)
-        if not pulse._beating:
-            pulse._beating = True
-            pulse.beat = time.monotonic()
-            loop.call_later(_BEAT, pulse._tick)
-        return pulse
-
-    def _tick(self) -> None:
-        loop = self._loop()
-        if not self.clients or loop is None:
-            self._beating = False
-            return
-        late = time.monotonic() - self.beat - _BEAT
-        if late > _BEAT:
-            for client in list(self.clients):
-                client._check_lag()
-        self.beat = time.monotonic()
-        loop.call_later(_BEAT, self._tick)
 
 
 class _Wire(asyncio.Protocol):
@@ -735,15 +656,16 @@ class _Wire(asyncio.Protocol):
         # Nothing is kept in this process: so it is known of each action whether it could have left.
         # Of TLS, a limit of 0 would mean "always full".
         transport.set_write_buffer_limits(high=1, low=0)
-        self._client._writable.set()
+        self._client._writable = True
 
     def pause_writing(self) -> None:
         if self._client._current is self:
-            self._client._writable.clear()
+            self._client._writable = False
 
     def resume_writing(self) -> None:
         if self._client._current is self:
-            self._client._writable.set()
+            self._client._writable = True
+            self._client._flush()
 
     def data_received(self, data: bytes) -> None:
         if self._client._current is self:

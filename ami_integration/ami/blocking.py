@@ -7,19 +7,19 @@ parent.
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import math
 import os
-import select
 import socket
-import ssl
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, Unpack
 
+from ami_integration.ami.action import Action, Headers
+from ami_integration.ami.calls import make_call
 from ami_integration.ami.errors import (
     ActionTimeout,
     AMIError,
@@ -29,32 +29,32 @@ from ami_integration.ami.errors import (
     MessageTooLarge,
     seconds,
 )
-from ami_integration.ami.exchange import Exchange, Exchanges
+from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
+from ami_integration.ami.lag import Lag, receive_buffer, waiting_bytes
+from ami_integration.ami.link import READ, Link
 from ami_integration.ami.login import filter_steps, login_steps
-from ami_integration.ami.messages import Action, Event, Headers, Message, Reply
-from ami_integration.ami.originate import Originated, OriginateOptions, Origination, Steps, T, as_sent
-from ami_integration.ami.protocol import CLOSED, NEED_DATA, Anomalies, Banner, Protocol
+from ami_integration.ami.messages import Event, Reply
+from ami_integration.ami.originate import Originated, OriginateOptions, Origination
+from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner
 from ami_integration.ami.session import (
-    Lag,
-    LagWarning,
+    MUCH,
+    Session,
     as_action,
     check_banner,
     lost,
     no_banner,
     no_login,
     peer_address,
-    receive_buffer,
     silent,
-    waiting_bytes,
     watch_peer,
 )
 from ami_integration.ami.subscriptions import (
     EventQueue,
+    Predicate,
     QueueOptions,
     mask_classes,
     mask_with_call,
-    passes,
 )
 from ami_integration.ami.transports import (
     Address,
@@ -66,11 +66,6 @@ from ami_integration.ami.transports import (
     resolve,
 )
 
-logger = logging.getLogger(__name__)
-
-_READ = 256 * 1024
-#: After a reading of so many bytes, it is worth asking whether as many wait.
-_MUCH = 32 * 1024
 #: Before an action is sent, what came meanwhile is read, at most so often, lest events keep it from leaving.
 _READS_BEFORE_SENDING = 16
 #: Who waits for events looks this often (seconds) for another thread's turn, or a call's cancellation.
@@ -131,7 +126,7 @@ class _Turns:
         self._lock.release()
 
 
-class AMIClient:
+class AMIClient(Session):
     """One AMI session, used by one thread at a time (a lock makes others wait).
 
     Args:
@@ -169,29 +164,17 @@ class AMIClient:
         max_events: int = 10_000,
         filters: Iterable[EventFilter] = (),
     ) -> None:
-        self.transport = transport
-        self.username = username
-        self.timeouts = timeouts or Timeouts()
-        self.peer = ""
-        self.last_received = time.monotonic()
-        self.events_mask = events
-        self.filters = list(filters)
-        self._secret = secret
-        self._banner: Banner | None = None
+        super().__init__(
+            transport, username=username, secret=secret, events=events, timeouts=timeouts, filters=filters
+        )
         self._addresses: list[Address] = []
         self._sock: socket.socket | None = None
         self._lost: ConnectionLost | MessageTooLarge | None = None
-        self._protocol = Protocol("client")
-        self._exchanges = Exchanges(self._protocol.anomalies)
         self._unread = EventQueue(maxsize=max(1, max_events))
-        self._subscriptions: tuple[EventQueue, ...] = (self._unread,) if max_events else ()
-        # Those that follow a call: they see what a mask that was widened for them lets through.
-        self._followers: tuple[EventQueue, ...] = ()
-        self._gate: frozenset[str] | None = None
+        if max_events:
+            self._subscriptions = (self._unread,)
         self._ping: tuple[Exchange, float] | None = None
-        self._poll: select.poll | None = None
-        self._drained_at = self.last_received
-        self._lag = LagWarning(transport)
+        self._link: Link | None = None
         self._lock = _Turns()
         _clients.add(self)
 
@@ -233,10 +216,8 @@ class AMIClient:
         if not self._addresses:
             self.resolve()
         self._drop()
-        self._protocol = Protocol("client")
-        self._exchanges = Exchanges(self._protocol.anomalies)
-        self._lost = None
-        self._gate = self._ping = None
+        self._start_over()
+        self._lost = self._ping = None
         self._sock = connect(self.transport, self._addresses, self.timeouts.connect)
         self.peer = peer_address(self._sock)
         watch_peer(self._sock, self.timeouts.keepalive)
@@ -244,13 +225,13 @@ class AMIClient:
 
     def open_tls(self) -> str | None:
         """The second step of `open`: the TLS handshake. Returns its version, or None on a clear transport."""
-        sock, self._sock = self._connected(), None
+        if self._sock is None:
+            raise self._not_connected()
+        sock, self._sock = self._sock, None
         self._sock = handshake(self.transport, sock, self.timeouts.tls)
+        self._link = Link(self._sock)
         self.last_received = self._drained_at = time.monotonic()
-        if hasattr(select, "poll"):
-            self._poll = select.poll()
-            self._poll.register(self._sock, select.POLLIN)
-        return self._sock.version() if isinstance(self._sock, ssl.SSLSocket) else None
+        return self._link.tls.version() if self._link.tls else None
 
     def read_banner(self) -> Banner:
         """The third step of `open`: the greeting line.
@@ -259,19 +240,18 @@ class AMIClient:
             NoBanner: silence, or the connection was closed.
             NotAMI: the port speaks something else.
         """
+        deadline = time.monotonic() + self.timeouts.banner
         try:
-            message = self._next(time.monotonic() + self.timeouts.banner)
-        except ConnectionLost:
-            self._drop()
-            raise no_banner(self.transport) from None
-        if message is None:
-            greeting = self._protocol.unread
-            self._drop()
-            if greeting:
-                check_banner(self.transport, Banner(greeting))
-            raise silent(self.transport, self.timeouts.banner)
-        try:
+            while (message := self._protocol.next_message()) is NEED_DATA:
+                if self._receive(deadline) is None:
+                    if self._protocol.unread:
+                        check_banner(self.transport, Banner.from_raw(self._protocol.unread))
+                    raise silent(self.transport, self.timeouts.banner)
+            if message is CLOSED:
+                raise no_banner(self.transport)
             self._banner = check_banner(self.transport, message)
+        except ConnectionLost:
+            raise no_banner(self.transport) from None
         except AMIError:
             self._drop()
             raise
@@ -315,16 +295,8 @@ class AMIClient:
     def close(self) -> None:
         """Log off and close; never raises, and does nothing on a closed client."""
         with self._lock:
-            if self._sock is None:
-                return
-            try:
-                # A courtesy: the PBX needn't wait for its keepalive to see that we left.
-                self._sock.settimeout(1.0)
-                self._sock.sendall(Action("Logoff").encode())
-            except OSError:
-                pass  # the connection was gone already, which is what close() is for
-            finally:
-                self._drop()
+            # A courtesy: the PBX needn't wait for its keepalive to see that we left.
+            self._drop(Action("Logoff").encode())
 
     def __enter__(self) -> Self:
         self.connect()
@@ -336,16 +308,6 @@ class AMIClient:
         self.close()
 
     # -- what the session says of itself
-
-    @property
-    def banner(self) -> str:
-        """The greeting line, for example ``Asterisk Call Manager/11.0.0``."""
-        return self._banner.text if self._banner else ""
-
-    @property
-    def ami_version(self) -> str:
-        """The AMI version of the banner (not Asterisk's own)."""
-        return (self._banner.ami_version if self._banner else None) or ""
 
     @property
     def connected(self) -> bool:
@@ -366,10 +328,6 @@ class AMIClient:
             return self._sock is not None
 
     @property
-    def anomalies(self) -> Anomalies:
-        return self._protocol.anomalies
-
-    @property
     def dropped(self) -> int:
         """Events dropped because nobody read `events`."""
         return self._unread.dropped
@@ -379,11 +337,6 @@ class AMIClient:
         """What waits in the kernel, and for how long at most: this client reads only while it is used."""
         waiting = waiting_bytes(self._sock)
         return Lag(waiting, time.monotonic() - self._drained_at if waiting else 0.0)
-
-    @property
-    def lag_warnings(self) -> int:
-        """How many times so much waited to be read that Asterisk was about to cut the session."""
-        return self._lag.count
 
     # -- using it
 
@@ -435,81 +388,21 @@ class AMIClient:
         widened for the length of the call; other readers of events see none of that.
         """
         made = Origination(call, **options) if isinstance(call, str) else call
-        follower = BlockingSubscription(self, predicate=made.concerns)
         with self._lock:
-            self._followers = (*self._followers, follower)
-            try:
-                with self._widened_mask():
-                    try:
-                        extra = made.ring if made.wait else 0.0
-                        return self._walk(made.steps(), follower, cancel=cancel, extra=extra)
-                    except _Cancelled:
-                        return made.cancelled(gone=self._hang_up(made, follower))
-                    except AMIError:
-                        raise
-                    except BaseException:
-                        self._hang_up(made, follower)
-                        raise
-            finally:
-                self._unsubscribe(follower)
+            return make_call(self, made, cancel=cancel)
 
-    def _walk(
-        self,
-        steps: Steps[T],
-        follower: BlockingSubscription,
-        *,
-        cancel: threading.Event | None = None,
-        extra: float = 0.0,
-    ) -> T:
-        """Take the steps of a call.
-
-        Args:
-            extra: seconds that an answer may take beyond its usual time limit.
-        """
-        answered = False
+    @contextmanager
+    def _following(self, concerns: Predicate) -> Iterator[BlockingSubscription]:
+        """Events of a call, for as long as it is followed."""
+        follower = BlockingSubscription(self, predicate=concerns)
+        self._followers = (*self._followers, follower)
         try:
-            step = next(steps)
-            while True:
-                if isinstance(step, Action):
-                    reply = self.action(step, timeout=self.timeouts.action + extra)
-                    answered = True
-                    step = steps.send(reply)
-                else:
-                    step = steps.send(self._await_call(follower, step.seconds, cancel))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        except AMIError as error:
-            if answered and not error.sent:
-                raise as_sent(error) from None
-            raise
+            with self._widened_mask():
+                yield follower
+        finally:
+            self._unsubscribe(follower)
 
-    def _await_call(
-        self, follower: BlockingSubscription, limit: float, cancel: threading.Event | None
-    ) -> list[Event]:
-        deadline = time.monotonic() + limit
-        while True:
-            if cancel is not None and cancel.is_set():
-                raise _Cancelled
-            if follower.waiting:
-                return follower.take()
-            now = time.monotonic()
-            if now >= deadline:
-                return []
-            if not self._dispatch_ready():
-                self._read(deadline if cancel is None else min(deadline, now + _SLICE))
-
-    def _hang_up(self, call: Origination, follower: BlockingSubscription) -> bool:
-        try:
-            gone = self._walk(call.hangup_steps(), follower)
-        except AMIError as error:
-            logger.warning("%s: a cancelled call could not be hung up: %s", self.transport, error)
-            return False
-        if not gone:
-            logger.warning("%s: this login may not hang up the call that it cancelled", self.transport)
-        return gone
-
-    @contextlib.contextmanager
+    @contextmanager
     def _widened_mask(self) -> Iterator[None]:
         """See that events of calls come, and have none of them reach who didn't ask for them."""
         mask = mask_with_call(self.events_mask)
@@ -521,7 +414,7 @@ class AMIClient:
         try:
             yield
         finally:
-            with contextlib.suppress(AMIError):
+            with suppress(AMIError):
                 if self.action("Events", {"EventMask": self.events_mask or "off"}).success:
                     self._gate = None
 
@@ -591,80 +484,116 @@ class AMIClient:
         """
         while self._wait_for(self._unread, timeout):
             with self._lock:
-                event = self._unread.take_one()
-            if event is not None:
-                yield event
+                batch = self._unread.take()
+            taken = 0
+            try:
+                for event in batch:
+                    taken += 1
+                    yield event
+            finally:
+                if taken < len(batch):
+                    self._unread.put_back(batch[taken:])
 
     # -- inside
 
     def _wait_for(self, queue: EventQueue, timeout: float | None) -> bool:
         """Read until the queue holds something; False when so many seconds pass without."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        since = time.monotonic()
+        deadline = math.inf if timeout is None else since + timeout
         while True:
             while self._lock.waiting:
                 time.sleep(0.001)
             with self._lock:
                 if queue.waiting:
                     return True
-                if self._dispatch_ready():
-                    continue
                 now = time.monotonic()
-                if deadline is not None and now >= deadline:
+                if now >= deadline:
                     return False
-                until = now + _SLICE
-                if not self._read(until if deadline is None else min(deadline, until)):
-                    self._keep_alive()
+                if not self._read(min(deadline, now + _SLICE)):
+                    self._keep_alive(since)
 
-    def _keep_alive(self) -> None:
-        """Nothing waits to be read. Ask a silent PBX whether it lives, without waiting for the answer."""
-        now, limit = time.monotonic(), self.timeouts.keepalive
+    def _keep_alive(self, since: float) -> None:
+        """Nothing waits to be read. Ask a silent PBX whether it lives, without waiting for the answer.
+
+        Half of the keepalive is silence, and half of it is what the answer may take.
+
+        Args:
+            since: when this client began to wait.
+
+        Raises:
+            ConnectionLost: it doesn't live.
+        """
+        now = time.monotonic()
         if self._ping is not None:
             exchange, deadline = self._ping
-            if exchange.done or now - self.last_received < limit:
+            if exchange.done or self.last_received > deadline - self.timeouts.keepalive / 2:
                 self._ping = None
                 self._abandon(exchange)
             elif now >= deadline:
-                self._ping = None
-                error = ConnectionLost(
-                    f"{self.transport} has been silent, and didn't answer a Ping in {seconds(limit)}."
-                )
-                self._lost = error
-                self._drop()
-                raise error
-        elif now - self.last_received >= limit and not self._exchanges.slow:
+                raise self._silent()
+        elif now >= self._quiet_until(since):
             action = Action("Ping")
             exchange = self._exchanges.begin(action)
-            self._send(exchange, action.encode(), now + limit)
-            self._ping = (exchange, now + limit)
+            deadline = now + self.timeouts.keepalive / 2
+            self._ping = (exchange, deadline)
+            try:
+                self._send(exchange, action.encode(), deadline)
+            except ActionTimeout:
+                # A PBX that reads nothing answers nothing.
+                raise self._silent() from None
 
-    def _unsubscribe(self, subscription: EventQueue) -> None:
-        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
-        self._followers = tuple(one for one in self._followers if one is not subscription)
+    def _silent(self) -> ConnectionLost:
+        """Give the session up."""
+        self._ping = None
+        error = ConnectionLost(
+            f"{self.transport} has been silent for {seconds(self.timeouts.keepalive)}, "
+            "and didn't answer a Ping."
+        )
+        self._fail(error)
+        return error
 
-    def _connected(self) -> socket.socket:
-        if self._sock is None:
-            raise ConnectionLost(
-                "The client isn't connected." if self._lost is None else str(self._lost), sent=False
-            )
-        return self._sock
+    def _quiet_until(self, since: float) -> float:
+        """When the keepalive is to be looked after again."""
+        if self._ping is not None:
+            return self._ping[1]
+        if self._exchanges.slow:
+            # Asterisk runs one action at a time, and gets to no Ping before the end of a slow one, which has
+            # a time limit of its own; and a host that is gone is noticed by the kernel.
+            return math.inf
+        return max(self.last_received, since) + self.timeouts.keepalive / 2
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise self._not_connected()
+        return self._link
+
+    def _not_connected(self) -> ConnectionLost:
+        return ConnectionLost(
+            "The client isn't connected." if self._lost is None else str(self._lost), sent=False
+        )
 
     def _run(self, action: Action, deadline: float) -> Reply:
-        data = self._protocol.send(action)
-        self._connected()
+        data = action.encode()
         self._catch_up()
         try:
             exchange = self._exchanges.begin(action)
         except ValueError as error:
             raise InvalidAction(str(error)) from None
         try:
-            self._send(exchange, data, deadline)
+            self._send(exchange, data + self._exchanges.tail(exchange), deadline)
+            since = time.monotonic()
+            until = min(deadline, since + self.timeouts.keepalive / 2)
             while exchange.reply is None:
-                if not self._dispatch_ready() and not self._read(deadline):
+                if self._read(until):
+                    continue
+                if time.monotonic() >= deadline:
                     raise ActionTimeout(
                         f"{self.transport} didn't answer {action.name} in time.",
                         sent=True,
                         reply=exchange.partial,
                     )
+                self._keep_alive(since)
+                until = min(deadline, self._quiet_until(since))
             return exchange.reply
         except ConnectionLost as error:
             raise ConnectionLost(str(error), sent=exchange.sent, reply=exchange.partial) from None
@@ -674,21 +603,8 @@ class AMIClient:
     def _catch_up(self) -> None:
         """Read what came while nobody did: above all the end of the connection, before an action is lost."""
         for _ in range(_READS_BEFORE_SENDING):
-            while self._dispatch_ready():
-                pass
-            if not self._readable():
-                self._drained_at = time.monotonic()
+            if not self._read(0.0):
                 return
-            if not self._read(time.monotonic()):
-                return
-
-    def _readable(self) -> bool:
-        sock = self._connected()
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
-            return True
-        if self._poll is not None:
-            return bool(self._poll.poll(0))
-        return bool(select.select([sock], [], [], 0)[0])
 
     def _send(self, exchange: Exchange, data: bytes, deadline: float) -> None:
         """Write an action; `Exchange.sent` says whether any of it left.
@@ -696,118 +612,85 @@ class AMIClient:
         Raises:
             ActionTimeout, ConnectionLost: it couldn't be written whole; if a part was, the socket is closed.
         """
-        sock = self._connected()
-        rest = memoryview(data)
+        link = self._connected()
         try:
-            while rest:
-                sock.settimeout(max(0.001, deadline - time.monotonic()))
-                written = sock.send(rest)
-                exchange.sent = exchange.sent or written > 0
-                rest = rest[written:]
-        except TimeoutError:
-            if exchange.sent or isinstance(sock, ssl.SSLSocket):
-                # The rest can't follow, and the next action would be read as a part of this one.
-                self._drop()
-            raise ActionTimeout(
-                f"{exchange.action_name} could not be written to {self.transport} in time.",
-                sent=exchange.sent,
-            ) from None
+            while data:
+                written = link.send(data, deadline)
+                if not written:
+                    if exchange.sent or link.tls:
+                        # The rest can't follow, and the next action would be read as a part of this one.
+                        self._drop()
+                    raise ActionTimeout(
+                        f"{exchange.action_name} could not be written to {self.transport} in time.",
+                        sent=exchange.sent,
+                    )
+                exchange.sent = True
+                data = data[written:]
         except OSError as error:
-            self._lost = lost(self.transport, error, sent=False)
-            self._drop()
+            self._fail(lost(self.transport, error, sent=False))
             raise lost(self.transport, error, sent=exchange.sent) from None
 
     def _abandon(self, exchange: Exchange) -> None:
         if not exchange.done:
             self._exchanges.abandon(exchange)
 
-    def _dispatch_ready(self) -> bool:
-        """Put every whole message where it belongs; returns whether there was any.
+    def _read(self, deadline: float) -> bool:
+        """Read once, and put what came where it belongs; False when the deadline passes first.
 
         Raises:
             ConnectionLost, MessageTooLarge: nothing more comes, and the socket is closed.
         """
-        next_message, dispatch = self._protocol.next_message, self._exchanges.dispatch
-        listing = self._exchanges.listing
-        events: list[Event] = []
-        some = False
-        try:
-            while (message := next_message()) is not NEED_DATA:
-                if isinstance(message, Event) and not listing:
-                    events.append(message)
-                    continue
-                if message is CLOSED:
-                    if not some and not events:
-                        self._lost = lost(self.transport, None, sent=False)
-                        self._drop()
-                        raise self._lost
-                    break
-                some = True
-                taken = dispatch(message)
-                if isinstance(taken, Event):
-                    events.append(taken)
-        except MessageTooLarge as error:
-            self._lost = error
-            self._drop()
-            raise
-        finally:
-            if events:
-                self._deliver(events)
-        return some or bool(events)
-
-    def _deliver(self, events: list[Event]) -> None:
-        for follower in self._followers:
-            follower.put(events)
-        if self._gate is not None:
-            gate = self._gate
-            events = [event for event in events if passes(event, gate)]
-        for subscription in self._subscriptions:
-            subscription.put(events)
-
-    def _read(self, deadline: float | None) -> bool:
-        """Read once and feed what came; False when the deadline passes first.
-
-        Raises:
-            ConnectionLost: and the socket is closed.
-        """
-        sock = self._connected()
-        try:
-            sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
-            data = sock.recv(_READ)
-        except TimeoutError:
-            self._drained_at = time.monotonic()
+        data = self._receive(deadline)
+        if data is None:
             return False
-        except OSError as error:
-            self._lost = lost(self.transport, error, sent=False)
-            self._drop()
-            raise self._lost from None
-        self.last_received = time.monotonic()
-        if len(data) >= _MUCH:
-            lag = Lag(len(data) + waiting_bytes(sock), self.last_received - self._drained_at)
-            self._lag.check(lag, receive_buffer(sock))
-        if len(data) < _READ:
-            self._drained_at = self.last_received
-        self._protocol.receive_data(data)
+        try:
+            self._sort()
+        except MessageTooLarge as error:
+            self._fail(error)
+            raise
+        if not data:
+            ended = lost(self.transport, None, sent=False)
+            self._fail(ended)
+            raise ended
         return True
 
-    def _next(self, deadline: float) -> Message | None:
-        """The next message (of the greeting), or None when the deadline passes first.
+    def _receive(self, deadline: float) -> bytes | None:
+        """Read once and feed what came, which is nothing at the end of input; None when the deadline passes.
 
         Raises:
             ConnectionLost: and the socket is closed.
         """
-        while (message := self._protocol.next_message()) is NEED_DATA:
-            if time.monotonic() >= deadline or not self._read(deadline):
-                return None
-        if message is CLOSED:
-            self._drop()
-            raise lost(self.transport, None, sent=False)
-        return message
+        link = self._connected()
+        try:
+            data = link.receive(deadline)
+        except OSError as error:
+            ended = lost(self.transport, error, sent=False)
+            self._fail(ended)
+            raise ended from None
+        if data is None:
+            self._drained_at = time.monotonic()
+            return None
+        self.last_received = time.monotonic()
+        if len(data) >= MUCH:
+            lag = Lag(len(data) + waiting_bytes(link.sock), self.last_received - self._drained_at)
+            self._lag.check(lag, receive_buffer(link.sock))
+        else:
+            self._lag.caught_up()
+        if len(data) < READ:
+            self._drained_at = self.last_received
+        self._protocol.receive_data(data)
+        return data
 
-    def _drop(self) -> None:
-        sock, self._sock = self._sock, None
-        self._poll = None
-        if sock is not None:
+    def _fail(self, error: ConnectionLost | MessageTooLarge) -> None:
+        """The connection ended, and this is why."""
+        self._lost = error
+        self._drop()
+
+    def _drop(self, last_words: bytes = b"") -> None:
+        (sock, self._sock), (link, self._link) = (self._sock, None), (self._link, None)
+        if link is not None:
+            link.close(last_words)
+        elif sock is not None:
             sock.close()
 
     def _forked(self) -> None:
@@ -818,13 +701,6 @@ class AMIClient:
         if self._sock is not None:
             self._lost = ConnectionLost("The connection belongs to the parent process: connect again.")
             self._drop()
-
-    def __repr__(self) -> str:
-        return f"<AMIClient {self.username}@{self.transport} {'connected' if self.connected else 'closed'}>"
-
-
-class _Cancelled(Exception):
-    """The originator doesn't want the call any more."""
 
 
 _clients: weakref.WeakSet[AMIClient] = weakref.WeakSet()

@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ami_integration.ami.messages import Reply
 
+#: What a `TLSFailed` names.
+TLSReason = Literal["unknown_ca", "name", "expired", "pin", "version", "clear_text", "other"]
+#: What an `SSHFailed` names.
+SSHReason = Literal["host_key", "auth", "key", "forbidden", "extra", "other"]
+#: What a `LoginFailed` names.
+LoginReason = Literal["refused", "in_use", "no_challenge", "filter"]
+
 
 class AMIError(Exception):
     """Base of all errors of this package.
@@ -82,7 +89,7 @@ class TLSFailed(ConnectError):
 
     phase = "tls"
 
-    def __init__(self, message: str, *, reason: str = "other") -> None:
+    def __init__(self, message: str, *, reason: TLSReason = "other") -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -99,7 +106,7 @@ class SSHFailed(ConnectError):
 
     phase = "ssh"
 
-    def __init__(self, message: str, *, reason: str = "other", host_key: str = "") -> None:
+    def __init__(self, message: str, *, reason: SSHReason = "other", host_key: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.host_key = host_key
@@ -139,12 +146,7 @@ class LoginFailed(LoginError):
             were asked for).
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: Literal["refused", "in_use", "no_challenge", "filter"] = "refused",
-    ) -> None:
+    def __init__(self, message: str, *, reason: LoginReason = "refused") -> None:
         super().__init__(message)
         self.reason = reason
 

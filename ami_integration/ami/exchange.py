@@ -12,7 +12,10 @@ Error, Complete; CoreShowChannelMap sends start and Error alone).
 
 from __future__ import annotations
 
-from ami_integration.ami.messages import Action, Event, Message, Reply, Response
+import time
+
+from ami_integration.ami.action import Action
+from ami_integration.ami.messages import Event, Message, OddResponse, Reply, Response
 from ami_integration.ami.protocol import Anomalies
 
 #: Answers that nobody waits for any more are told from unknown ones for this many actions.
@@ -20,8 +23,18 @@ _MOST_ABANDONED = 1000
 #: For this many answered actions, a further response is added to the answer. Few, since answers may be large.
 _MOST_ANSWERED = 8
 #: Actions that may take Asterisk long; until their end it answers nothing else on their session.
-_SLOW = frozenset({"originate", "command", "waitevent", "moduleload", "reload", "updateconfig"})
-#: Actions that answer without a Response header: IAXnetstats, and Queues before Asterisk 14.
+_SLOW = frozenset(
+    {"originate", "command", "waitevent", "moduleload", "reload", "updateconfig"}
+    # These take as long as a dialplan function, a script or a database does.
+    | {"getvar", "setvar", "loggerrotate", "queuereload", "sorcerymemorycachepopulate"}
+)
+#: What Asterisk takes for "yes" (main/utils.c, ast_true).
+_TRUE = frozenset({"yes", "true", "y", "t", "1", "on"})
+#: A slow action that nobody waits for any more explains silence for so many seconds. Beyond that, silence
+#: means what it always means.
+_SLOW_ABANDONED = 300.0
+#: Actions that answer without a Response header, or with nothing but a blank line: IAXnetstats, and Queues
+#: before Asterisk 14.
 _HEADLESS = frozenset({"iaxnetstats", "queues"})
 
 
@@ -32,24 +45,40 @@ class Exchange:
         action_id: what its answers carry.
         sent: whether bytes of it may have left.
         reply: the whole answer, once there.
-        error: why there will be none.
     """
 
-    __slots__ = ("_events", "_listing", "_responses", "action_id", "action_name", "error", "reply", "sent")
+    __slots__ = (
+        *("_events", "_headers", "_listing", "_responses", "before", "behind"),
+        *("action_id", "action_name", "given_up_at", "reply", "sent"),
+    )
 
     def __init__(self, action: Action) -> None:
         self.action_id = action.action_id
         self.action_name = action.name
+        self.given_up_at = 0.0
+        #: The action whose end this one's answer tells, and the one that does so for this.
+        self.before: Exchange | None = None
+        self.behind: Exchange | None = None
+        self._headers = action.headers
         self.sent = False
         self.reply: Reply | None = None
-        self.error: Exception | None = None
         self._responses: list[Response] = []
         self._events: list[Event] = []
         self._listing = False
 
     @property
     def done(self) -> bool:
-        return self.reply is not None or self.error is not None
+        return self.reply is not None
+
+    @property
+    def slow(self) -> bool:
+        """Whether Asterisk may be long in answering, and answers nothing else until then."""
+        name = self.action_name.lower()
+        if name == "originate":
+            return not any(
+                key.lower() == "async" and value.strip().lower() in _TRUE for key, value in self._headers
+            )
+        return name in _SLOW
 
     @property
     def partial(self) -> Reply | None:
@@ -66,7 +95,7 @@ class Exchange:
         self._responses.append(response)
         if self.done:
             return
-        if response.success and _starts_list(response):
+        if _starts_list(response):
             self._listing = True
             return
         # An error after a list's start ends it: CoreShowChannelMap sends no Complete then.
@@ -107,7 +136,10 @@ class Exchanges:
     @property
     def slow(self) -> bool:
         """Whether silence may only mean that the PBX works on what it was asked for."""
-        return any(one.action_name.lower() in _SLOW for one in self._waiting.values())
+        if any(one.slow for one in self._waiting.values()):
+            return True
+        now = time.monotonic()
+        return any(now - one.given_up_at < _SLOW_ABANDONED and one.slow for one in self._abandoned.values())
 
     def begin(self, action: Action) -> Exchange:
         """Expect an answer to this action.
@@ -121,9 +153,27 @@ class Exchanges:
         self._waiting[action.action_id] = exchange
         return exchange
 
+    def tail(self, exchange: Exchange) -> bytes:
+        """What is to be sent right behind an action: nothing, save behind one that may answer nothing.
+
+        IAXnetstats of a PBX without such calls prints a blank line. Answers come in order, so the answer to a
+        Ping behind it tells that it has ended.
+        """
+        if exchange.action_name.lower() not in _HEADLESS:
+            return b""
+        ping = Action("Ping")
+        exchange.behind = self.begin(ping)
+        exchange.behind.before = exchange
+        exchange.behind.sent = True
+        return ping.encode()
+
     def abandon(self, exchange: Exchange) -> None:
         """Nobody waits for this one any more (time limit, cancelled)."""
+        if exchange.behind is not None:
+            exchange.behind.sent = exchange.sent
+            self.abandon(exchange.behind)
         if self._waiting.pop(exchange.action_id, None) is not None and exchange.sent:
+            exchange.given_up_at = time.monotonic()
             self._abandoned[exchange.action_id] = exchange
             if len(self._abandoned) > _MOST_ABANDONED:
                 oldest = next(iter(self._abandoned))
@@ -163,10 +213,14 @@ class Exchanges:
             if was_listing and not message.success:
                 self._erring = exchange
                 self.listing.add(exchange.action_id)
+            before = exchange.before
+            if before is not None and not before.done:
+                before.response(Response(""))
+                return self._settle(before)
             return exchange
         waits = self._oldest()
-        if waits is not None and waits.action_name.lower() in _HEADLESS and message.raw:
-            waits.response(Response(message.raw))
+        if waits is not None and waits.action_name.lower() in _HEADLESS and message.text:
+            waits.response(OddResponse(message.text))
             return self._settle(waits)
         return None
 
@@ -209,6 +263,9 @@ class Exchanges:
 
 
 def _starts_list(response: Response) -> bool:
+    text = response.text.lower()
+    if "eventlist" not in text and "will follow" not in text or not response.success:
+        return False
     eventlist = response.get("EventList")
     if eventlist is not None:
         return eventlist.strip().lower() == "start"

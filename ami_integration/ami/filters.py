@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ami_integration.ami.messages import Action
+from ami_integration.ami.action import Action
 
 #: From these releases on, Filter takes MatchCriteria.
 _CRITERIA_SINCE = {18: 26, 20: 11, 21: 6, 22: 1}

@@ -1,8 +1,8 @@
 """Logging in: the steps, without I/O, so that both clients take the same ones.
 
 By MD5 challenge, the secret never crosses the wire. Only where the PBX refuses the challenge and nobody can
-listen (TLS, a tunnel, loopback) is a plain login tried. Where filters are wanted, the EventMask stays off
-until they are set, so that no event slips through before.
+listen (TLS, loopback, a tunnel that ends on the PBX itself) is a plain login tried. Where filters are
+wanted, the EventMask stays off until they are set, so that no event slips through before.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 
+from ami_integration.ami.action import Action
 from ami_integration.ami.errors import LoginFailed
 from ami_integration.ami.filters import EventFilter, supports_criteria
-from ami_integration.ami.messages import Action, Reply, encode
+from ami_integration.ami.messages import Reply, encode
 
 LoginSteps = Generator[Action, Reply, Reply]
 
@@ -44,7 +45,7 @@ def login_steps(
     else:
         raise LoginFailed(
             f"The PBX refuses the MD5 challenge ({reply.message or 'no reason given'}), and the secret isn't "
-            f"sent in clear over a link that others could read. Use TLS.",
+            f"sent in clear over a link that others could read. Use TLS, or an SSH tunnel to the PBX itself.",
             reason="no_challenge",
         )
     reply = yield login

@@ -15,8 +15,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypedDict, TypeVar
 
+from ami_integration.ami.action import Action, Headers, HeaderValue, new_action_id
 from ami_integration.ami.errors import AMIError
-from ami_integration.ami.messages import Action, Event, Headers, HeaderValue, Reply, Response, new_action_id
+from ami_integration.ami.messages import Event, Reply, Response
 
 #: Without an event of the channel for so long (seconds), the PBX is asked about it.
 SILENCE: Final = 2.0

@@ -6,7 +6,6 @@ format is told in recording.py.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -15,9 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ami_integration.ami.__main__ import AGREED, INTERRUPTED, exit_code, printable
+from ami_integration.ami.__main__ import AGREED, INTERRUPTED, fail
+from ami_integration.ami.action import Action
 from ami_integration.ami.arguments import (
     NoSecret,
+    Parser,
     add_connection,
     read_headers,
     read_secret,
@@ -26,7 +27,7 @@ from ami_integration.ami.arguments import (
 )
 from ami_integration.ami.errors import AMIError, LoginTimeout, seconds
 from ami_integration.ami.login import login_steps
-from ami_integration.ami.messages import Action, Event, Message, Reply, Response
+from ami_integration.ami.messages import Event, Message, Reply, Response
 from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner, Protocol
 from ami_integration.ami.recording import Recording
 from ami_integration.ami.session import (
@@ -182,7 +183,7 @@ class Recorder:
                 check_banner(self.transport, messages[0])
                 return
         if greeting := self._protocol.unread:
-            check_banner(self.transport, Banner(greeting))
+            check_banner(self.transport, Banner.from_raw(greeting))
         raise silent(self.transport, self.timeouts.banner)
 
     def _answer(self, action: Action, deadline: float) -> Response:
@@ -202,14 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     try:
         actions = [_action(text) for text in options.action]
-        secret = read_secret(options.username)
+        transport = transport_of(options)
+        secret = read_secret(options)
         # Readable by its owner alone: it tells who called whom.
         file = open(os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
     except FileExistsError:
         parser.error(f"{options.file} exists already: choose another name")
     except (OSError, ValueError, NoSecret) as error:
         parser.error(str(error))
-    transport = transport_of(options)
     with file, Recording(file, host=str(transport)) as recording:
         recorder = Recorder(transport, recording, timeouts=timeouts_of(options))
         code = INTERRUPTED
@@ -227,10 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             pass  # before there was anything to keep
         except AMIError as error:
-            print(printable(str(error)), file=sys.stderr)
-            code = exit_code(error)
+            code = fail(error, transport)
         finally:
             recorder.close()
+    if recording.empty:
+        os.unlink(options.file)  # so that the next attempt may have the name
+        return code
     print(f"{recorder.events} events, {os.path.getsize(options.file)} bytes in {options.file}")
     return code
 
@@ -244,12 +247,14 @@ def _action(text: str) -> Action:
     return action
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m ami_integration.ami.record",
         description="Record every byte that a PBX sends over AMI, with its time and without secrets.",
         epilog="Ends with Ctrl-C, or as --seconds or --count say. The recording holds callers' names and "
-        "numbers. The account's secret comes from the environment variable AMI_SECRET, or is asked for.",
+        "numbers. The account's secret comes from the environment variable AMI_SECRET, and the SSH server's "
+        "password from AMI_SSH_PASSWORD, or they are asked for. Exit codes: those of "
+        "python -m ami_integration.ami.",
     )
     add_connection(parser)
     parser.add_argument("file", metavar="FILE", help="a new file")

@@ -104,10 +104,14 @@ class Recording:
         host: which PBX, for the head.
         secrets: values to overwrite wherever they occur; shorter ones than 4 bytes are masked by name only.
 
+    Attributes:
+        empty: whether nothing was received yet.
+
     It is a context manager; `close` writes what waits for the end of its message, and leaves the file open.
     """
 
     def __init__(self, file: BinaryIO, *, host: str = "", secrets: Iterable[str] = ()) -> None:
+        self.empty = True
         self._file = file
         self._secrets: set[bytes] = set()
         self._start = time.monotonic()
@@ -125,6 +129,7 @@ class Recording:
 
     def received(self, data: bytes) -> None:
         """Bytes came from the PBX just now."""
+        self.empty = self.empty and not data
         self._add(data, sent=False)
 
     def sent(self, data: bytes) -> None:

@@ -1,103 +1,127 @@
-"""What the blocking and the asyncio client say and check alike."""
+"""What the blocking and the asyncio client keep of a session, and do and say alike. No I/O."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
-import struct
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 
+from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.errors import ConnectionLost, LoginError, NoBanner, NotAMI, seconds
-from ami_integration.ami.messages import Action, Headers, Message
-from ami_integration.ami.protocol import Banner
-from ami_integration.ami.transports import TLS, Transport
+from ami_integration.ami.exchange import Exchange, Exchanges
+from ami_integration.ami.filters import EventFilter
+from ami_integration.ami.lag import LagWarning
+from ami_integration.ami.messages import Event, Message
+from ami_integration.ami.protocol import Anomalies, Banner, Protocol
+from ami_integration.ami.subscriptions import EventQueue, passes
+from ami_integration.ami.transports import TLS, Timeouts, Transport
 
-try:
-    import fcntl
-    import termios
-except ImportError:  # not a Unix: there the kernel can't be asked
-    fcntl = termios = None  # type: ignore[assignment]
-
-logger = logging.getLogger(__name__)
-
-#: A reader that is behind for so long (seconds) is told of.
-_BEHIND = 0.5
+#: After a reading of so many bytes, it is worth asking whether as many wait.
+MUCH = 32 * 1024
 
 
-@dataclass(frozen=True)
-class Lag:
-    """How far behind the PBX the reader is.
+class Session:
+    """One connection with a login, without its socket, which `AMIClient` and `AsyncAMIClient` add."""
 
-    Attributes:
-        bytes: waiting in the kernel to be read; 0 where the system can't tell.
-        seconds: they are at most so old.
-    """
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        username: str,
+        secret: str,
+        events: str,
+        timeouts: Timeouts | None,
+        filters: Iterable[EventFilter],
+    ) -> None:
+        self.transport = transport
+        self.username = username
+        self.timeouts = timeouts or Timeouts()
+        self.peer = ""
+        self.last_received = time.monotonic()
+        self.events_mask = events
+        self.filters = list(filters)
+        self._secret = secret
+        self._banner: Banner | None = None
+        self._subscriptions: tuple[EventQueue, ...] = ()
+        # Those that follow a call: they see what a mask that was widened for them lets through.
+        self._followers: tuple[EventQueue, ...] = ()
+        self._drained_at = self.last_received
+        self._lag = LagWarning(transport)
+        self._start_over()
 
-    bytes: int
-    seconds: float
+    def _start_over(self) -> None:
+        """A new connection is to be made."""
+        self._protocol = Protocol("client")
+        self._exchanges = Exchanges(self._protocol.anomalies)
+        #: The classes that others than followers see while the EventMask is wider for those; None: all.
+        self._gate: frozenset[str] | None = None
 
+    @property
+    def banner(self) -> str:
+        """The greeting line, for example ``Asterisk Call Manager/11.0.0``."""
+        return self._banner.text if self._banner else ""
 
-def waiting_bytes(sock: socket.socket | None) -> int:
-    """The bytes that wait in the kernel to be read from this socket."""
-    if sock is None or fcntl is None:
-        return 0
-    answer = bytearray(4)
-    try:
-        fcntl.ioctl(sock.fileno(), termios.FIONREAD, answer)
-    except (OSError, ValueError):
-        return 0
-    return int(struct.unpack("i", answer)[0])
+    @property
+    def ami_version(self) -> str:
+        """The AMI version of the banner (not Asterisk's own)."""
+        return (self._banner.ami_version if self._banner else None) or ""
 
+    @property
+    def anomalies(self) -> Anomalies:
+        """What the PBX sent that was odd, counted by kind."""
+        return self._protocol.anomalies
 
-def receive_buffer(sock: socket.socket) -> int:
-    """How many bytes the kernel would hold for this socket."""
-    try:
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    except OSError:
-        return 0
+    @property
+    def lag_warnings(self) -> int:
+        """How many times the reader fell so far behind that Asterisk was about to cut the session."""
+        return self._lag.count
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        raise NotImplementedError
 
-class LagWarning:
-    """Warns once when the reader falls behind, and again only after it has caught up.
+    def _sort(self) -> None:
+        """Put every message that is whole where it belongs.
 
-    A quarter of the kernel's buffer is much: what it counts of it, overhead included, is about half.
-
-    Asterisk cuts a session whose socket stays full for its `writetimeout` (100 ms by default).
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self.count = 0
-        self._transport = transport
-        self._warned = False
-        self._behind_since: float | None = None
-
-    def check(self, lag: Lag, held: int) -> None:
-        """Look at a lag.
-
-        Args:
-            held: how many bytes the kernel would hold.
+        Raises:
+            MessageTooLarge: nothing that comes after it can be read; what came before is delivered.
         """
-        if lag.bytes * 4 >= held > 0:
-            now = time.monotonic()
-            if self._behind_since is None:
-                self._behind_since = now - lag.seconds
-            # A long list arrives in a burst, too, and is read in a moment.
-            if not self._warned and now - self._behind_since >= _BEHIND:
-                self._warned = True
-                self.count += 1
-                logger.warning(
-                    "%s sends faster than this process reads: %d bytes wait, up to %.1f s old. "
-                    "Asterisk closes the session soon (writetimeout)",
-                    self._transport,
-                    lag.bytes,
-                    lag.seconds,
-                )
-        else:
-            self._behind_since = None
-            if lag.bytes * 16 < held:
-                self._warned = False
+        protocol, exchanges = self._protocol, self._exchanges
+        events: list[Event] = []
+        try:
+            while isinstance(message := protocol.next_message(), Message):
+                taken = exchanges.dispatch(message)
+                if taken is message:
+                    events.append(taken)
+                    if not exchanges.listing:
+                        events += protocol.next_events()
+                elif isinstance(taken, Exchange) and taken.reply is not None:
+                    self._answered(taken)
+        finally:
+            if events:
+                self._deliver(events)
+
+    def _answered(self, exchange: Exchange) -> None:
+        """An action has its answer; or, if it had it before, more of it."""
+
+    def _deliver(self, events: list[Event]) -> None:
+        for follower in self._followers:
+            follower.put(events)
+        if self._gate is not None:
+            gate = self._gate
+            events = [event for event in events if passes(event, gate)]
+        for subscription in self._subscriptions:
+            subscription.put(events)
+
+    def _unsubscribe(self, subscription: EventQueue) -> None:
+        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
+        self._followers = tuple(one for one in self._followers if one is not subscription)
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "closed"
+        return f"<{type(self).__name__} {self.username}@{self.transport} {state}>"
 
 
 def peer_address(sock: socket.socket) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ami_integration.ami.errors import ConnectError, ConnectRefused, ConnectTimeout, SSHFailed, seconds
-from ami_integration.ami.transports import TCP
+from ami_integration.ami.transports import TCP, is_loopback
 
 if TYPE_CHECKING:
     import asyncssh
@@ -45,7 +45,8 @@ class SSH(TCP):
     """A PBX in clear text, as seen from an SSH server that this machine reaches.
 
     The way to the SSH server is private. From there on the bytes are in clear: let the SSH server be the PBX
-    itself (``host="127.0.0.1"``), or trust the network behind it.
+    itself (``host="127.0.0.1"``), or trust the network behind it. Only a loopback `host` is taken as private:
+    to any other, the login is by MD5 challenge or not at all.
 
     Args:
         host: the PBX as the SSH server sees it; ``127.0.0.1`` where they are one machine.
@@ -80,9 +81,9 @@ class SSH(TCP):
     def entrance(self) -> tuple[str, int]:
         return self.ssh_host, self.ssh_port
 
-    @property
-    def private(self) -> bool:
-        return True
+    def private_from(self, peer: str) -> bool:
+        # The peer is the SSH server. It's the way on from there that is in clear, unless it stays inside.
+        return is_loopback(self.host)
 
     def tunnel(self, sock: socket.socket, timeout: float) -> socket.socket:
         near, far = socket.socketpair()
@@ -116,8 +117,12 @@ class SSH(TCP):
         return near
 
 
+def fingerprint(key: str) -> str:
+    """Of a public key, ``ssh-ed25519 AAAA…``, as ``ssh-keygen -l`` prints it: ``SHA256:…``."""
+    return _fingerprint(base64.b64decode(key.split()[1]))
+
+
 def _fingerprint(blob: bytes) -> str:
-    """As ``ssh-keygen -l`` prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
@@ -209,7 +214,7 @@ async def _connect(transport: SSH, sock: socket.socket, judge: _Judge) -> asyncs
                 "END-----.",
                 reason="key",
             ) from None
-    elif not transport.ssh_password:
+    elif not transport.ssh_password and pin:  # without a pin nobody logs in: the key that came is shown
         raise SSHFailed(f"There is neither a key nor a password for {transport.server}.", reason="auth")
 
     class Client(asyncssh.SSHClient):

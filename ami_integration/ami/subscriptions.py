@@ -130,22 +130,26 @@ class EventQueue:
             return True
         queue = self._queue
         queue.extend(events)
-        if self._policy == "drop_oldest" and len(queue) > self._maxsize:
-            beyond = len(queue) - self._maxsize
-            self.dropped += beyond
-            for _ in range(beyond):
-                queue.popleft()
+        if len(queue) > self._maxsize:
+            self._drop_oldest()
         return True
+
+    def put_back(self, events: list[Event]) -> None:
+        """Have these events, taken and not used, wait again before all others."""
+        self._queue.extendleft(reversed(events))
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        if self._policy == "drop_oldest":
+            while len(self._queue) > self._maxsize:
+                self._queue.popleft()
+                self.dropped += 1
 
     def take(self) -> list[Event]:
         """All that waits."""
         batch = list(self._queue)
         self._queue.clear()
         return batch
-
-    def take_one(self) -> Event | None:
-        """The oldest that waits, or None."""
-        return self._queue.popleft() if self._queue else None
 
     def _count_error(self, what: str, error: Exception) -> None:
         self.errors += 1

@@ -1,36 +1,39 @@
-"""How to reach a PBX: TCP, TLS, or through an SSH server, for the blocking and the asyncio client alike.
+"""How to reach a PBX: TCP, TLS, or through an SSH server (ssh.py), for both clients alike.
 
-This is the one place that turns the operating system's errors into ours, each named by its phase (resolve,
-connect, tls, ssh) and saying what was seen. Every transport goes the same three steps: `resolve` the name,
-`connect` to one of its addresses, and `handshake`, after which both clients hold an ordinary socket.
+A transport says where and by which rules. Every one goes the same three steps: `resolve` the name, `connect`
+to one of its addresses (both in reaching.py), and `handshake` (handshakes.py), after which both clients hold
+an ordinary socket. Those two are the places that turn the operating system's errors into ours.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import hashlib
 import ipaddress
 import re
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from ami_integration.ami.certificate import Certificate
-from ami_integration.ami.errors import (
-    ConnectError,
-    ConnectRefused,
-    ConnectTimeout,
-    NameNotResolved,
-    TLSFailed,
-    seconds,
-)
+from ami_integration.ami.errors import TLSFailed
+from ami_integration.ami.handshakes import handshake, handshake_async, tls_error, wrap
+from ami_integration.ami.reaching import Address, connect, connect_async, resolve, resolve_async
 
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+__all__ = [
+    "TCP",
+    "TLS",
+    "Address",
+    "Timeouts",
+    "Transport",
+    "connect",
+    "connect_async",
+    "fetch_certificate",
+    "handshake",
+    "handshake_async",
+    "is_private",
+    "resolve",
+    "resolve_async",
+]
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Timeouts:
         banner: until the greeting line.
         login: the whole login. A refusal takes Asterisk 1 s.
         action: from sending an action to the end of its answer, where the call names no other.
-        keepalive: the idle limit: silence after which a session is asked whether it still lives, and how
-            long it may think.
+        keepalive: within this, a PBX that is gone is given up: after half of it in silence it is asked
+            whether it still lives, and has the other half to answer. While an action runs that may take it
+            long (`Command`, an `Originate` without ``Async``) it can't answer: then the kernel still notices
+            a host that is gone, and of a PBX that merely stands still, the action's own limit tells.
     """
 
     connect: float = 5.0
@@ -75,10 +80,13 @@ class TCP:
         """The host and port that this machine connects to: the PBX's own, save behind an SSH server."""
         return self.host, self.port
 
-    @property
-    def private(self) -> bool:
-        """Whether nobody on the way can read what is sent."""
-        return False
+    def private_from(self, peer: str) -> bool:
+        """Whether nobody else can read what is sent, on the whole way to the PBX.
+
+        Args:
+            peer: the address that this machine is connected to.
+        """
+        return is_loopback(peer)
 
     def tls_context(self) -> ssl.SSLContext | None:
         """None: nothing is encrypted."""
@@ -128,8 +136,7 @@ class TLS(TCP):
     server_name: str | None = None
     pin: str | None = None
 
-    @property
-    def private(self) -> bool:
+    def private_from(self, peer: str) -> bool:
         return True
 
     def tls_context(self) -> ssl.SSLContext:
@@ -188,226 +195,19 @@ def _pin_digits(pin: str) -> str:
 
 
 def is_private(transport: Transport, peer: str) -> bool:
-    """Whether nobody else can read the link: TLS, a tunnel, or an address of this machine."""
-    if transport.private:
+    """Whether nobody else can read the link: see `TCP.private_from`."""
+    return transport.private_from(peer)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address always means the machine that looks it up."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3
         return True
     try:
-        return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
-
-
-def resolve(transport: Transport, timeout: float) -> list[Address]:
-    """The addresses of a transport's host, in the system's order of preference.
-
-    Args:
-        timeout: seconds; the system's resolver has no limit of its own, so it runs in a thread.
-
-    Raises:
-        NameNotResolved: there are none.
-        ConnectTimeout: the resolver didn't answer.
-    """
-    result: list[Address] = []
-    failure: list[Exception] = []
-
-    def look_up() -> None:
-        try:
-            result.extend(_getaddrinfo(transport))
-        except Exception as error:  # handed to the caller's thread, whatever it is
-            failure.append(error)
-
-    thread = threading.Thread(target=look_up, name="ami-resolve", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if thread.is_alive():
-        raise _resolve_timeout(transport, timeout)
-    if failure:
-        raise failure[0]
-    return result
-
-
-async def resolve_async(transport: Transport, timeout: float) -> list[Address]:
-    """As `resolve`, for asyncio."""
-    try:
-        async with asyncio.timeout(timeout):
-            return await asyncio.to_thread(_getaddrinfo, transport)
-    except TimeoutError:
-        raise _resolve_timeout(transport, timeout) from None
-
-
-def _getaddrinfo(transport: Transport) -> list[Address]:
-    host, port = transport.entrance
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise NameNotResolved(f"The name {host!r} has no address: {reason}.") from None
-    return [(family, address) for family, _, _, _, address in found]
-
-
-def _resolve_timeout(transport: Transport, timeout: float) -> ConnectTimeout:
-    return ConnectTimeout(
-        f"The name {transport.entrance[0]!r} could not be looked up within {seconds(timeout)}.",
-        phase="resolve",
-    )
-
-
-def connect(transport: Transport, addresses: list[Address], timeout: float) -> socket.socket:
-    """A connected TCP socket; the addresses are tried in turn, each within the time limit (seconds).
-
-    Raises:
-        ConnectRefused, ConnectTimeout: what each address said, by the kind of the last.
-    """
-    failures: list[ConnectError] = []
-    for family, address in addresses:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(timeout)
-            sock.connect(address)
-            _set_options(sock)
-            return sock
-        except OSError as error:
-            sock.close()
-            failures.append(_connect_error(address, error, timeout))
-    raise _unreachable(transport, failures)
-
-
-async def connect_async(transport: Transport, addresses: list[Address], timeout: float) -> socket.socket:
-    """As `connect`, for asyncio; the socket is non-blocking."""
-    loop = asyncio.get_running_loop()
-    failures: list[ConnectError] = []
-    for family, address in addresses:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            async with asyncio.timeout(timeout):
-                await loop.sock_connect(sock, address)
-            _set_options(sock)
-            return sock
-        except OSError as error:  # TimeoutError is one
-            sock.close()
-            failures.append(_connect_error(address, error, timeout))
-        except BaseException:
-            sock.close()
-            raise
-    raise _unreachable(transport, failures)
-
-
-def _set_options(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The kernel notices a peer that is gone even while no Ping is under way.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _unreachable(transport: Transport, failures: list[ConnectError]) -> ConnectError:
-    """The end of trying all addresses."""
-    host = transport.entrance[0]
-    if not failures:
-        return NameNotResolved(f"The name {host!r} has no address.")
-    if len(failures) == 1:
-        return failures[0]
-    said = " ".join(str(failure) for failure in failures)
-    return type(failures[-1])(f"None of the {len(failures)} addresses of {host} let us in. {said}")
-
-
-def _connect_error(address: tuple[Any, ...], error: OSError, timeout: float) -> ConnectError:
-    where = f"{address[0]} port {address[1]}"
-    if isinstance(error, TimeoutError):
-        return ConnectTimeout(f"{where} didn't answer within {seconds(timeout)}.")
-    if error.errno == errno.ECONNREFUSED:
-        return ConnectRefused(f"Nothing listens on {where}: the connection was refused.")
-    return ConnectRefused(f"{where} can't be reached: {error.strerror or error}.")
-
-
-def handshake(transport: Transport, sock: socket.socket, timeout: float) -> socket.socket:
-    """TLS or a tunnel over a connected socket where the transport wants it, else the socket itself.
-
-    Args:
-        timeout: seconds, for each of the two.
-
-    Raises:
-        TLSFailed, SSHFailed, ConnectTimeout, ConnectRefused: the socket is closed then.
-    """
-    sock = transport.tunnel(sock, timeout)
-    try:
-        context = transport.tls_context()
-        if context is None:
-            return sock
-        sock.settimeout(timeout)
-        # wrap_socket empties `sock`: from here on the wrapped one is what has to be closed.
-        sock = wrapped = context.wrap_socket(sock, server_hostname=transport.tls_name)
-        transport.check_certificate(wrapped.getpeercert(binary_form=True))
-        return wrapped
-    except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
-        sock.close()
-        raise tls_error(transport, error, timeout) from None
-    except BaseException:
-        sock.close()
-        raise
-
-
-async def handshake_async(
-    transport: Transport,
-    sock: socket.socket,
-    protocol: Callable[[], asyncio.Protocol],
-    timeout: float,
-) -> asyncio.Transport:
-    """As `handshake`, for asyncio: gives the socket to a protocol.
-
-    Args:
-        protocol: a factory, as for `asyncio.loop.create_connection`.
-    """
-    loop = asyncio.get_running_loop()
-    sock = await transport.tunnel_async(sock, timeout)
-    started = time.monotonic()
-    try:
-        context = transport.tls_context()
-        if context is None:
-            made, _ = await loop.create_connection(protocol, sock=sock)
-            return made
-        made, gate = await loop.create_connection(
-            lambda: _Gate(transport, protocol),
-            sock=sock,
-            ssl=context,
-            server_hostname=transport.tls_name,
-            ssl_handshake_timeout=timeout,
-        )
-    except OSError as error:
-        sock.close()
-        if isinstance(error, ConnectionAbortedError) and time.monotonic() - started >= timeout:
-            # asyncio reports its own handshake limit as an aborted connection.
-            error = TimeoutError()
-        raise tls_error(transport, error, timeout) from None
-    except BaseException:
-        sock.close()
-        raise
-    if gate.refusal is not None:
-        made.abort()
-        raise gate.refusal
-    return made
-
-
-class _Gate(asyncio.Protocol):
-    """Judges the certificate before the client sees a byte of the one who showed it."""
-
-    def __init__(self, transport: Transport, protocol: Callable[[], asyncio.Protocol]) -> None:
-        self.refusal: TLSFailed | None = None
-        self._transport = transport
-        self._protocol = protocol
-
-    def connection_made(self, made: asyncio.BaseTransport) -> None:
-        try:
-            self._transport.check_certificate(made.get_extra_info("ssl_object").getpeercert(binary_form=True))
-        except TLSFailed as error:
-            self.refusal = error
-            return  # what comes is received here, where nobody reads it
-        inner = self._protocol()
-        assert isinstance(made, asyncio.Transport)
-        made.set_protocol(inner)
-        inner.connection_made(made)
 
 
 def fetch_certificate(transport: Transport, timeouts: Timeouts | None = None) -> Certificate:
@@ -427,47 +227,9 @@ def fetch_certificate(transport: Transport, timeouts: Timeouts | None = None) ->
     sock = transport.tunnel(sock, limits.tls)
     try:
         sock.settimeout(limits.tls)
-        sock = wrapped = _trusting_context().wrap_socket(
-            sock, server_hostname=transport.tls_name or transport.host
-        )
+        sock = wrapped = wrap(_trusting_context(), sock, transport.tls_name or transport.host)
         return Certificate.from_der(wrapped.getpeercert(binary_form=True) or b"")
     except OSError as error:
         raise tls_error(transport, error, limits.tls) from None
     finally:
         sock.close()
-
-
-def tls_error(transport: Transport, error: OSError, timeout: float) -> ConnectError:
-    """What a failed handshake means, in words."""
-    where = str(transport)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        said = error.verify_message.rstrip(".")
-        if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            return TLSFailed(f"The certificate of {where} is for another name: {said}.", reason="name")
-        if error.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-            return TLSFailed(f"The certificate of {where} has expired.", reason="expired")
-        if error.verify_code in (2, 18, 19, 20, 21):  # issuer missing, self-signed, chain not verified
-            return TLSFailed(
-                f"The certificate of {where} comes from an unknown CA: {said}.", reason="unknown_ca"
-            )
-        return TLSFailed(f"The certificate of {where} can't be trusted: {said}.")
-    if isinstance(error, TimeoutError):
-        return ConnectTimeout(
-            f"{where} accepted the connection, and then no TLS handshake came within {seconds(timeout)}.",
-            phase="tls",
-        )
-    if isinstance(error, ssl.SSLError) and error.reason in (
-        "WRONG_VERSION_NUMBER",
-        "RECORD_LAYER_FAILURE",
-        "HTTP_REQUEST",
-        "PACKET_LENGTH_TOO_LONG",
-    ):
-        return TLSFailed(f"{where} speaks clear text, not TLS.", reason="clear_text")
-    if isinstance(error, ssl.SSLError) and error.reason in (
-        "UNSUPPORTED_PROTOCOL",
-        "TLSV1_ALERT_PROTOCOL_VERSION",
-    ):
-        return TLSFailed(f"{where} offers no TLS of version 1.2 or newer.", reason="version")
-    if isinstance(error, ssl.SSLError):
-        return TLSFailed(f"The TLS handshake with {where} failed: {error.reason or error}.")
-    return TLSFailed(f"{where} closed the connection during the TLS handshake: {error.strerror or error}.")

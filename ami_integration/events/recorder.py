@@ -347,7 +347,7 @@ def event_from_message(*, server_id: int, stamped: StampedEvent) -> Event:
     Databases hold no NUL, which is dropped, and no lone surrogates, which are what bytes that aren't UTF-8
     decode to: these stay visible as ``\\udcff``.
     """
-    message = Message(stamped.raw)
+    message = Message.from_raw(stamped.raw)
     headers = [[clean_text(name), clean_text(value)] for name, value in message.items()]
     first: dict[str, str] = {}
     for name, value in headers:

@@ -7,26 +7,12 @@ whoever reads it administers Asterisk, not Python.
 It touches no database, so that many servers can be examined in threads.
 """
 
-import socket
-import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ami_integration.ami import (
-    AMIClient,
-    AMIError,
-    ConnectError,
-    ConnectRefused,
-    ConnectTimeout,
-    LoginFailed,
-    NameNotResolved,
-    NoBanner,
-    NotAMI,
-    Timeouts,
-    TLSFailed,
-)
+from ami_integration.ami import AMIClient, AMIError, Timeouts
+from ami_integration.servers.advice import advice
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -122,7 +108,9 @@ def examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
                 step.ok = True
             except (AMIError, SecretUnreadable) as error:
                 step.ok, step.seen = False, str(error)
-                step.mend = _mend(error, server, server.username, client, timeouts)
+                step.mend = advice(
+                    error, server, username=server.username, peer=client.peer, timeout=timeouts.tls
+                )
                 return test
             finally:
                 step.seconds = time.monotonic() - started
@@ -160,7 +148,7 @@ def _try_second_account(test: ConnectionTest, login: Step, rights: Step, timeout
         login.ok, login.seen = True, f"The account {username!r} is logged in."
     except (AMIError, SecretUnreadable) as error:
         login.ok, login.seen = False, str(error)
-        login.mend = _mend(error, server, username, client, timeouts)
+        login.mend = advice(error, server, username=username, peer=client.peer, timeout=timeouts.tls)
         return
     finally:
         login.seconds = time.monotonic() - started
@@ -204,124 +192,3 @@ def _ask_version(test: ConnectionTest, step: Step, username: str, client: AMICli
             "It works as it is. If you want more: in manager.conf, on the write= line of "
             f"[{username}], {'; '.join(mends)}. Then run “manager reload” in Asterisk's CLI."
         )
-
-
-def _mend(error: Exception, server: Server, username: str, client: AMIClient, timeouts: Timeouts) -> str:
-    """What the administrator can do about `error`, which the account `username` met."""
-    section = f"[{username}]"
-    clear = server.transport == Server.Transport.TCP
-    if isinstance(error, NameNotResolved):
-        return (
-            "Check the spelling of the host, or give its IP address. This machine's name server must know it."
-        )
-    if isinstance(error, ConnectTimeout) and error.phase == "resolve":
-        return "This machine's name server does not answer. Mend that, or give the PBX's IP address."
-    if isinstance(error, ConnectRefused):
-        return (
-            f"In manager.conf under [general] check {_listening_lines(server)}; with 127.0.0.1 as its bind "
-            "address, Asterisk lets in only programs on the PBX itself. Then run “manager reload” and "
-            "“manager show settings” in Asterisk's CLI. A firewall may refuse too."
-        )
-    if isinstance(error, TLSFailed):
-        return _mend_tls(error, server)
-    if isinstance(error, ConnectTimeout) and error.phase == "tls":
-        return (
-            "The port is open, but no TLS is spoken there. Check the port against tlsbindaddr under "
-            "[general] in manager.conf, or choose TCP as the transport."
-        )
-    if isinstance(error, ConnectTimeout):
-        return (
-            "Check the host. If it is right, the machine is off, or a firewall on the way drops the packets: "
-            f"allow {_own_address(server)}to reach TCP port {server.port}."
-        )
-    if (
-        isinstance(error, NoBanner)
-        and clear
-        and client.peer
-        and _speaks_tls(client.peer, server.port, timeouts.tls)
-    ):
-        return (
-            "The port speaks TLS. Choose TLS as the transport, or the port= of [general] in manager.conf, "
-            "which speaks clear text."
-        )
-    if isinstance(error, (NotAMI, NoBanner)):
-        return (
-            "AMI greets first and at once, so this seems to be another service: check the port against "
-            f"{_listening_lines(server)} under [general] in manager.conf (8088 is Asterisk's web server, "
-            "5060 SIP). If the port is right, the PBX may have too many sessions that never logged in: "
-            "see authlimit= there and “manager show connected” in Asterisk's CLI."
-        )
-    if isinstance(error, SecretUnreadable):
-        return "Nothing was sent to the PBX. Edit the server and enter the secret= of manager.conf anew."
-    if isinstance(error, LoginFailed) and "already in use" in str(error).lower():
-        return (
-            f"Another session uses {section}. Set allowmultiplelogin = yes under [general] in "
-            "manager.conf, or give this server a second account for actions if amiweb's own listener is that "
-            "session, or end it: “manager show connected”, then “manager kick session <id>” in Asterisk's "
-            "CLI."
-        )
-    if isinstance(error, LoginFailed):
-        return (
-            "Asterisk says the same for a wrong username, a wrong secret and an address that is shut out. "
-            f"In manager.conf check that the section {section} exists, its secret= line, and that its "
-            f"deny= and permit= lines (or acl=) let {_own_address(server) or 'this machine '}in. Then run "
-            "“manager reload” in Asterisk's CLI, whose log says which of these it was."
-        )
-    if isinstance(error, ConnectError):
-        return "Check host, port and transport."
-    return (
-        "The PBX stopped answering during the login. Try again; if it stays so, look at its load and its log."
-    )
-
-
-def _mend_tls(error: TLSFailed, server: Server) -> str:
-    if error.reason == "unknown_ca":
-        return (
-            "Paste the certificate of the authority that signed it into “CA certificate”. If it signed "
-            "itself, paste the certificate: the tlscertfile= line in manager.conf names its file."
-        )
-    if error.reason == "name":
-        return (
-            "Give the host by a name that is in the certificate, or make a certificate for "
-            f"{server.host} and name it in the tlscertfile= line of manager.conf."
-        )
-    if error.reason == "expired":
-        return "Renew the certificate in the file that tlscertfile= in manager.conf names; “manager reload”."
-    if error.reason == "clear_text":
-        return (
-            "Choose TCP as the transport, or the port of tlsbindaddr= under [general] in manager.conf "
-            "(tlsenable = yes, usually port 5039)."
-        )
-    return (
-        "Check that the port is that of tlsbindaddr= under [general] in manager.conf, with tlsenable = "
-        "yes, and that the file of tlscertfile= holds the certificate and its key."
-    )
-
-
-def _listening_lines(server: Server) -> str:
-    if server.transport == Server.Transport.TLS:
-        return "the lines tlsenable= (yes) and tlsbindaddr="
-    return "the lines enabled= (yes), port= and bindaddr="
-
-
-def _own_address(server: Server) -> str:
-    """This machine's address towards the server, as a word for a sentence; "" if unknown. Sends nothing."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            server.host, server.port, type=socket.SOCK_DGRAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)  # for UDP this only chooses a route
-            return f"{probe.getsockname()[0]} (this machine) "
-    except OSError:
-        return ""
-
-
-def _speaks_tls(host: str, port: int, timeout: float) -> bool:
-    """Whether a TLS handshake succeeds there, whatever the certificate. Nothing is sent through it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only the protocol is asked for, no trust follows from the answer
-    with suppress(OSError), socket.create_connection((host, port), timeout) as raw, context.wrap_socket(raw):
-        return True
-    return False

@@ -31,6 +31,32 @@ async def test_answers_in_any_order_find_their_actions() -> None:
     assert [reply.response.get("Echo") for reply in replies] == [str(n) for n in range(20)]
 
 
+async def loop_has_turned_twice() -> None:
+    """A task has run up to its first wait, and what it wants to have written is written."""
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_cancelled_or_ends_before_it_is_written_never_leaves() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.answer(peer.hear(), "N: 1")
+        peer.hear()
+
+    with scripted(script) as pbx:
+        async with client_of(pbx) as client:
+            cancelled = asyncio.create_task(client.action("A"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            assert (await client.action("B")).response.get("N") == "1"
+            late = asyncio.create_task(client.action("C"))
+            await asyncio.sleep(0)
+            await client.close()
+            with pytest.raises(ConnectionLost) as caught:
+                await late
+            assert caught.value.sent is False
+
+
 async def test_cancelling_one_action_harms_no_other() -> None:
     def script(peer: Peer) -> None:
         peer.log_in()
@@ -42,7 +68,7 @@ async def test_cancelling_one_action_harms_no_other() -> None:
     with scripted(script) as pbx:
         async with client_of(pbx) as client:
             first = asyncio.create_task(client.action("A"))
-            await asyncio.sleep(0)
+            await loop_has_turned_twice()
             first.cancel()
             assert (await client.action("B")).response.get("N") == "2"
             with pytest.raises(asyncio.CancelledError):
@@ -91,7 +117,7 @@ async def test_closing_the_client_fails_what_waits() -> None:
         client = client_of(pbx)
         await client.connect()
         waiting = asyncio.create_task(client.action("Slow"))
-        await asyncio.sleep(0)
+        await loop_has_turned_twice()
         await client.close()
         with pytest.raises(ConnectionLost) as caught:
             await waiting
@@ -132,7 +158,7 @@ async def test_a_silent_pbx_that_answers_keeps_its_session() -> None:
             assert client.connected
 
 
-async def test_a_frozen_pbx_fails_an_action_within_twice_the_keepalive_unless_it_may_take_long() -> None:
+async def test_a_frozen_pbx_fails_an_action_within_the_keepalive_unless_it_may_take_long() -> None:
     heard: list[str] = []
 
     def script(peer: Peer) -> None:

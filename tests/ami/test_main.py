@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ami_integration.ami import TCP
 from ami_integration.ami.__main__ import main, printable, show_table
 from tests.ami.scripted import Peer, scripted
 from tests.certificates import make_certificates
 from tests.simulator.fixtures import Simulator
+from tests.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,7 +143,9 @@ def test_there_is_no_option_for_the_secret(capsys: pytest.CaptureFixture[str]) -
 def test_no_connection_is_code_3(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
     simulator.stop()
     assert run(simulator, "Ping") == 3
-    assert "refused" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "refused" in said and "manager.conf" in said
+    assert said.count("\n") == 1
 
 
 def test_a_failed_login_is_code_4_and_shows_no_secret(
@@ -198,10 +202,90 @@ def test_an_unknown_certificate_is_refused_and_a_given_ca_or_pin_trusted(
     with scripted(lambda peer: None, script, script, lambda peer: None, tls=context) as pbx:
         words = [pbx.host, "Ping", "--port", str(pbx.port), "--username", "me"]
         assert main([*words, "--tls"]) == 3
-        assert "unknown CA" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "unknown CA" in said and "--pin SHA256" in said
+        assert said.count("\n") == 1
         assert main([*words, "--ca", str(ca)]) == 0
         assert main([*words, "--pin", pin.hexdigest()]) == 0
         assert main([*words, "--pin", "0" * 64]) == 3
+
+
+# -- through an SSH server
+
+
+def through(sshd: Sshd, pbx: TCP, *words: str) -> list[str]:
+    server = f"{sshd.username}@127.0.0.1:{sshd.port}"
+    return ["localhost", "Ping", "--port", str(pbx.port), "--username", "me", "--ssh", server, *words]
+
+
+def pinging(peer: Peer) -> None:
+    peer.log_in()
+    peer.answer(peer.hear(), "Ping: Pong")
+    peer.hear()
+
+
+def test_a_key_leads_through_an_ssh_server(
+    sshd: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key").write_text(sshd.key)
+    words = ["--ssh-key", str(tmp_path / "key"), "--ssh-host-key", sshd.host_keys["ed25519"]]
+    with scripted(pinging) as pbx:
+        assert main(through(sshd, pbx, *words)) == 0
+    assert "Pong" in capsys.readouterr().out
+
+
+def test_a_password_from_the_environment_leads_through_an_ssh_server(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ssh-host-key", sshd.fingerprint("ed25519")]
+    with scripted(pinging) as pbx:
+        monkeypatch.setenv("AMI_SSH_PASSWORD", "wrong-and-private")
+        assert main(through(sshd, pbx, *words)) == 3
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "refuses the login" in said and "AMI_SSH_PASSWORD" in said
+        assert "wrong-and-private" not in said
+        monkeypatch.setenv("AMI_SSH_PASSWORD", sshd.password)
+        assert main(through(sshd, pbx, *words)) == 0
+    assert "Pong" in capsys.readouterr().out
+
+
+def test_without_a_password_nor_a_terminal_it_says_where_to_put_it(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AMI_SSH_PASSWORD", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main(through(sshd, TCP("localhost", 1), "--ssh-host-key", sshd.fingerprint("ed25519")))
+    assert ended.value.code == 2
+    assert "There is no password: put it into the environment variable AMI_SSH_PASSWORD" in (
+        capsys.readouterr().err
+    )
+
+
+def test_without_a_host_key_it_shows_the_one_that_came_and_tells_how_to_pin_it(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AMI_SECRET")
+    monkeypatch.delenv("AMI_SSH_PASSWORD", raising=False)
+    before = len(sshd.log())
+    with scripted(lambda peer: None) as pbx:
+        assert main(through(sshd, pbx)) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    fingerprint = sshd.fingerprint("ed25519")
+    assert said.endswith(f"--ssh-host-key {fingerprint}\n")
+    assert sshd.host_keys["ed25519"].rsplit(" ", 2)[0] in said
+    assert "ssh-keygen -lf" in said
+    assert "Accepted" not in sshd.log()[before:]
+
+
+def test_another_host_key_than_the_given_one_is_refused(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMI_SSH_PASSWORD", sshd.password)
+    with scripted(lambda peer: None) as pbx:
+        assert main(through(sshd, pbx, "--ssh-host-key", "SHA256:" + "A" * 43)) == 3
+    assert "shows another host key than the pinned one" in capsys.readouterr().err
 
 
 def test_what_could_steer_a_terminal_is_shown_as_escapes() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami_integration.ami import MAX_HEADERS, MAX_LINE, Action, Event, InvalidAction, Response, unescape
-from ami_integration.ami.messages import FollowsResponse, decode, encode, split_header
+from ami_integration.ami.messages import FollowsResponse, OddEvent, OddResponse, decode, encode, split_header
 
 
 def test_action_and_action_id_come_first_and_end_in_a_blank_line() -> None:
@@ -91,12 +91,14 @@ def test_indexed_names_of_aoc_are_allowed() -> None:
 
 def test_no_repr_shows_a_value() -> None:
     action = Action("Login", {"Secret": "hunter2"})
-    event = Event(b"Event: X\r\nSecret: hunter2")
-    assert "hunter2" not in repr(action) + repr(event) + repr(Response(b"Response: Success\r\nKey: hunter2"))
+    event = Event.from_raw(b"Event: X\r\nSecret: hunter2")
+    assert "hunter2" not in repr(action) + repr(event) + repr(
+        Response.from_raw(b"Response: Success\r\nKey: hunter2")
+    )
 
 
 def test_headers_are_found_in_any_case_and_the_first_wins() -> None:
-    event = Event(b"Event: X\r\nchannel: a\r\nChannel: b\r\nEmpty: \r\nBare:c")
+    event = Event.from_raw(b"Event: X\r\nchannel: a\r\nChannel: b\r\nEmpty: \r\nBare:c")
     assert event.get("CHANNEL") == "a"
     assert event.getall("Channel") == ["a", "b"]
     assert event.get("Empty") == ""
@@ -107,16 +109,22 @@ def test_headers_are_found_in_any_case_and_the_first_wins() -> None:
     assert "channel" in event and "missing" not in event
 
 
-def test_the_first_header_wins_however_it_is_spelled() -> None:
-    assert Event(b"Event: X\r\nchannel:a\r\nChannel: b").get("Channel") == "a"
-    assert Event(b"Event: X\r\nChannel: a\r\r\nChannel: b").get("Channel") == "a\r"
-    assert Event(b"Event: X\r\nChannel: a\r").get("Channel") == "a\r"
-    assert Event(b"Event: X\r\nEvent: Y").get("event") == "X"
-    assert Event(b"Event: X\r\nA(1:2): b\r\nA(1: c").get("A(1:2)") == "b"
+def test_of_several_spellings_the_one_asked_for_comes_first_and_then_the_first() -> None:
+    event = Event.from_raw(b"Event: X\r\nchannel:a\r\nChannel: b\r\nBare:c\r\nBare: d")
+    assert event.get("Channel") == "b"
+    assert event.get("Bare") == "d"
+    assert event.get("CHANNEL") == "a"
+    assert event.getall("Channel") == ["a", "b"]
+    assert Event.from_raw(b"Event: X\r\nResponse: Y").get("response") == "Y"
+    assert Response.from_raw(b"Response: Error\r\nResponse: Y").get("Response") == "Error"
+    assert OddEvent.from_raw(b"Event: X\r\nChannel: a\r\r\nChannel: b").get("Channel") == "a\r"
+    assert OddEvent.from_raw(b"Event: X\r\nChannel: a\r").get("Channel") == "a\r"
+    assert Event.from_raw(b"Event: X\r\nEvent: Y").get("event") == "X"
+    assert Event.from_raw(b"Event: X\r\nA(1:2): b\r\nA(1: c").get("A(1:2)") == "b"
 
 
 def test_a_value_is_no_header_even_if_it_looks_like_one() -> None:
-    event = Event(b"Event: X\r\nAppData: Channel: no\r\nChannel: yes")
+    event = Event.from_raw(b"Event: X\r\nAppData: Channel: no\r\nChannel: yes")
     assert event.get("Channel") == "yes"
 
 
@@ -139,7 +147,7 @@ def test_lines_split_where_asterisk_meant_it(line: str, pair: tuple[str, str]) -
 
 
 def test_bytes_that_are_not_utf8_survive_the_round_trip() -> None:
-    event = Event(b"Event: X\r\nCallerIDName: M\xfcller")
+    event = Event.from_raw(b"Event: X\r\nCallerIDName: M\xfcller")
     name = event.get("CallerIDName")
     assert name is not None
     assert encode(name) == b"M\xfcller"
@@ -155,14 +163,20 @@ def test_decode_and_encode_are_inverse(data: bytes) -> None:
 )
 def test_one_header_read_alone_is_the_one_among_all(pairs: list[tuple[str, str]]) -> None:
     raw = b"\r\n".join([b"Event: X", *(encode(f"{name}: {value}") for name, value in pairs)])
-    everything = Event(raw).items()
-    for name, _ in pairs:
-        expected = next((value for key, value in everything if key.lower() == name.lower()), None)
-        assert Event(raw).get(name) == expected
+    event = (Event if b"\r" not in raw.replace(b"\r\n", b"") else OddEvent).from_raw(raw)
+    assert event.raw == raw
+    everything = event.items()
+    for spelled, _ in pairs:
+        for name in (spelled, spelled.swapcase(), spelled + "s"):
+            same = [value for key, value in everything if key.lower() == name.lower()]
+            plain = [line for line in event.text.split("\r\n") if line.startswith(f"{name}: ")]
+            exact = [line[len(name) + 2 :] for line in plain]
+            assert event.get(name) == next(iter(exact + same), None)
+            assert event.getall(name) == same
 
 
 def test_follows_output_keeps_colons_blank_lines_and_an_unterminated_end() -> None:
-    response = FollowsResponse(
+    response = FollowsResponse.from_raw(
         b"Response: Follows\r\nPrivilege: Command\r\nActionID: 7\r\nName: x\n\nlast--END COMMAND--"
     )
     assert response.output == ["Name: x", "", "last"]
@@ -172,7 +186,7 @@ def test_follows_output_keeps_colons_blank_lines_and_an_unterminated_end() -> No
 
 def test_output_keeps_blank_lines_and_drops_a_stray_cr() -> None:
     raw = b"Response: Error\r\nMessage: Command output follows\r\nOutput: a\r\r\nOutput: \r\nOutput: b"
-    response = Response(raw)
+    response = OddResponse.from_raw(raw)
     assert response.output == ["a", "", "b"]
     assert not response.success
 

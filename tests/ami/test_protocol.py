@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ami_integration.ami import CLOSED, NEED_DATA, Action, Banner, Message, MessageTooLarge, Protocol
 from ami_integration.ami.protocol import State
-from tests.ami.reference import reference
+from tests.ami.reference import assert_regular, reference
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 Seen = list[tuple[str, list[tuple[str, str]]]]
@@ -146,7 +148,7 @@ def test_the_banner_comes_first_and_tells_the_ami_version() -> None:
 
 @pytest.mark.parametrize("line", [b"SSH-2.0-OpenSSH_9.2", b"HTTP/1.1 400 Bad Request", b"", b"220 mail"])
 def test_another_greeting_is_no_ami_banner(line: bytes) -> None:
-    assert Banner(line).ami_version is None
+    assert Banner.from_raw(line).ami_version is None
 
 
 def test_the_end_of_input_is_told_after_the_last_message() -> None:
@@ -176,6 +178,58 @@ def test_a_message_beyond_the_limit_ends_in_a_clear_error(end: bytes) -> None:
     assert isinstance(protocol.next_message(), Message)
     with pytest.raises(MessageTooLarge, match="1000 bytes"):
         protocol.next_message()
+
+
+LINES = b"".join(b"Output: line %d: %s\r\n" % (number, b"x" * 30) for number in range(100_000))
+LARGE = {
+    "a Command answer of 100,000 lines": (
+        b"Response: Success\r\nMessage: Command output follows\r\n" + LINES + b"\r\n",
+        lambda message: len(message.output) == 100_000 and message.output[-1].startswith("line 99999: x"),
+    ),
+    "the same of Asterisk 13, with lines that look like its end": (
+        b"Response: Follows\r\n" + LINES.replace(b"xxxxx\r\n", b"COMMAND--\n\n") + b"--END COMMAND--\r\n\r\n",
+        lambda message: len(message.output) == 200_000 and message.output[-2].endswith("xCOMMAND--"),
+    ),
+    "a line of 10 MB": (
+        b"Event: UserEvent\r\nBody: " + b"y" * 10_000_000 + b"\r\n\r\n",
+        lambda message: len(message.get("Body")) == 10_000_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("piece", [61, 1448, 65536, 100_000_000])
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_large_is_looked_at_once_however_it_is_split(
+    name: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, is_right = LARGE[name]
+    looked_at = 0
+    cut = Protocol._cut
+
+    def counting(self: Protocol, chunk: bytes) -> None:
+        nonlocal looked_at
+        looked_at += len(chunk)
+        cut(self, chunk)
+
+    monkeypatch.setattr(Protocol, "_cut", counting)
+    protocol = Protocol("client")
+    protocol.receive_data(BANNER)
+    protocol.next_message()
+    pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
+    tracemalloc.start()
+    try:
+        for one in pieces:
+            protocol.receive_data(one)
+        message = protocol.next_message()
+        assert isinstance(message, Message)
+        # The whole chunk, its text, and the message's.
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert is_right(message)
+    # Once when its end has come, and its beginning when that has.
+    assert looked_at <= len(data) + piece + len(BANNER)
+    assert protocol.next_message() is NEED_DATA
 
 
 def test_a_server_reads_actions_without_a_banner() -> None:
@@ -214,6 +268,7 @@ def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes]
         while isinstance(message := protocol.next_message(), Message):
             *lines, last = message.raw.split(b"\n")
             seen.append([*(line.removesuffix(b"\r") for line in lines), last])
+            assert_regular(message)
     assert seen == reference(stream)
 
 
@@ -222,6 +277,7 @@ def test_the_quick_way_and_the_reference_agree_on_any_stream(pieces: list[bytes]
     [
         (b"Event: A\r\nnonsense\r\n\r\n", "no_colon"),
         (b"Event: A\r\nX: 1\n\r\n", "bare_lf"),
+        (b"Event: A\r\nX: 1\ra\nY: 2\r\n\r\n", "bare_lf"),
         (b"Event: A\r\nX: 1\r\n\nEvent: B\r\n\r\n", "bare_lf_blank"),
         (b"noise: 1\r\n\r\n", "unknown_kind"),
     ],

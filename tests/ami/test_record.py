@@ -17,6 +17,7 @@ from ami_integration.ami.recording import Segment, read_recording
 from ami_integration.simulator.wire import EventClass
 from tests.polling import wait_until
 from tests.simulator.fixtures import Simulator
+from tests.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,5 +144,26 @@ def test_without_a_connection_it_says_why(
     simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simulator.stop()
-    assert main(words(simulator, tmp_path / "a.recording")) == 3
-    assert "refused" in capsys.readouterr().err
+    file = tmp_path / "a.recording"
+    assert main(words(simulator, file)) == 3
+    said = capsys.readouterr()
+    assert "refused" in said.err and said.err.count("\n") == 1
+    assert said.out == ""
+    assert not file.exists(), "the next attempt wants the name"
+
+
+def test_a_session_through_an_ssh_server_is_recorded(
+    sshd: Sshd, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = tmp_path / "a.recording"
+    tunnel = ["--ssh", f"{sshd.username}@127.0.0.1:{sshd.port}"]
+    assert main([*words(simulator, file), *tunnel]) == 3  # nobody is asked for a password
+    pin = capsys.readouterr().err.split()[-2:]
+    assert pin == ["--ssh-host-key", sshd.fingerprint("ed25519")]
+    monkeypatch.setenv("AMI_SSH_PASSWORD", sshd.password)
+    assert main([*words(simulator, file), *tunnel, *pin, "--action", "Ping", "--seconds", "0.3"]) == 0
+    assert b"Ping: Pong\r\n" in received(file)
+    content = file.read_bytes()
+    assert f"through the SSH server 127.0.0.1:{sshd.port}\n".encode() in content
+    assert sshd.password.encode() not in content

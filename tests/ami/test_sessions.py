@@ -149,8 +149,8 @@ def test_an_answer_without_a_response_header_belongs_to_the_action_that_gives_su
         peer.log_in()
         peer.hear()
         peer.say(b"IAXNetstats: 0 active IAX channels\r\n\r\n")
-        peer.answer(peer.hear())
-        peer.hear()
+        while True:
+            peer.answer(peer.hear())
 
     with scripted(script) as pbx:
         client = make_client(pbx)
@@ -331,7 +331,7 @@ def test_the_releases_that_know_advanced_filters(version: str, known: bool) -> N
 # -- silence
 
 
-def test_a_frozen_pbx_fails_what_waits_for_events_within_twice_the_keepalive(make_client: MakeClient) -> None:
+def test_a_frozen_pbx_fails_what_waits_for_events_within_the_keepalive(make_client: MakeClient) -> None:
     heard: list[str] = []
 
     def script(peer: Peer) -> None:
@@ -342,8 +342,10 @@ def test_a_frozen_pbx_fails_what_waits_for_events_within_twice_the_keepalive(mak
     with scripted(script) as pbx:
         client = make_client(pbx, events="on", timeouts=Timeouts(keepalive=0.4))
         client.connect()
+        started = time.monotonic()
         with pytest.raises(ConnectionLost, match="silent"):
             client.next_event()
+        assert time.monotonic() - started < 3 * 0.4
     assert heard == ["Ping"]
 
 
@@ -389,17 +391,21 @@ def test_lag_tells_what_waits_in_the_kernel(make_client: MakeClient) -> None:
 def test_a_long_list_after_a_silence_warns_of_nothing(make_client: MakeClient) -> None:
     def script(peer: Peer) -> None:
         peer.log_in()
-        ping = peer.hear()
-        peer.answer(ping)
-        action = peer.hear()
-        peer.answer(action, "EventList: start")
-        peer.say(item(action, "E", f"Pad: {'x' * 500}") * 2000)
-        peer.say(item(action, "EComplete", "EventList: Complete", "ListItems: 2000"))
-        peer.hear()
+        while True:
+            action = peer.hear()
+            if action.name != "List":
+                peer.answer(action)
+                continue
+            peer.answer(action, "EventList: start")
+            peer.say(item(action, "E", f"Pad: {'x' * 500}") * 2000)
+            peer.say(item(action, "EComplete", "EventList: Complete", "ListItems: 2000"))
 
     with scripted(script) as pbx:
         client = make_client(pbx)
         client.connect()
-        client.action("Ping")
-        assert client.action("List").whole
+        # Twice, since the second is long after the first and the reader was not behind between them.
+        for _ in range(2):
+            client.action("Ping")
+            assert client.action("List").whole
+            time.sleep(0.6)
         assert client.client.lag_warnings == 0

@@ -30,16 +30,20 @@ from ami_integration.ami import (
     ConnectionLost,
     ConnectRefused,
     ConnectTimeout,
+    LoginFailed,
     NameNotResolved,
     SSHFailed,
     Timeouts,
     transports,
 )
+from ami_integration.ami.transports import is_private
 from tests.ami.conftest import MakeClient
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.polling import wait_until
 from tests.sshd import Sshd, keygen, running
 
+#: Linux takes it for this machine. To anybody who reads it, it is some address that isn't a loopback one.
+ANOTHER = "0.0.0.0"  # noqa: S104 - nobody listens here
 LIMITS = Timeouts(connect=5, tls=10, banner=5, login=5, action=10)
 
 
@@ -123,6 +127,56 @@ def test_a_plain_login_may_go_through_the_tunnel(sshd: Sshd, make_client: MakeCl
         client = make_client(sshd.transport(pbx.port), timeouts=LIMITS)
         client.connect()
         assert client.client.connected
+
+
+def test_no_plain_login_goes_through_the_tunnel_to_a_machine_behind_it(
+    sshd: Sshd, make_client: MakeClient
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.say(BANNER)
+        peer.answer(peer.hear(), "Message: Must specify AuthType", response="Error")
+        with pytest.raises((EOFError, OSError)):
+            peer.hear()
+
+    # The SSH server is at a loopback address itself, which says nothing of the way from there on.
+    with scripted(script) as pbx:
+        client = make_client(sshd.transport(pbx.port, ANOTHER), timeouts=LIMITS)
+        with pytest.raises(LoginFailed, match="SSH tunnel to the PBX itself") as caught:
+            client.connect()
+    assert caught.value.reason == "no_challenge"
+
+
+def test_a_login_by_challenge_goes_through_the_tunnel_to_a_machine_behind_it(
+    sshd: Sshd, make_client: MakeClient
+) -> None:
+    with scripted(pinging) as pbx:
+        client = make_client(sshd.transport(pbx.port, ANOTHER), timeouts=LIMITS)
+        client.connect()
+        assert client.action("Ping").success
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("pbx.localhost", True),
+        ("192.0.2.10", False),
+        ("2001:db8::10", False),
+        ("0.0.0.0", False),  # noqa: S104 - nobody listens here
+        ("pbx.example.com", False),
+        ("localhost.example.com", False),
+        ("notlocalhost", False),
+        ("", False),
+    ],
+)
+def test_a_tunnel_is_private_where_it_ends_on_the_pbx(host: str, private: bool) -> None:
+    transport = SSH(host, ssh_host="192.0.2.1", ssh_username="tunnel", host_key="")
+    assert is_private(transport, "192.0.2.1") is private
+    assert is_private(replace(transport, ssh_host="127.0.0.1"), "127.0.0.1") is private
 
 
 # -- whom it trusts

@@ -134,5 +134,5 @@ def test_the_mask_to_follow_a_call_with(mask: str, wider: str | None) -> None:
     ],
 )
 def test_an_event_of_several_classes_needs_all_of_them(mask: str, privilege: str, seen: bool) -> None:
-    event = Event(f"Event: E\r\nPrivilege: {privilege}".encode())
+    event = Event.from_raw(f"Event: E\r\nPrivilege: {privilege}".encode())
     assert passes(event, mask_classes(mask)) is seen

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import socket
 import ssl
+import struct
 import time
 import traceback
 import warnings
@@ -33,7 +34,7 @@ from ami_integration.ami import (
     TLSFailed,
     fetch_certificate,
 )
-from ami_integration.ami.transports import handshake_async
+from ami_integration.ami.transports import connect, handshake, handshake_async, resolve
 from tests.ami.conftest import MakeClient
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.certificates import make_certificates
@@ -199,6 +200,21 @@ def test_tls_to_a_clear_port_says_so(make_client: MakeClient) -> None:
     assert caught.value.reason == "clear_text"
 
 
+def test_a_connection_that_was_reset_before_the_handshake_leaves_no_socket_open(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = TLS("127.0.0.1", listener.getsockname()[1], pin="0" * 64)
+        sock = connect(transport, resolve(transport, 5), 5)
+        theirs, _ = listener.accept()
+        # A lingering time of 0: close() resets.
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ResourceWarning)
+            with pytest.raises(TLSFailed, match="closed the connection during the TLS handshake"):
+                handshake(transport, sock, 5)
+        assert sock.fileno() == -1
+
+
 @pytest.mark.parametrize(
     "options",
     [{"ca_file": "/nowhere/ca.pem"}, {"ca_pem": "no certificate"}, {"ca_pem": "nö"}],
@@ -206,7 +222,7 @@ def test_tls_to_a_clear_port_says_so(make_client: MakeClient) -> None:
 )
 def test_a_ca_that_can_not_be_used_is_named(make_client: MakeClient, options: dict[str, str]) -> None:
     with scripted(lambda peer: None) as pbx, pytest.raises(TLSFailed, match="CA certificate"):
-        make_client(TLS("127.0.0.1", pbx.port, **options)).connect()  # type: ignore[arg-type]
+        make_client(TLS("127.0.0.1", pbx.port, **options)).connect()
 
 
 # -- a pinned certificate

@@ -12,9 +12,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["ami_integration"]):
-    from ami_integration.ami import Message, Protocol
+    from ami_integration.ami import Event, Message, Protocol, Response
 
-from tests.ami.reference import reference
+from tests.ami.reference import assert_regular, reference
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 
@@ -39,11 +39,17 @@ def check(data: bytes) -> None:
             seen.append([*(line.removesuffix(b"\r") for line in lines), last])
         assert seen == reference(stream)
     for message in messages:
+        assert_regular(message)
         everything = message.items()
         for name, _ in everything[:5]:
             if name:
-                first = next(value for key, value in everything if key.lower() == name.lower())
-                assert message.get(name) == first, (message.raw, name)
+                same = [value for key, value in everything if key.lower() == name.lower()]
+                exact = [value for key, value in everything if key == name]
+                if type(message) in (Event, Response):
+                    plain = [line for line in message.text.split("\r\n") if line.startswith(f"{name}: ")]
+                    exact = [line[len(name) + 2 :] for line in plain] + exact
+                assert message.get(name) == exact[0], (message.raw, name)
+                assert message.getall(name) == same, (message.raw, name)
         _ = message.kind, message.name, repr(message)
 
 

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -86,8 +86,6 @@ class Asterisk:
     # Configuration
 
     def _configure(self) -> None:
-        for name in FOLDERS:
-            (self.folder / name).mkdir()
         values = {
             "RUN": self._inside,
             "MODULES": modules_folder(self.chroot),
@@ -98,17 +96,27 @@ class Asterisk:
             "CHAN_SIP_PORT": str(self._chan_sip_port),
             **{f"{role.upper()}_SECRET": secret for role, (_, secret) in self.users.items()},
         }
-        for template in sorted(CONF.glob("*.conf")):
-            text = template.read_text()
-            for name, value in values.items():
-                text = text.replace(f"@{name}@", value)
-            if template.name == "pjsip.conf":
-                text += self._endpoints()
-            (self.folder / "etc" / template.name).write_text(text)
+        self._write_configuration(CONF, values)
+        with (self.folder / "etc" / "pjsip.conf").open("a") as file:
+            file.write(self._endpoints())
         certificates = make_certificates()
         self.ca_file = self.folder / "etc" / "ca.pem"
         self.ca_file.write_bytes(certificates.ca)
         (self.folder / "etc" / "server.pem").write_bytes(certificates.server)
+        self._hand_over()
+
+    def _write_configuration(self, templates: Path, values: Mapping[str, str]) -> None:
+        """Make the run's folders, and its configuration: in each template, ``@NAME@`` becomes that value."""
+        for name in FOLDERS:
+            (self.folder / name).mkdir()
+        for template in sorted(templates.glob("*.conf")):
+            text = template.read_text()
+            for name, value in values.items():
+                text = text.replace(f"@{name}@", value)
+            (self.folder / "etc" / template.name).write_text(text)
+
+    def _hand_over(self) -> None:
+        """Asterisk runs as its own user, who owns what is its own."""
         uid, gid = asterisk_user(self.chroot)
         for path in [self.folder, *self.folder.rglob("*")]:
             os.chown(path, uid, gid)

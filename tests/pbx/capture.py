@@ -1,21 +1,15 @@
 """Record what a real Asterisk sends, byte for byte: the models of the simulator and of the protocol's tests.
 
-``python -m tests.pbx.capture [scenario ...]`` plays every scenario below against each provisioned Asterisk
-and writes ``tests/captures/<22|16>/<scenario>.ami`` (all bytes that Asterisk sent in that session, banner
-and login included) and ``<scenario>.sent.ami`` (the actions that were sent, the login's key blanked). One
-session for each scenario.
-
-The recorder knows nothing of our own client or parser, so that neither can hide its mistakes in a capture.
+``python -m tests.pbx.capture [--to FOLDER] [scenario ...]`` plays every scenario below against each
+provisioned Asterisk and writes ``tests/captures/<22|16>/<scenario>.ami`` (all bytes that Asterisk sent in
+that session, banner and login included) and ``<scenario>.sent.ami`` (the actions that were sent, the login's
+key blanked). One session for each scenario.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import re
-import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -23,82 +17,24 @@ from pathlib import Path
 from ami_integration.ami import recording
 from tests.pbx import provision
 from tests.pbx.asterisk import Asterisk, Telephones
+from tests.pbx.recorder import Recorder, Wire, save
+from tests.polling import wait_until
+
+__all__ = ["CAPTURES", "SCENARIOS", "Recorder", "Wire", "channel_of", "originate", "record"]
 
 CAPTURES = Path(__file__).parent.parent / "captures"
-TIMEOUT = 20.0
-# A capture ends when Asterisk has been silent for this long after the scenario's last step.
-QUIET = 0.4
 
 
-class Wire:
-    """A bare connection to AMI, not logged in: `received` and `sent` are all its bytes."""
+class Scene(Recorder):
+    """The session of one scenario.
 
-    def __init__(self, asterisk: Asterisk) -> None:
-        self.received = b""
-        self.sent = b""
-        self.socket = socket.create_connection((asterisk.host, asterisk.port), timeout=TIMEOUT)
-        self.wait("\r\n")
+    Attributes:
+        telephones: those of the recorded Asterisk.
+    """
 
-    def send(self, data: bytes) -> None:
-        self.sent += data
-        self.socket.sendall(data)
-
-    def wait(self, pattern: str, count: int = 1) -> re.Match[bytes]:
-        """Read until `pattern` was received `count` times in the session; returns the last of the matches."""
-        deadline = time.monotonic() + TIMEOUT
-        while len(found := list(re.finditer(pattern.encode(), self.received))) < count:
-            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
-            data = self.socket.recv(65536)
-            if not data:
-                raise ConnectionError(f"the session ended before {pattern!r} came")
-            self.received += data
-        return found[count - 1]
-
-    def drain(self, quiet: float = QUIET) -> bool:
-        """Read until Asterisk has been silent for that many seconds, or has closed (then True)."""
-        self.socket.settimeout(quiet)
-        try:
-            while data := self.socket.recv(65536):
-                self.received += data
-        except TimeoutError:
-            return False
-        return True
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-class Recorder(Wire):
-    """One AMI session, logged in."""
-
-    def __init__(self, asterisk: Asterisk, role: str = "admin", events: str = "on") -> None:
-        super().__init__(asterisk)
-        self.asterisk = asterisk
-        self.telephones: Telephones | None = None
-        self._actions = 0
-        username, secret = asterisk.users[role]
-        self.action("Challenge", AuthType="MD5")
-        challenge = self.wait(r"Challenge: (\d+)\r\n")[1]
-        key = hashlib.md5(challenge + secret.encode(), usedforsecurity=False).hexdigest()
-        self.action("Login", Username=username, AuthType="MD5", Key=key, Events=events)
-        self.wait("Message: Authentication accepted\r\n")
-
-    def action(self, name: str, **headers: str) -> str:
-        """Send an action and return its ActionID."""
-        self._actions += 1
-        action_id = f"amiweb-{self._actions}"
-        pairs = [("Action", name), ("ActionID", action_id), *headers.items()]
-        self.send("".join(f"{key}: {value}\r\n" for key, value in pairs).encode() + b"\r\n")
-        return action_id
-
-    def response(self, name: str, **headers: str) -> bytes:
-        """Send an action, wait for its response (or the first message of its list), and return that."""
-        action_id = self.action(name, **headers)
-        return self.wait(rf"Response: [^\r\n]*\r\nActionID: {action_id}(?s:.*?)\r\n\r\n")[0]
-
-    def everyone_hung_up(self) -> None:
-        """Wait until as many channels were hung up as were made."""
-        self.wait("Event: Hangup\r\n", len(re.findall(rb"Event: Newchannel\r\n", self.received)))
+    def __init__(self, asterisk: Asterisk, telephones: Telephones, role: str) -> None:
+        super().__init__(asterisk, role)
+        self.telephones = telephones
 
 
 def originate(session: Recorder, channel: str, exten: str, **more: str) -> None:
@@ -113,13 +49,47 @@ def channel_of(session: Recorder, exten: str) -> str:
     return session.wait(rf"Channel: (Local/{exten}@phones-\w+;1)\r\n")[1].decode()
 
 
-def telephone_calls(session: Recorder, caller: str, number: str) -> str:
+def bridged(session: Recorder, **more: str) -> None:
+    """Telephone 1001 calls 2002, who answers."""
+    originate(session, "Local/1001@phones", "2002", **more)
+    session.wait("Event: BridgeEnter\r\n", 2)
+
+
+def held(session: Recorder) -> str:
+    """Telephone 1001 is called and left waiting; returns its channel."""
+    originate(session, "Local/1001@phones", "hold")
+    session.wait("Event: OriginateResponse\r\n")
+    return channel_of(session, "1001")
+
+
+def hang_up(session: Recorder, channel: str, *then: str, **more: str) -> None:
+    """Hang up, and wait for these events and until nobody is left."""
+    session.action("Hangup", Channel=channel, **more)
+    for event in then:
+        session.wait(f"Event: {event}\r\n")
+    session.everyone_hung_up()
+
+
+def until_dialled(session: Recorder, exten: str) -> None:
+    """Telephone 1001 calls one who doesn't answer: through a Local channel, so that there are two DialEnd."""
+    originate(session, "Local/1001@phones", exten)
+    session.wait("Event: DialEnd\r\n", 2)
+    session.everyone_hung_up()
+
+
+def until_responded(session: Recorder, channel: str, **more: str) -> None:
+    """Somebody who doesn't answer is called for 2002."""
+    originate(session, channel, "2002", **more)
+    session.wait("Event: OriginateResponse\r\n")
+    session.everyone_hung_up()
+
+
+def telephone_calls(session: Scene, caller: str, number: str) -> str:
     """A PJSIP telephone dials a number; returns its channel in the recorded Asterisk."""
-    telephones, exchange = session.telephones, session.asterisk
-    assert telephones is not None
-    with closing(Recorder(telephones, events="off")) as there:
+    exchange = f"127.0.0.1:{session.asterisk.sip_port}"
+    with closing(Recorder(session.telephones, events="off")) as there:
         there.response(
-            "Originate", Channel=f"PJSIP/exchange/sip:{number}@127.0.0.1:{exchange.sip_port}", Async="true",
+            "Originate", Channel=f"PJSIP/exchange/sip:{number}@{exchange}", Async="true",
             CallerID=f"Ada <{caller}>", Application="Wait", Data="3600",
         )  # fmt: skip
     return session.wait(rf"Channel: (PJSIP/{caller}-\w+)\r\n")[1].decode()
@@ -186,25 +156,17 @@ def core_settings(session: Recorder) -> None:
 
 def core_show_channels(session: Recorder) -> None:
     """Empty first, then with a call between two telephones."""
-    session.action("CoreShowChannels")
-    session.wait("Event: CoreShowChannelsComplete\r\n")
-    originate(session, "Local/1001@phones", "2002")
-    session.wait("Event: BridgeEnter\r\n", 2)
-    session.action("CoreShowChannels")
-    session.wait("Event: CoreShowChannelsComplete\r\n", 2)
-    session.action("Status")
-    session.wait("Event: StatusComplete\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.everyone_hung_up()
+    session.listed("CoreShowChannels", "CoreShowChannelsComplete")
+    bridged(session)
+    session.listed("CoreShowChannels", "CoreShowChannelsComplete")
+    session.listed("Status", "StatusComplete")
+    hang_up(session, channel_of(session, "1001"))
 
 
 def queue_status(session: Recorder) -> None:
-    session.action("QueueStatus")
-    session.wait("Event: QueueStatusComplete\r\n")
-    session.action("QueueSummary")
-    session.wait("Event: QueueSummaryComplete\r\n")
-    session.action("QueueStatus", Queue="nosuchqueue")
-    session.wait("Event: QueueStatusComplete\r\n", 2)
+    session.listed("QueueStatus", "QueueStatusComplete")
+    session.listed("QueueSummary", "QueueSummaryComplete")
+    session.listed("QueueStatus", "QueueStatusComplete", Queue="nosuchqueue")
 
 
 def queue_members(session: Recorder) -> None:
@@ -219,37 +181,26 @@ def queue_members(session: Recorder) -> None:
 
 def call_answered(session: Recorder) -> None:
     """Telephone 1001 calls 2002, who answers; a moment later 1001 hangs up."""
-    originate(session, "Local/1001@phones", "2002", Variable="SHOP=Berlin")
-    session.wait("Event: BridgeEnter\r\n", 2)
+    bridged(session, Variable="SHOP=Berlin")
     session.wait("Event: OriginateResponse\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"), Cause="16")
-    session.everyone_hung_up()
+    hang_up(session, channel_of(session, "1001"), Cause="16")
 
 
 def call_busy(session: Recorder) -> None:
-    """Telephone 1001 calls one that is busy."""
-    originate(session, "Local/1001@phones", "busy")
-    session.wait("Event: DialEnd\r\n", 2)
-    session.everyone_hung_up()
+    until_dialled(session, "busy")
 
 
 def call_unanswered(session: Recorder) -> None:
-    """Telephone 1001 calls one that rings and is not answered within a second."""
-    originate(session, "Local/1001@phones", "ring")
-    session.wait("Event: DialEnd\r\n", 2)
-    session.everyone_hung_up()
+    """It rings, and is not answered within a second."""
+    until_dialled(session, "ring")
 
 
 def originate_busy(session: Recorder) -> None:
-    originate(session, "Local/busy@phones", "2002")
-    session.wait("Event: OriginateResponse\r\n")
-    session.everyone_hung_up()
+    until_responded(session, "Local/busy@phones")
 
 
 def originate_unanswered(session: Recorder) -> None:
-    originate(session, "Local/ring@phones", "2002", Timeout="500")
-    session.wait("Event: OriginateResponse\r\n")
-    session.everyone_hung_up()
+    until_responded(session, "Local/ring@phones", Timeout="500")
 
 
 def originate_no_such_channel(session: Recorder) -> None:
@@ -264,8 +215,7 @@ def originate_synchronous(session: Recorder) -> None:
     session.response(
         "Originate", Channel="Local/1001@phones", Application="Wait", Data="3600", CallerID="Ada <1001>"
     )
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.everyone_hung_up()
+    hang_up(session, channel_of(session, "1001"))
 
 
 def queue_call(session: Recorder) -> None:
@@ -273,11 +223,8 @@ def queue_call(session: Recorder) -> None:
     originate(session, "Local/1001@phones", "queue")
     session.wait("Event: AgentConnect\r\n")
     session.wait("Event: BridgeEnter\r\n", 2)
-    session.action("QueueStatus", Queue="support")
-    session.wait("Event: QueueStatusComplete\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.wait("Event: AgentComplete\r\n")
-    session.everyone_hung_up()
+    session.listed("QueueStatus", "QueueStatusComplete", Queue="support")
+    hang_up(session, channel_of(session, "1001"), "AgentComplete")
 
 
 def queue_unanswered(session: Recorder) -> None:
@@ -291,11 +238,8 @@ def queue_abandoned(session: Recorder) -> None:
     """The caller hangs up while waiting."""
     originate(session, "Local/1001@phones", "sales")
     session.wait("Event: AgentCalled\r\n")
-    session.action("QueueStatus", Queue="sales")
-    session.wait("Event: QueueStatusComplete\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.wait("Event: QueueCallerAbandon\r\n")
-    session.everyone_hung_up()
+    session.listed("QueueStatus", "QueueStatusComplete", Queue="sales")
+    hang_up(session, channel_of(session, "1001"), "QueueCallerAbandon")
 
 
 def conference(session: Recorder) -> None:
@@ -304,14 +248,11 @@ def conference(session: Recorder) -> None:
     session.wait("Event: ConfbridgeJoin\r\n")
     originate(session, "Local/1002@phones", "conference")
     session.wait("Event: ConfbridgeJoin\r\n", 2)
-    session.action("ConfbridgeList", Conference="1000")
-    session.wait("Event: ConfbridgeListComplete\r\n")
+    session.listed("ConfbridgeList", "ConfbridgeListComplete", Conference="1000")
     session.response("ConfbridgeMute", Conference="1000", Channel=channel_of(session, "1002"))
     session.action("Hangup", Channel=channel_of(session, "1002"))
     session.wait("Event: ConfbridgeLeave\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.wait("Event: ConfbridgeEnd\r\n")
-    session.everyone_hung_up()
+    hang_up(session, channel_of(session, "1001"), "ConfbridgeEnd")
 
 
 def user_event(session: Recorder) -> None:
@@ -325,53 +266,42 @@ def user_event(session: Recorder) -> None:
 
 def hold(session: Recorder) -> None:
     """1001 calls 2002; 2002 puts 1001 on hold to ask somebody, whose number doesn't exist, and comes back."""
-    originate(session, "Local/1001@phones", "2002")
-    session.wait("Event: BridgeEnter\r\n", 2)
+    bridged(session)
     session.response("Atxfer", Channel=channel_of(session, "2002"), Exten="999", Context="office")
     session.wait("Event: Hold\r\n")
     session.wait("Event: Unhold\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.everyone_hung_up()
+    hang_up(session, channel_of(session, "1001"))
 
 
 def transfer_blind(session: Recorder) -> None:
     """1001 calls 2002, who is replaced by 2003 (Redirect of the caller)."""
-    originate(session, "Local/1001@phones", "2002")
-    session.wait("Event: BridgeEnter\r\n", 2)
+    bridged(session)
     session.response(
         "Redirect", Channel=channel_of(session, "1001"), Context="office", Exten="2003", Priority="1"
     )
     session.wait("Event: BridgeEnter\r\n", 4)
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.everyone_hung_up()
+    hang_up(session, channel_of(session, "1001"))
 
 
 def park(session: Recorder) -> None:
-    originate(session, "Local/1001@phones", "hold")
-    session.wait("Event: OriginateResponse\r\n")
-    session.response("Park", Channel=channel_of(session, "1001"), Timeout="60000")
+    channel = held(session)
+    session.response("Park", Channel=channel, Timeout="60000")
     session.wait("Event: ParkedCall\r\n")
-    session.action("ParkedCalls")
-    session.wait("Event: ParkedCallsComplete\r\n")
-    session.action("Hangup", Channel=channel_of(session, "1001"))
-    session.everyone_hung_up()
+    session.listed("ParkedCalls", "ParkedCallsComplete")
+    hang_up(session, channel)
 
 
 def variables(session: Recorder) -> None:
-    originate(session, "Local/1001@phones", "hold")
-    session.wait("Event: OriginateResponse\r\n")
-    channel = channel_of(session, "1001")
+    channel = held(session)
     session.response("Setvar", Channel=channel, Variable="NOTE", Value="a,b: c\\d")
     session.response("Getvar", Channel=channel, Variable="NOTE")
     session.response("Getvar", Channel="Local/nobody", Variable="NOTE")
-    session.action("Hangup", Channel=channel)
-    session.everyone_hung_up()
+    hang_up(session, channel)
 
 
 def database(session: Recorder) -> None:
     session.response("DBPut", Family="amiweb", Key="colour", Val="blue")
-    session.action("DBGet", Family="amiweb", Key="colour")
-    session.wait("Event: DBGetComplete\r\n")
+    session.listed("DBGet", "DBGetComplete", Family="amiweb", Key="colour")
     session.response("DBDel", Family="amiweb", Key="colour")
     session.response("DBGet", Family="amiweb", Key="colour")
 
@@ -395,38 +325,35 @@ def shutdown(session: Recorder) -> None:
     session.response("Ping")
 
 
-def pjsip_call_answered(session: Recorder) -> None:
+def pjsip_call_answered(session: Scene) -> None:
     """Telephone 1001 dials 2002, who answers; 1001 hangs up. Both are SIP telephones."""
     caller = telephone_calls(session, "1001", "2002")
     session.wait("Event: BridgeEnter\r\n", 2)
-    session.action("CoreShowChannels")
-    session.wait("Event: CoreShowChannelsComplete\r\n")
-    session.action("Hangup", Channel=caller, Cause="16")
-    session.everyone_hung_up()
+    session.listed("CoreShowChannels", "CoreShowChannelsComplete")
+    hang_up(session, caller, Cause="16")
 
 
-def pjsip_call_busy(session: Recorder) -> None:
+def pjsip_call_busy(session: Scene) -> None:
     telephone_calls(session, "1001", "2902")
     session.wait("Event: DialEnd\r\n")
     session.everyone_hung_up()
 
 
-def pjsip_call_unanswered(session: Recorder) -> None:
+def pjsip_call_unanswered(session: Scene) -> None:
     telephone_calls(session, "1001", "2802")
     session.wait("Event: DialEnd\r\n")
     session.everyone_hung_up()
 
 
-def pjsip_call_hold(session: Recorder) -> None:
+def pjsip_call_hold(session: Scene) -> None:
     """2702 answers, presses hold, and comes back after a second."""
     caller = telephone_calls(session, "1001", "2702")
     session.wait("Event: Hold\r\n")
     session.wait("Event: Unhold\r\n")
-    session.action("Hangup", Channel=caller, Cause="16")
-    session.everyone_hung_up()
+    hang_up(session, caller, Cause="16")
 
 
-def pjsip_originate(session: Recorder) -> None:
+def pjsip_originate(session: Scene) -> None:
     """Click to call: 1001's telephone rings first, then 2002's."""
     session.action(
         "Originate", Channel="PJSIP/1001", Context="desk", Exten="2002", Priority="1",
@@ -434,28 +361,24 @@ def pjsip_originate(session: Recorder) -> None:
     )  # fmt: skip
     session.wait("Event: BridgeEnter\r\n", 2)
     caller = session.wait(r"Channel: (PJSIP/1001-\w+)\r\n")[1].decode()
-    session.action("Hangup", Channel=caller, Cause="16")
-    session.everyone_hung_up()
+    hang_up(session, caller, Cause="16")
 
 
-def pjsip_queue_call(session: Recorder) -> None:
+def pjsip_queue_call(session: Scene) -> None:
     """1001 dials the queue, whose member 2001 answers; 1001 hangs up."""
     session.response("QueueAdd", Queue="desk", Interface="PJSIP/2001", MemberName="Anna")
     caller = telephone_calls(session, "1001", "6000")
     session.wait("Event: AgentConnect\r\n")
     session.wait("Event: BridgeEnter\r\n", 2)
-    session.action("Hangup", Channel=caller, Cause="16")
-    session.wait("Event: AgentComplete\r\n")
-    session.everyone_hung_up()
+    hang_up(session, caller, "AgentComplete", Cause="16")
     session.response("QueueRemove", Queue="desk", Interface="PJSIP/2001")
 
 
-def pjsip_endpoint(session: Recorder) -> None:
-    session.action("PJSIPShowEndpoint", Endpoint="1001")
-    session.wait("Event: EndpointDetailComplete\r\n")
+def pjsip_endpoint(session: Scene) -> None:
+    session.listed("PJSIPShowEndpoint", "EndpointDetailComplete", Endpoint="1001")
 
 
-Scenario = Callable[[Recorder], None]
+Scenario = Callable[[Scene], None]
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -471,14 +394,25 @@ SCENARIOS: dict[str, Scenario] = {
 ROLES = {"permission_denied": "readonly"}
 
 
+def leave_nobody(asterisk: Asterisk) -> None:
+    """A call that a scenario has left isn't the next one's."""
+    asterisk.cli("channel request hangup all")
+    wait_until(
+        lambda: "0 active channels" in asterisk.cli("core show channels count"),
+        seconds=15,
+        what="no channels",
+    )
+
+
 def record(asterisk: Asterisk, telephones: Telephones, name: str) -> tuple[bytes, bytes]:
     """Play one scenario in a session of its own; returns (received, sent)."""
-    with closing(Recorder(asterisk, ROLES.get(name, "admin"))) as session:
-        session.telephones = telephones
+    with closing(Scene(asterisk, telephones, ROLES.get(name, "admin"))) as session:
         SCENARIOS[name](session)
         if name == "shutdown":
             asterisk.stop()
         session.drain()
+    if asterisk.running:
+        leave_nobody(asterisk)
     # The client's own parser stays out of captures; what it masks in its recordings is masked here, too.
     secrets = [secret.encode() for _, secret in asterisk.users.values()]
     received = recording.mask(session.received, secrets)
@@ -489,18 +423,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.pbx.capture", description=(__doc__ or "").split("\n")[0]
     )
+    parser.add_argument("--to", type=Path, default=CAPTURES, metavar="FOLDER", help="instead of %(default)s")
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all by default")
-    names = parser.parse_args(arguments).scenarios or list(SCENARIOS)
+    options = parser.parse_args(arguments)
     for suite in provision.SUITES.values():
-        folder = CAPTURES / suite.asterisk
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = options.to / suite.asterisk
         with Telephones(suite.name) as telephones, Asterisk(suite.name, telephones=telephones) as asterisk:
-            (folder / "version").write_text(f"{asterisk.version}\n")
-            for name in names:
+            for name in options.scenarios or SCENARIOS:
                 received, sent = record(asterisk, telephones, name)
-                (folder / f"{name}.ami").write_bytes(received)
+                save(folder / f"{name}.ami", received)
                 (folder / f"{name}.sent.ami").write_bytes(sent)
-                print(f"{asterisk.version} {name}: {len(received)} bytes", flush=True)
+            (folder / "version").write_text(f"{asterisk.version}\n")
     return 0
 
 

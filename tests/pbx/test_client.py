@@ -345,12 +345,12 @@ def test_a_frozen_server_is_noticed_by_keepalive(private_asterisk: Asterisk) -> 
             TCP(private_asterisk.host, private_asterisk.port),
             username=username,
             secret=secret,
-            timeouts=Timeouts(keepalive=0.5),
+            timeouts=Timeouts(keepalive=1.0),
         )
         async with client:
             subscription = client.subscribe()
             private_asterisk.freeze()
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(3 * 1.0):
                 with pytest.raises(ConnectionLost):
                     async for _ in subscription:
                         pass

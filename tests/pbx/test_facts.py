@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
 
-from tests.pbx.asterisk import Asterisk
+from tests.pbx.asterisk import Asterisk, AsteriskError
 from tests.pbx.capture import Recorder, Wire, channel_of, originate
 from tests.polling import wait_until
 
@@ -111,6 +112,25 @@ def test_an_event_mask_without_meaning_is_taken_as_off(session: Recorder) -> Non
     assert b"Events: Off\r\n" in reply
 
 
+def test_a_session_has_one_challenge(wire: Wire) -> None:
+    for _ in range(2):
+        wire.send(b"Action: Challenge\r\nAuthType: MD5\r\n\r\n")
+    wire.wait(r"Challenge: \d{1,9}\r\n", 2)
+    assert len(set(re.findall(rb"Challenge: (\d+)\r\n", wire.received))) == 1
+
+
+def test_the_banner_tells_the_ami_version_of_the_release(asterisk: Asterisk, wire: Wire) -> None:
+    major = {"16": b"5.0.", "22": b"11.0."}.get(asterisk.version.partition(".")[0])
+    if major is not None:  # other releases have others, known or not
+        assert wire.received.startswith(b"Asterisk Call Manager/" + major)
+
+
+def test_without_the_class_system_no_fully_booted_follows_the_login(asterisk: Asterisk) -> None:
+    with closing(Recorder(asterisk, events="call")) as session:
+        session.response("Ping")
+        assert b"FullyBooted" not in session.received
+
+
 # Parser
 
 
@@ -183,6 +203,44 @@ def test_a_line_end_in_a_value_is_another_action(quiet: Recorder) -> None:
     assert b"ActionID: injected\r\nPing: Pong" in reply
 
 
+def test_a_byte_order_mark_hides_the_action(quiet: Recorder) -> None:
+    reply = answer(quiet, b"\xef\xbb\xbfAction: Ping\r\nActionID: 1\r\n\r\n")
+    assert reply == b"Response: Error\r\nActionID: 1\r\nMessage: Missing action in request\r\n\r\n"
+
+
+def test_an_empty_action_is_skipped_for_the_next(quiet: Recorder) -> None:
+    assert PONG.encode() in answer(quiet, b"Action: \r\nAction: Ping\r\nActionID: 1\r\n\r\n")
+
+
+def test_an_action_id_of_more_than_67_bytes_glues_two_headers_together(session: Recorder) -> None:
+    originate(session, "Local/1001@phones", "conference")
+    session.wait("Event: ConfbridgeJoin\r\n")
+    for length, glue in ((67, b"\r\n"), (68, b"\r"), (69, b"")):
+        action_id = "i" * length
+        session.send(f"Action: ConfbridgeList\r\nActionID: {action_id}\r\nConference: 1000\r\n\r\n".encode())
+        session.wait(rf"Event: ConfbridgeListComplete\r\nActionID: {action_id}\r\n(?s:.*?)\r\n\r\n")
+        item = b"Event: ConfbridgeList\r\nActionID: " + action_id.encode()
+        assert item + glue + b"Conference: 1000\r\n" in session.received
+    session.action("Hangup", Channel=channel_of(session, "1001"))
+    session.everyone_hung_up()
+
+
+def test_one_variable_header_is_cut_at_its_commas_into_at_most_64(session: Recorder) -> None:
+    many = ",".join(f"V{number}={number}" for number in range(1, 71))
+    session.action(
+        "Originate", Channel="Local/answer@phones", Application="Wait", Data="1", Async="true", Variable=many
+    )
+    session.wait("Event: OriginateResponse\r\n")
+    seen = re.findall(rb"Variable: (V\d+)\r\nValue: (.*)\r\n", session.received)
+    assert len({name for name, _ in seen}) == 64
+    assert (b"V1", b"1") in seen
+    # The last one takes the rest.
+    assert any(name == b"V64" and value.startswith(b"64,V65=65,") for name, value in seen)
+    # And they are set in reverse order.
+    assert [name for name, _ in seen].index(b"V2") < [name for name, _ in seen].index(b"V1")
+    session.everyone_hung_up()
+
+
 # Answers
 
 
@@ -208,6 +266,67 @@ def test_a_failed_command_has_output_too(quiet: Recorder) -> None:
     assert b"Output: No such command" in reply
 
 
+@pytest.mark.parametrize("command", ["module load app_dial.so", "restart gracefully"])
+def test_some_commands_are_refused_to_everybody(quiet: Recorder, command: str) -> None:
+    reply = answer(quiet, f"Action: Command\r\nActionID: 1\r\nCommand: {command}\r\n\r\n".encode())
+    assert reply == b"Response: Error\r\nActionID: 1\r\nMessage: Command blacklisted\r\n\r\n"
+
+
+def test_the_headers_of_a_response_have_their_order(quiet: Recorder) -> None:
+    reply = answer(quiet, b"Action: CoreShowChannels\r\nActionID: 1\r\n\r\n")
+    assert reply.startswith(b"Response: Success\r\nActionID: 1\r\nEventList: start\r\nMessage: ")
+
+
+def test_one_action_may_be_answered_twice(quiet: Recorder) -> None:
+    reply = answer(quiet, b"Action: ModuleLoad\r\nActionID: 1\r\nLoadType: load\r\n\r\n")
+    assert re.findall(rb"ActionID: 1\r\nMessage: (.*)\r\n", reply) == [
+        b"Need module name",
+        b"Could not load module.",
+    ]
+
+
+def test_wait_event_ends_with_an_event_after_its_response_and_early_when_more_is_sent(
+    quiet: Recorder,
+) -> None:
+    started = time.monotonic()
+    quiet.action("WaitEvent", Timeout="60")
+    assert not quiet.drain(0.3)  # no answer yet, and nothing else
+    quiet.response("Ping")
+    assert time.monotonic() - started < 20
+    assert re.search(
+        rb"Message: Waiting for Event completed\.\r\n\r\nEvent: WaitEventComplete\r\nActionID: \S+\r\n\r\n",
+        quiet.received,
+    )
+
+
+def test_queue_rule_ends_with_two_blank_lines(quiet: Recorder) -> None:
+    reply = answer(quiet, b"Action: QueueRule\r\nActionID: 1\r\n\r\n")
+    assert reply == b"Response: Success\r\nActionID: 1\r\n\r\n\r\n"
+
+
+def test_getvar_prints_line_ends_raw_and_breaks_its_own_framing(quiet: Recorder) -> None:
+    head = b"Action: Getvar\r\nActionID: 1\r\nVariable: "
+    assert answer(quiet, head + b"STRFTIME(0,UTC,one%ntwo)\r\n\r\n").endswith(b"Value: one\ntwo\r\n\r\n")
+    reply = answer(quiet, head + b"STRFTIME(0,UTC,one%n%nEvent: two)\r\n\r\n")
+    assert reply.endswith(b"Value: one\n\nEvent: two\r\n\r\n")
+
+
+def test_hangup_with_a_pattern_is_a_list_and_without_is_not(quiet: Recorder) -> None:
+    listed = answer(quiet, b"Action: Hangup\r\nActionID: 1\r\nChannel: /^Local.nobody/\r\n\r\n")
+    assert b"EventList: start\r\n" in listed
+    assert b"Event: ChannelsHungupListComplete\r\n" in listed
+    single = answer(quiet, b"Action: Hangup\r\nActionID: 1\r\nChannel: Local/nobody\r\n\r\n")
+    assert single == b"Response: Error\r\nActionID: 1\r\nMessage: No such channel\r\n\r\n"
+
+
+def test_nothing_found_is_often_an_error(quiet: Recorder) -> None:
+    for action in (b"PJSIPShowEndpoint\r\nEndpoint: nobody", b"CoreShowChannelMap\r\nChannel: nobody"):
+        reply = answer(quiet, b"Action: " + action + b"\r\nActionID: 1\r\n\r\n")
+        assert reply.startswith(b"Response: Error\r\nActionID: 1\r\n")
+        assert reply.count(b"Response: ") == 1
+        assert b"EventList" not in reply
+
+
 def test_an_error_of_pjsip_ends_in_a_bare_lf(quiet: Recorder) -> None:
     reply = answer(quiet, b"Action: PJSIPShowEndpoint\r\nActionID: 1\r\nEndpoint: nobody\r\n\r\n")
     assert reply.endswith(b"Unable to retrieve endpoint nobody\n\r\n\r\n")
@@ -225,6 +344,12 @@ def test_items_of_a_list_have_no_privilege(quiet: Recorder) -> None:
     assert b"Event: QueueMember\r\n" in reply
     assert b"EventList: Complete\r\n" in reply
     assert b"Privilege" not in reply
+
+
+def test_a_filter_leaves_lists_alone(quiet: Recorder) -> None:
+    assert b"Response: Success" in quiet.response("Filter", Operation="Add", Filter="Event: Nothing")
+    reply = answer(quiet, b"Action: QueueStatus\r\nActionID: 1\r\n\r\n")
+    assert b"Event: QueueMember\r\n" in reply
 
 
 def test_list_commands_shows_only_what_the_user_may_run(asterisk: Asterisk) -> None:
@@ -304,6 +429,43 @@ def test_a_stop_is_announced_by_a_shutdown_event(private_asterisk: Asterisk) -> 
         private_asterisk.stop()
         assert session.drain(10)
         assert b"Event: Shutdown\r\n" in session.received
+
+
+def test_a_pbx_that_waits_for_its_last_call_refuses_every_action(private_asterisk: Asterisk) -> None:
+    with closing(Recorder(private_asterisk)) as session:
+        originate(session, "Local/1001@phones", "hold")
+        session.wait("Event: OriginateResponse\r\n")
+        thread = threading.Thread(target=stop_gracefully, args=(private_asterisk,))
+        thread.start()
+        try:
+            wait_until(
+                lambda: b"Message: Asterisk is shutting down\r\n" in session.response("Ping"),
+                seconds=15, what="the refusal",
+            )  # fmt: skip
+        finally:
+            private_asterisk.kill()
+            thread.join(30)
+
+
+def stop_gracefully(asterisk: Asterisk) -> None:
+    with suppress(AsteriskError):  # it is killed meanwhile
+        asterisk.cli("core stop gracefully")
+
+
+def test_a_kicked_session_ends_without_a_word(asterisk: Asterisk) -> None:
+    if asterisk.version.startswith("16"):
+        pytest.skip("manager kick session is of 18.23, 20.8, 21.3 and later")
+    with closing(Recorder(asterisk, "nocall", events="off")) as session:
+        session.drain(0.1)
+        before = len(session.received)
+        (row,) = [
+            line.split()
+            for line in asterisk.cli("manager show connected").splitlines()
+            if line.split()[:1] == ["nocall"]
+        ]
+        asterisk.cli(f"manager kick session {row[4]}")
+        assert session.drain(10)
+        assert session.received[before:] == b""
 
 
 def test_a_session_that_does_not_read_is_cut_off(asterisk: Asterisk) -> None:

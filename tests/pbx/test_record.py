@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ami_integration.ami import TCP, TLS, Timeouts
-from ami_integration.ami.messages import Action
+from ami_integration.ami.action import Action
 from ami_integration.ami.record import Recorder
 from ami_integration.ami.recording import Recording, Segment, read_recording
 from ami_integration.ami.transports import Transport

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,6 +78,28 @@ def listening(backlog: int = 5) -> Iterator[tuple[socket.socket, TCP]]:
         yield sock, TCP("127.0.0.1", sock.getsockname()[1])
 
 
+@contextlib.contextmanager
+def in_a_thread(serve: Callable[[], object], *, end: Callable[[], object]) -> Iterator[None]:
+    """Serve meanwhile; afterwards, also when the test fails, nothing of it runs on into the next one."""
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+class WebServer(http.server.ThreadingHTTPServer):
+    """Waits at its end for the threads that still answer; what they think of the client goes nowhere."""
+
+    daemon_threads = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """The doctor left in the middle, as it may."""
+
+
 def test_a_healthy_server_passes_every_step() -> None:
     with scripted(healthy("Ping", "Originate", "Command")) as transport:
         test = diagnose(transport)
@@ -141,12 +164,11 @@ def test_a_port_that_speaks_ssh_is_recognised() -> None:
 
 
 def test_a_web_server_that_waits_to_be_asked_is_another_service() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
-        thread = threading.Thread(target=web.serve_forever, daemon=True)
-        thread.start()
+    with (
+        WebServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web,
+        in_a_thread(web.serve_forever, end=web.shutdown),
+    ):
         test = diagnose(TCP("127.0.0.1", web.server_address[1]))
-        web.shutdown()
-        thread.join(10)
     assert_ends_at(test, "Banner", seen="said nothing for 0.5 s", mend="8088 is Asterisk's web server")
 
 
@@ -182,12 +204,8 @@ def test_clear_text_to_a_tls_port_is_told_to_use_tls(certificates: tuple[ssl.SSL
                         with context.wrap_socket(raw, server_side=True) as wrapped:
                             wrapped.recv(1)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        test = diagnose(transport)
-        sock.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
-    assert not thread.is_alive()
+        with in_a_thread(serve, end=lambda: sock.shutdown(socket.SHUT_RDWR)):
+            test = diagnose(transport)
     assert_ends_at(test, "Banner", seen="said nothing", mend="The port speaks TLS. Choose TLS")
 
 
@@ -215,6 +233,23 @@ def test_a_certificate_for_another_name_says_so(certificates: tuple[ssl.SSLConte
     with scripted(lambda peer: None, tls=context, host="127.0.0.2") as transport:
         test = diagnose(TLS("127.0.0.2", transport.port), tls_ca=ca)
     assert_ends_at(test, "TLS", seen="another name", mend="by a name that is in the certificate")
+
+
+def test_tls_that_is_too_old_says_what_the_pbx_must_offer(
+    certificates: tuple[ssl.SSLContext, str], tmp_path: Path
+) -> None:
+    _, ca = certificates
+    (tmp_path / "server.pem").write_bytes(make_certificates().server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # which is the point
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with scripted(lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=ca)
+    assert_ends_at(test, "TLS", seen="no TLS of version 1.2 or newer", mend="Let the PBX offer TLS 1.2")
 
 
 def refuse(message: str) -> Callable[[Peer], None]:

@@ -20,6 +20,7 @@ MASKS = ("on", "off", "call,system", "nonsense", "", "5", "all", "none", "YES")
 PHONE = "Channel: PJSIP/100"
 WAIT = ("Application: Wait", "Data: 1")
 TO_100 = ("Context: office", "Exten: 100", "Priority: 1")
+TO_101 = ("Context: office", "Exten: 101", "Priority: 1")
 BAD_ORIGINATES: tuple[tuple[str, ...], ...] = (
     TO_100,
     ("Channel: PJSIP", *TO_100),
