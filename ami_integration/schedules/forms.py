@@ -10,7 +10,7 @@ from django.utils import timezone
 from ami_integration.access.services import servers_visible
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.placeholders import HiddenValueMissing, stars_restore
+from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore
 from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.services import schedule_ask
@@ -69,28 +69,48 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         if self.instance.pk:
             self.initial["headers"] = headers_text(self.instance.headers_masked)
 
-    def clean_headers(self) -> Pairs:
-        """Put hidden values back where their stars were left alone."""
-        pairs: Pairs = self.cleaned_data["headers"]
-        if not any(MASK in value for _, value in pairs):
-            return pairs
-        try:
-            return stars_restore(pairs, self._stored_headers())
-        except HiddenValueMissing as missing:
-            raise forms.ValidationError(str(missing)) from None
+    def _hidden_restore(self) -> None:
+        """Put hidden values back where their stars were left alone: for the same action and server only.
 
-    def _stored_headers(self) -> Pairs:
-        if not self.instance.pk:
-            return []
+        A secret that was typed for one PBX must not be sent to another, nor in an action that tells it to
+        everybody, by an edit of somebody who never knew it.
+        """
+        values = self.cleaned_data
+        if not any(MASK in value for _, value in values["headers"]):
+            return
         try:
-            return self.instance.headers_in_clear()
+            values["headers"] = stars_restore(values["headers"], self._hidden_for(values))
         except SecretUnreadable as error:
-            raise forms.ValidationError(f"{error} Or write the hidden values anew.") from None
+            self.add_error("headers", f"{error} Or write the hidden values anew.")
+        except HiddenValueMissing as missing:
+            self.add_error("headers", self._hidden_moved(missing.header, values) or str(missing))
+
+    def _hidden_for(self, values: dict[str, Any]) -> Pairs:
+        """The stored headers, as far as they may go where the form sends them. Raises SecretUnreadable."""
+        if not self.instance.pk or values["server"].pk != self.instance.server_id:
+            return []
+        kept = Kept(self.user.pk, self.instance.action, self.instance.headers_in_clear())
+        return kept.for_request(user=self.user, action=values["action"])
+
+    def _hidden_moved(self, header: str, values: dict[str, Any]) -> str:
+        """What to say of a hidden value that was stored for another action or server; "" if it is neither."""
+        if not self.instance.pk:
+            return ""
+        stored, server = self.instance, values["server"]
+        if server.pk != stored.server_id:
+            what = f"server was {stored.server.name} and is {server.name} now"
+        elif values["action"].strip().lower() != stored.action.strip().lower():
+            what = f"action was {stored.action} and is {values['action'].strip()} now"
+        else:
+            return ""
+        return f"The {what}, and the hidden value of {header} was not meant for that. Type it again."
 
     def clean(self) -> dict[str, Any]:
         super().clean()
-        self.check_action(self)
         values = self.cleaned_data
+        if not {"server", "action", "headers"} - values.keys():
+            self._hidden_restore()
+        self.check_action(self)
         if not {"server", "action", "headers"} - values.keys():
             refusal = schedule_ask(
                 user=self.user,

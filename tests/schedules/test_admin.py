@@ -129,7 +129,8 @@ def test_a_schedule_may_be_saved_while_its_server_is_switched_off() -> None:
 
 
 def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:
-    schedule = make_schedule(headers=[("Interface", "a"), ("Secret", "one"), ("Secret", "two")])
+    headers = [("Interface", "a"), ("Secret", "one"), ("Secret", "two")]
+    schedule = make_schedule(action="QueueReset", headers=headers)
     Schedule.objects.update(headers_masked=[["Interface", "a"], ["Secret", MASK], ["Secret", MASK]])
     client = signed_in(schedule.owner)  # type: ignore[arg-type]
     page = client.get(change(schedule)).content.decode()
@@ -140,6 +141,42 @@ def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:
     assert response.status_code == 302
     schedule.refresh_from_db()
     assert schedule.headers_in_clear() == [("Interface", "b"), ("Secret", "one"), ("Secret", "new")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"server": "Oslo"}, "The server was Berlin and is Oslo now"),
+        ({"action": "UserEvent"}, "The action was QueueReset and is UserEvent now"),
+    ],
+)
+def test_a_hidden_value_does_not_go_with_its_schedule_to_another_server_or_action(
+    changed: dict[str, str], words: str
+) -> None:
+    schedule = make_schedule(action="QueueReset", headers=[("Queue", "sales"), ("Secret", "hunter2")])
+    oslo = make_server(name="Oslo")
+    client = signed_in(schedule.owner)  # type: ignore[arg-type]
+    values = {"server": oslo.pk if "server" in changed else schedule.server.pk} | (
+        {"action": changed["action"]} if "action" in changed else {}
+    )
+    answer = client.post(change(schedule), form(headers=f"Queue: sales\nSecret: {MASK}", **values))
+    assert answer.status_code == 200
+    [error] = answer.context["adminform"].form.errors["headers"]
+    assert words in error and "hidden value of Secret" in error and "Type it again." in error
+    assert "hunter2" not in answer.content.decode()
+    before = Schedule.objects.get()
+    assert (before.server, before.action) == (schedule.server, "QueueReset")
+    # Typed again, it goes there; and what holds no hidden value moves freely.
+    assert client.post(change(schedule), form(headers="Secret: mine", **values)).status_code == 302
+    assert Schedule.objects.get().headers_in_clear() == [("Secret", "mine")]
+
+
+def test_a_hidden_value_stays_when_the_action_is_written_in_other_letters() -> None:
+    schedule = make_schedule(action="QueueReset", headers=[("Secret", "hunter2")])
+    client = signed_in(schedule.owner)  # type: ignore[arg-type]
+    values = form(server=schedule.server.pk, action="queuereset", headers=f"Secret: {MASK}")
+    assert client.post(change(schedule), values).status_code == 302
+    assert Schedule.objects.get().headers_in_clear() == [("Secret", "hunter2")]
 
 
 def test_who_may_only_look_sees_no_secret() -> None:
