@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -206,10 +206,7 @@ class ActionRunAdmin(RequestViews):
     def _run(self, request: HttpRequest, run_id: int) -> ActionRun:
         if not self.has_view_permission(request) or not self.has_add_permission(request):
             raise PermissionDenied
-        run = ActionRun.objects.select_related("server").filter(pk=run_id).first()
-        if run is None:
-            raise Http404(f"There is no run {run_id}.")
-        return run
+        return views.run_visible(request, run_id)
 
     # -- one run
 

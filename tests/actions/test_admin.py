@@ -12,7 +12,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionRun
+from tests.access.factories import grant, make_person
 from tests.actions.factories import make_operator, make_run, make_user
 from tests.processes import Valkey
 from tests.servers.factories import make_server
@@ -234,3 +236,24 @@ def test_an_empty_log_says_what_to_do() -> None:
     assert "Ping on any server is a good first one" in signed_in(make_operator()).get(LIST).content.decode()
     page = signed_in(make_operator("bob")).get(LIST, {"status__exact": "failed"}).content.decode()
     assert "Show all runs" in page
+
+
+@pytest.mark.parametrize("view", ["cancel", "hangup", "retry"])
+def test_a_run_on_a_server_that_a_person_does_not_see_is_as_absent_as_none(view: str) -> None:
+    berlin, oslo = make_server(), make_server(name="Oslo")
+    run = make_run(server=berlin, action="Originate", status="failed" if view == "retry" else "queued")
+    stranger, neighbour, viewer = (make_person(name) for name in ("stranger", "neighbour", "viewer"))
+    grant(neighbour, on=oslo)
+    grant(viewer, Danger.READ, on=berlin)
+    before = ActionRun.objects.values().get()
+    for person in (stranger, neighbour):
+        client = signed_in(person)
+        there, never = (
+            client.post(reverse(f"admin:ami_integration_actionrun_{view}", args=(pk,)))
+            for pk in (run.pk, run.pk + 1)
+        )
+        assert (there.status_code, never.status_code) == (404, 404), person
+    # Who sees it is told that he may not.
+    told = signed_in(viewer).post(url(view, run))
+    assert told.status_code == (200 if view == "retry" else 403)
+    assert ActionRun.objects.values().get() == before
