@@ -14,13 +14,15 @@ from django.utils.dateparse import parse_datetime
 
 from ami_integration.access.services import servers_watchable
 from ami_integration.actions.models import ActionRun
+from ami_integration.servers.models import server_label
 
 
 class ServerFilter(admin.RelatedFieldListFilter):
     """The servers whose runs this person may see."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Any:
-        return list(servers_watchable(user=request.user).order_by("name").values_list("pk", "name"))
+        servers = servers_watchable(user=request.user).order_by("name").values_list("pk", "name", "simulated")
+        return [(pk, server_label(name, simulated=simulated)) for pk, name, simulated in servers]
 
 
 class PersonFilter(admin.AllValuesFieldListFilter):
