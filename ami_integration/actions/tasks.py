@@ -3,12 +3,14 @@
 import logging
 
 from celery import shared_task
+from celery.signals import worker_process_shutdown
 
 from ami_integration.actions import services
 from ami_integration.actions.catalogue import services as catalogue
 from ami_integration.ami import AMIError
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
+from ami_integration.servers.sessions import pool
 
 logger = logging.getLogger(__name__)
 
@@ -31,3 +33,9 @@ def catalogue_sync(server_id: int) -> None:
         logger.warning("Reading the catalogue of %s failed: %s", server.name, error)
     else:
         logger.info("Catalogue of %s: %s.", server.name, synced.sentence)
+
+
+@worker_process_shutdown.connect
+def sessions_close(**_: object) -> None:
+    """A prefork worker's child ends without Python's own farewell (`atexit`), which does this elsewhere."""
+    pool.stop()

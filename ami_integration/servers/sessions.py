@@ -11,7 +11,9 @@ A kept session is looked at before it is used. One that the PBX closed says so w
 one that was idle for some seconds is asked by a Ping, since a firewall may have forgotten it without a word.
 It is not kept when its action failed in any way (a late answer may still come), when the login was denied
 something (rights are copied at login, so a corrected manager.conf counts from the next one on), or when the
-server's address or account are no longer the ones that it was opened with.
+server's address or account are no longer the ones that it was opened with. When a server is disabled, put
+into maintenance or deleted, its idle sessions are closed within seconds: whoever works on a PBX wants it left
+alone.
 """
 
 import atexit
@@ -26,6 +28,7 @@ from dataclasses import dataclass, field
 
 import redis
 from django.conf import settings
+from django.db import Error, connection
 
 from ami_integration.ami import AMIClient, AMIError, LoginFailed, Timeouts
 from ami_integration.outage import Outage
@@ -43,6 +46,10 @@ ASK_AFTER, ASK_LIMIT = 5.0, 3.0
 MAX_AGE = 600.0
 #: Seconds between two rounds of the keeper: leases are renewed, idle sessions closed.
 KEEPER_INTERVAL = 1.0
+#: Seconds between two of its looks whether the servers are still to be reached at all.
+LOOK_EVERY = 3.0
+#: Seconds for which the end of a process waits for its keeper, which may be waiting for Valkey.
+STOP_LIMIT = 5.0
 
 
 @contextmanager
@@ -125,7 +132,9 @@ class ActionSession:
 class Pool:
     """The sessions of this process, in use and idle; its threads share them.
 
-    A thread of its own, which lives as long as there are any, renews their leases and closes idle ones.
+    A thread of its own, which lives as long as there are any, renews their leases and closes idle ones. It is
+    ended before the process is (`stop`): a thread that outlives the rest would find Valkey gone, and nobody
+    to tell it to.
     """
 
     def __init__(self) -> None:
@@ -133,8 +142,12 @@ class Pool:
         self._idle: dict[int, list[ActionSession]] = {}
         self._all: set[ActionSession] = set()
         self._keeper: threading.Thread | None = None
+        self._stopped = threading.Event()  # the present keeper's own
         self._away = Outage(
             logger, "Valkey is away; leases of action sessions aren't renewed, and no session is opened"
+        )
+        self._unasked = Outage(
+            logger, "the database is away; nobody knows whether servers with idle sessions were switched off"
         )
         #: Called with whoever waited longest for a session, when an idle one was closed for it.
         self.on_free: Callable[[str], object] = lambda waiter: None
@@ -160,7 +173,10 @@ class Pool:
         with self._lock:
             self._all.add(session)
             if self._keeper is None or not self._keeper.is_alive():
-                self._keeper = threading.Thread(target=self._work, name="action-sessions", daemon=True)
+                self._stopped = threading.Event()
+                self._keeper = threading.Thread(
+                    target=self._work, args=(self._stopped,), name="action-sessions", daemon=True
+                )
                 self._keeper.start()
 
     def give_back(self, session: ActionSession) -> None:
@@ -190,6 +206,31 @@ class Pool:
         for session in closing:
             self.close(session)
 
+    def close_unwanted(self) -> None:
+        """Close the idle sessions of servers that were disabled, put into maintenance or deleted."""
+        with self._lock:
+            servers = set(self._idle)
+        if not servers:
+            return
+        try:
+            wanted = Server.objects.enabled().filter(pk__in=servers, maintenance=False)
+            servers -= set(wanted.values_list("pk", flat=True))
+        except Error as error:
+            self._unasked.failed(error)
+            return
+        self._unasked.ended()
+        for server_id in servers:
+            self.close_idle(server_id)
+
+    def stop(self) -> None:
+        """End the keeper without another word, and close what is idle. The next session begins anew."""
+        with self._lock:
+            keeper, self._keeper = self._keeper, None
+            self._stopped.set()
+        if keeper is not None:
+            keeper.join(STOP_LIMIT)
+        self.close_idle()
+
     def counts(self, server_id: int) -> tuple[int, int]:
         """How many sessions of a server this process has, and how many of them are idle."""
         with self._lock:
@@ -198,11 +239,11 @@ class Pool:
 
     # -- the keeper
 
-    def keep(self) -> bool:
+    def keep(self, stopped: threading.Event | None = None) -> None:
         """One round: renew the leases, close what is idle for too long or wanted elsewhere.
 
-        Returns:
-            whether there are any sessions left.
+        Args:
+            stopped: when it is set, nothing is said any more.
         """
         with self._lock:
             tokens: dict[int, list[str]] = {}
@@ -212,6 +253,8 @@ class Pool:
             try:
                 waiting = slots.slots_renew(server_id=server_id, tokens=mine)
             except redis.RedisError as error:
+                if stopped is not None and stopped.is_set():
+                    return
                 self._away.failed(error)
                 waiting = 0
             else:
@@ -220,8 +263,6 @@ class Pool:
                 self.close(session)
                 if waiting:
                     self._tell(server_id)
-        with self._lock:
-            return bool(self._all)
 
     def _outdated(self, server_id: int, waiting: int) -> list[ActionSession]:
         """Take the idle sessions that are to be closed; the ones idle for longest go first."""
@@ -246,24 +287,29 @@ class Pool:
             if waiter is not None:
                 self.on_free(waiter)
 
-    def _work(self) -> None:
-        while True:
-            time.sleep(KEEPER_INTERVAL)
+    def _work(self, stopped: threading.Event) -> None:
+        look_at = time.monotonic() + LOOK_EVERY
+        while not stopped.wait(KEEPER_INTERVAL):
             try:
-                some = self.keep()
+                self.keep(stopped)
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + LOOK_EVERY
+                    self.close_unwanted()
             except Exception:
                 # Whatever it is: without this thread the leases end, and others open sessions beside ours.
-                logger.exception("Looking after the action sessions failed; it is tried again.")
-                continue
+                if not stopped.is_set():
+                    logger.exception("Looking after the action sessions failed; it is tried again.")
+            finally:
+                connection.close()
             with self._lock:
-                if not some and not self._all:
+                if not self._all and not stopped.is_set():
                     # Under the lock, so that a session which is added now sees that it needs a new thread.
                     self._keeper = None
                     return
 
 
 pool = Pool()
-atexit.register(pool.close_idle)
+atexit.register(pool.stop)
 
 
 @contextmanager

@@ -20,9 +20,13 @@ def action_sessions(valkey: Valkey) -> Iterator[Valkey]:
 
 
 @pytest.fixture(autouse=True)
-def _no_session_is_left() -> Iterator[None]:
-    """No test finds the session of another, whose server had the same id."""
-    yield
-    from ami_integration.servers.sessions import pool
+def _no_session_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test finds the session of another, whose server had the same id, nor the thread that kept it.
 
-    pool.close_idle()
+    That thread sees no server that a test has not committed, so it doesn't look unless a test wants it to.
+    """
+    from ami_integration.servers import sessions
+
+    monkeypatch.setattr(sessions, "LOOK_EVERY", 3600.0)
+    yield
+    sessions.pool.stop()

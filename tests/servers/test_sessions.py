@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from celery.signals import worker_process_shutdown
 from cryptography.fernet import Fernet
+from django.db import OperationalError
 from pytest_django import Settings
 
 from ami_integration.ami import TCP, ActionTimeout, AMIError, LoginFailed
@@ -25,6 +28,7 @@ from ami_integration.servers.waiting import CircuitOpen, LimitsUnknown, RateExce
 from tests.ami.scripted import BANNER, Peer, scripted, served
 from tests.polling import wait_until
 from tests.processes import ROOT, Valkey
+from tests.servers.factories import make_server
 
 
 def test_a_session_is_logged_in_within_its_block_and_logged_off_after_it() -> None:
@@ -220,6 +224,110 @@ def test_an_idle_session_is_closed_after_a_while(action_sessions: Valkey, settin
     with scripted(pings) as transport:
         ping(server_at(transport))
         wait_until(lambda: pool.counts(1) == (0, 0), seconds=10, what="the keeper closes it")
+    assert slots_used(server_id=1) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("switch", [{"enabled": False}, {"maintenance": True}, None])
+def test_the_idle_sessions_of_a_server_that_is_switched_off_are_closed(
+    action_sessions: Valkey, switch: dict[str, bool] | None
+) -> None:
+    with served(pings) as transport:
+        berlin, oslo = (
+            make_server(name=name, host=transport.host, port=transport.port) for name in ("Berlin", "Oslo")
+        )
+        for server in (berlin, oslo):
+            ping(server)
+        pool.close_unwanted()
+        assert pool.counts(berlin.pk) == pool.counts(oslo.pk) == (1, 1)
+        mine = Server.objects.filter(pk=berlin.pk)
+        mine.delete() if switch is None else mine.update(**switch)
+        with action_session(oslo):  # one that is in use stays with its action
+            pool.close_unwanted()
+        assert pool.counts(berlin.pk) == (0, 0)
+        assert pool.counts(oslo.pk) == (1, 1)
+        assert slots_used(server_id=berlin.pk) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_keeper_looks_by_itself_whether_a_server_was_switched_off(
+    action_sessions: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LOOK_EVERY", 0.1)
+    with served(pings) as transport:
+        server = make_server(host=transport.host, port=transport.port)
+        ping(server)
+        pool.close_unwanted()
+        assert pool.counts(server.pk) == (1, 1)
+        Server.objects.update(maintenance=True)
+        wait_until(lambda: pool.counts(server.pk) == (0, 0), seconds=10, what="the keeper closes it")
+
+
+def test_with_the_database_away_idle_sessions_stay_and_that_is_said_once(
+    action_sessions: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away() -> None:
+        raise OperationalError("it is away")
+
+    with served(pings) as transport:
+        server = server_at(transport)
+        ping(server)
+        monkeypatch.setattr(Server.objects, "enabled", away)
+        pool.close_unwanted()
+        pool.close_unwanted()
+        assert pool.counts(1) == (1, 1)
+    assert len([record for record in caplog.records if "the database is away" in record.message]) == 1
+
+
+# -- the end
+
+
+def test_a_pool_that_is_stopped_has_no_thread_and_nothing_to_say_and_begins_anew(
+    action_sessions: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(pings) as transport:
+        server = server_at(transport)
+        with action_session(server):
+            pool.stop()
+            assert "action-sessions" not in {thread.name for thread in threading.enumerate()}
+        assert pool.counts(1) == (1, 1)
+        pool.stop()
+        assert pool.counts(1) == (0, 0)
+        ping(server)
+        assert "action-sessions" in {thread.name for thread in threading.enumerate()}
+        action_sessions.kill()
+        importlib.import_module("ami_integration.actions.tasks")  # as every worker does
+        worker_process_shutdown.send(sender=None)  # and as a child of a prefork worker ends
+        assert "action-sessions" not in {thread.name for thread in threading.enumerate()}
+    assert not [record for record in caplog.records if record.name == sessions.__name__]
+
+
+def test_a_process_that_ends_gives_its_sessions_up_without_a_word(action_sessions: Valkey) -> None:
+    uses = (
+        "import sys, django; django.setup()\n"
+        "from ami_integration.servers.models import Server\n"
+        "from ami_integration.servers.sessions import action_session\n"
+        "server = Server(pk=1, name='Berlin', host='127.0.0.1', port=int(sys.argv[1]), username='a',\n"
+        "                secret='s', max_sessions=1)\n"
+        "with action_session(server): pass\n"
+        "print('used', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with scripted(pings) as transport:
+        process = subprocess.Popen(
+            [sys.executable, "-c", uses, str(transport.port)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "used\n"
+            assert slots_used(server_id=1) == 1
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, said) == (0, "")
     assert slots_used(server_id=1) == 0
 
 
