@@ -93,7 +93,7 @@ def safe_to_repeat(action: str, headers: Headers, privileges: str | None = None)
 
 def request_assess(action: str, headers: Headers, privileges: str | None = None) -> Assessment:
     """`danger_of` and `safe_to_repeat` at once, with the reason. The arguments: `danger_of`."""
-    name = action.strip().lower()
+    name = action_name(action)
     if name in _BY_HEADERS:
         return _BY_HEADERS[name](headers)
     if name in _TABLE:
@@ -107,7 +107,12 @@ _OF_THE_SESSION = frozenset(("challenge", "events", "filter", "login", "logoff",
 
 def changes_session(action: str) -> bool:
     """Whether the session that carried this action is no longer like any other: it gets fewer events, say."""
-    return action.strip().lower() in _OF_THE_SESSION
+    return action_name(action) in _OF_THE_SESSION
+
+
+def action_name(action: str) -> str:
+    """The action that Asterisk finds by this name, in lower case: what is below 33 before it doesn't count."""
+    return _skip_blanks(action).strip().lower()
 
 
 def header_value(headers: Headers, name: str) -> str | None:
@@ -138,7 +143,7 @@ _READ = """
     PJSIPShowRegistrationInboundContactStatuses PJSIPShowRegistrationsInbound PJSIPShowResourceLists
     PJSIPShowSubscriptionsInbound PJSIPShowSubscriptionsOutbound PresenceState PresenceStateList
     PRIShowSpans QueueRule QueueStatus Queues QueueSummary ShowDialPlan SIPpeers SIPpeerstatus SIPshowpeer
-    SIPshowregistry SKINNYdevices SKINNYlines SKINNYshowdevice SKINNYshowline Status VoicemailBoxSummary
+    SIPshowregistry SKINNYdevices SKINNYlines SKINNYshowdevice SKINNYshowline VoicemailBoxSummary
     VoicemailUsersList VoicemailUserStatus
 """
 #: Calls, queues, conferences as they run; a restart of Asterisk forgets it.
@@ -211,12 +216,19 @@ def _command(headers: Headers) -> Assessment:
     return Assessment(danger, kind in (Kind.READ, Kind.SECRETS), why)
 
 
+#: Headers of an Originate that go into the dialplan with what they hold.
+_EVALUATED = ("Channel", "Exten", "Context", "PreDialGoSub")
+
+
 def _originate(headers: Headers) -> Assessment:
     application = header_value(headers, "Application") or ""
     data = header_value(headers, "Data") or ""
     why = application_reaches_system(application, data) or variables_reach_system(
         header_values(headers, "Variable")
     )
+    for name in _EVALUATED:
+        value = header_value(headers, name) or ""
+        why = why or expression_reaches_system(value, evaluated="${" in value)
     if why:
         return Assessment(Danger.SYSTEM, False, why)
     return Assessment(Danger.ORIGINATE, False, "it starts a call")
@@ -227,6 +239,13 @@ def _getvar(headers: Headers) -> Assessment:
     if why:
         return Assessment(Danger.SYSTEM, False, why)
     return Assessment(Danger.READ, True, "it reads a variable")
+
+
+def _status(headers: Headers) -> Assessment:
+    why = expression_reaches_system(header_value(headers, "Variables") or "")
+    if why:
+        return Assessment(Danger.SYSTEM, False, f"it asks for Variables, and {why}")
+    return Assessment(Danger.READ, True, _WHY[Danger.READ])
 
 
 def _setvar(headers: Headers) -> Assessment:
@@ -266,7 +285,7 @@ def _recording(headers: Headers) -> Assessment:
     """Recordings: into the folder for them, or anywhere; and a program may be named to run at their end."""
     if header_value(headers, "Command"):
         return Assessment(Danger.SYSTEM, False, "Command names a program of the PBX that runs at the end")
-    texts = [header_value(headers, name) or "" for name in ("File", "RecordFile", "Options")]
+    texts = [header_value(headers, name) or "" for name in ("File", "RecordFile", "Format", "Options")]
     if any(_BEYOND_A_NAME.search(text) for text in texts):
         return Assessment(Danger.SYSTEM, False, "what it calls a file may hold a program of the PBX, too")
     if any("/" in text or ".." in text for text in texts):
@@ -279,6 +298,7 @@ _BY_HEADERS: dict[str, Callable[[Headers], Assessment]] = {
     "originate": _originate,
     "getvar": _getvar,
     "setvar": _setvar,
+    "status": _status,
     "updateconfig": _update_config,
     "monitor": _recording,
     "changemonitor": _recording,

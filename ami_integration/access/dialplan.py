@@ -48,10 +48,12 @@ _URL = re.compile(r"https?:", re.IGNORECASE)
 _BAD_WORD = re.compile(r"SHELL|EVAL")
 _CALL = re.compile(r"(\}?)([^\s(){}\[\]$,=&|!<>+*/%:?;\"'-]{0,80})\s{0,20}\(")
 _BUILT_NAME = re.compile(r"\$\{[^(}]*\$\{")
-#: Variables whose value Asterisk gives to a shell.
-_BAD_VARIABLE = re.compile(r"_*(?:mix)?monitor_exec(?:_args)?", re.IGNORECASE)
+#: Variables whose value Asterisk runs.
+_BAD_VARIABLE = re.compile(r"_*(?:(?:mix)?monitor_exec(?:_args)?|meetme_agi_background)", re.IGNORECASE)
 #: Which argument of Queue names an AGI script, counted from 0.
 _QUEUE_AGI = 5
+#: What keeps a comma from parting two arguments (main/app.c, __ast_app_separate_args).
+_HOLDS_TOGETHER = re.compile(r"""["\\()\[\]]""")
 
 
 def application_reaches_system(application: str, data: str, command: bool = False) -> str:
@@ -70,7 +72,8 @@ def application_reaches_system(application: str, data: str, command: bool = Fals
             variable, _, value = part.partition("=")
             if why := assignment_reaches_system(variable, value):
                 return why
-    if name == "queue" and len(data.split(",")) > _QUEUE_AGI and data.split(",")[_QUEUE_AGI].strip():
+    arguments = data.split(",") if name == "queue" else []
+    if len(arguments) > _QUEUE_AGI and (arguments[_QUEUE_AGI].strip() or _HOLDS_TOGETHER.search(data)):
         return "Queue is told to run an AGI script"
     if _URL.search(_plain(data)):
         return "it has Asterisk fetch something from a URL"
@@ -94,7 +97,9 @@ def assignment_reaches_system(variable: str, value: str) -> str:
         return f"Asterisk runs the value of {name} as a program"
     if "${" in name:
         return "it builds the name of what it sets"
-    return expression_reaches_system(variable) or expression_reaches_system(value, evaluated="${" in value)
+    # "^{" becomes "${" where a queue begins to record: MONITOR_FILENAME and its like.
+    evaluated = "${" in value or "^{" in value
+    return expression_reaches_system(variable) or expression_reaches_system(value, evaluated=evaluated)
 
 
 def expression_reaches_system(text: str, *, evaluated: bool = True) -> str:

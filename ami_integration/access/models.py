@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from ami_integration.access.commandline import command_words
-from ami_integration.access.danger import Danger, Headers, header_value
+from ami_integration.access.danger import Danger, Headers, action_name, header_value
 
 
 def lines_of(text: str) -> list[str]:
@@ -110,7 +110,7 @@ class AccessRule(models.Model):
         """Whether it speaks of this request (the server is not looked at)."""
         if danger not in self.dangers:
             return False
-        name = action.strip().lower()
+        name = action_name(action)
         patterns = lines_of(self.actions)
         if patterns and not any(_fits(name, pattern) for pattern in patterns):
             return False

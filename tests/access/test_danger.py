@@ -187,6 +187,23 @@ HEADERS = [
     ("MixMonitor", [("Channel", "PJSIP/1-1"), ("File", "x.wav,,id")], SYSTEM),
     ("Monitor", [("Channel", "SIP/1-1"), ("File", "x`id`"), ("Mix", "true")], SYSTEM),
     ("ConfbridgeStartRecord", [("Conference", "1")], OPERATE),
+    ("Monitor", [("Channel", "SIP/1-1"), ("File", "x"), ("Format", "wav;id")], SYSTEM),
+    # Status reads what its Variables name, functions too.
+    ("Status", [("Channel", "PJSIP/1-1")], READ),
+    ("Status", [("Variables", "EXTEN,CALLERID(num)"), ("AllVariables", "true")], READ),
+    ("Status", [("Variables", "EXTEN,SHELL(id)")], SYSTEM),
+    ("Status", [("variables", "FILE(/etc/asterisk/manager.conf)")], SYSTEM),
+    # What holds a comma together moves the argument that Queue takes for a script.
+    ("Originate", [("Application", "Queue"), ("Data", "support,(,,,,,),,,,x.agi")], SYSTEM),
+    ("Originate", [("Application", "Queue"), ("Data", 'support,",,,,",,,,x.agi')], SYSTEM),
+    ("Originate", [("Application", "Queue"), ("Data", "support,\\,,,,,,x.agi")], SYSTEM),
+    ("Originate", [("Variable", "MEETME_AGI_BACKGROUND=x.sh"), ("Exten", "1")], SYSTEM),
+    ("Originate", [("Variable", "MONITOR_FILENAME=^{NOBODYKNOWS(x)}"), ("Exten", "1")], SYSTEM),
+    ("Originate", [("Channel", "Local/${SHELL(id)}@x"), ("Exten", "1")], SYSTEM),
+    ("Originate", [("PreDialGoSub", "x,s,1(${FILE(/etc/passwd)})"), ("Exten", "1")], SYSTEM),
+    # Asterisk skips whatever is below a blank before a name.
+    ("\x01Command", [("Command", "core show channels")], READ),
+    ("\x01\x02Command", [("Command", "\x01core stop now")], SYSTEM),
 ]
 
 UNKNOWN = [

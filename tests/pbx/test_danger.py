@@ -77,3 +77,20 @@ def test_no_cli_command_of_this_asterisk_that_changes_something_is_read(asterisk
     assert not {
         text for text in read if changing.search(text.lower().partition("[")[0].partition(" show ")[0])
     }
+
+
+def test_status_reads_what_its_variables_name_and_is_classed_by_them(asterisk: Asterisk) -> None:
+    """Whoever may only look must not read manager.conf by naming a function."""
+    headers = [("Variables", "AST_CONFIG(manager.conf,general,enabled)")]
+    assert danger_of("Status", headers) is Danger.SYSTEM
+    with client_of(asterisk) as client:
+        client.action("Originate", {"Channel": "Local/hold@phones", "Application": "Wait", "Data": "5"})
+        told = [event.getall("Variable") for event in client.action("Status", headers).events]
+        client.action("Hangup", {"Channel": "/^Local/hold@phones/"})
+    assert any(value.endswith(")=yes") for values in told for value in values), told
+
+
+def test_a_name_behind_what_is_below_a_blank_is_the_same_action(asterisk: Asterisk) -> None:
+    with client_of(asterisk) as client:
+        assert client.action("\x01Command", {"Command": "core show version"}).output
+    assert danger_of("\x01Command", [("Command", "core show version")]) is Danger.READ
