@@ -224,7 +224,10 @@ class AMIClient(Session):
         return self.peer
 
     def open_tls(self) -> str | None:
-        """The second step of `open`: the TLS handshake. Returns its version, or None on a clear transport."""
+        """The second step of `open`: the TLS handshake. Returns its version, or None on a clear transport.
+
+        `read_banner` takes it where it was left out.
+        """
         if self._sock is None:
             raise self._not_connected()
         sock, self._sock = self._sock, None
@@ -240,6 +243,8 @@ class AMIClient(Session):
             NoBanner: silence, or the connection was closed.
             NotAMI: the port speaks something else.
         """
+        if self._link is None:
+            self.open_tls()
         deadline = time.monotonic() + self.timeouts.banner
         try:
             while (message := self._protocol.next_message()) is NEED_DATA:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ami_integration.ami import AMIClient, ConnectionLost
+from ami_integration.ami import AMIClient, AMIError, ConnectionLost
 from tests.ami.conftest import QUICK
 from tests.ami.scripted import Peer, scripted
 from tests.polling import wait_until
@@ -62,6 +62,46 @@ def test_closing_says_goodbye() -> None:
     with scripted(script) as pbx, AMIClient(pbx, username="u", secret="s", timeouts=QUICK):
         pass
     assert heard == ["Logoff"]
+
+
+def test_the_handshake_may_be_left_out_where_there_is_none() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.answer(peer.hear())
+
+    with scripted(script) as pbx:
+        client = AMIClient(pbx, username="u", secret="s", timeouts=QUICK)
+        client.resolve()
+        assert client.open_tcp() == "127.0.0.1"
+        assert client.read_banner().ami_version
+        client.login()
+        assert client.action("Ping").success
+        client.close()
+
+
+def test_the_steps_that_need_a_connection_say_that_there_is_none() -> None:
+    with scripted(lambda peer: None) as pbx:
+        client = AMIClient(pbx, username="u", secret="s", timeouts=QUICK)
+        for step in (client.open_tls, client.read_banner, client.login):
+            with pytest.raises(AMIError):
+                step()
+        assert not client.connected
+
+
+def test_events_that_were_taken_and_not_used_come_again() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.say(b"".join(b"Event: E%d\r\n\r\n" % n for n in range(5)))
+        peer.hear()
+
+    with (
+        scripted(script) as pbx,
+        AMIClient(pbx, username="u", secret="s", events="on", timeouts=QUICK) as client,
+    ):
+        for event in client.events(timeout=1):
+            if event.name == "E1":
+                break
+        assert [event.name for event in client.events(timeout=0.05)] == ["E2", "E3", "E4"]
 
 
 def test_an_action_of_one_thread_needn_t_wait_for_the_events_of_another() -> None:
