@@ -14,7 +14,7 @@ from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
-from ami_integration.actions import services, submission, views
+from ami_integration.actions import retries, services, views
 from ami_integration.actions.filters import MomentFilter, PersonFilter, ServerFilter
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.preview import Confirm
@@ -192,16 +192,16 @@ class ActionRunAdmin(RequestViews):
         return HttpResponseRedirect(_run_url(run))
 
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Look at what a repetition would do; what only looks goes at once."""
         run = self._run(request, run_id)
         try:
-            preview = submission.run_retry_preview(user=request.user, run=run)
-            if preview.confirm != Confirm.NONE:
+            preview = retries.run_retry_preview(user=request.user, run=run)
+            if preview.confirm != Confirm.NONE or preview.refused:
                 return self.preview_page(request, preview)
-            retry = services.run_retry(user=request.user, run=run, address=request_address(request))
+            return self.to_result(request, self.submit_token(request, preview.token))
         except (services.RunRefused, SecretUnreadable) as error:
             messages.error(request, str(error))
-            return HttpResponseRedirect(_run_url(run))
-        return HttpResponseRedirect(_run_url(retry))
+        return HttpResponseRedirect(_run_url(run))
 
     def _run(self, request: HttpRequest, run_id: int) -> ActionRun:
         if not self.has_view_permission(request) or not self.has_add_permission(request):

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs
-from ami_integration.actions import services, submission
+from ami_integration.actions import retries, services, submission
 from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
@@ -141,7 +141,7 @@ class FanOutAdmin(admin.ModelAdmin):
         runs = self.admin_site.get_model_admin(ActionRun)
         assert isinstance(runs, ActionRunAdmin)
         try:
-            preview = submission.fanout_retry_preview(user=request.user, fanout=fanout)
+            preview = retries.fanout_retry_preview(user=request.user, fanout=fanout)
             if preview.confirm != Confirm.NONE or preview.refused:
                 return runs.preview_page(request, preview)
             return runs.to_result(request, runs.submit_token(request, preview.token))

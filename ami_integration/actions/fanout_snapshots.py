@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from ami_integration.actions.fanouts import fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut, RunResult
+from ami_integration.actions.retries import runs_to_retry
 from ami_integration.actions.snapshots import waiting_reason
-from ami_integration.actions.submission import runs_to_retry
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 

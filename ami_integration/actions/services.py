@@ -468,40 +468,6 @@ def call_hang_up(*, user: Any, run: ActionRun, address: str = "") -> bool:
     return asked
 
 
-def run_retry_check(*, run: ActionRun) -> None:
-    """Whether a run is one that may be repeated. Raises RunRefused."""
-    if run.status not in ActionRun.RETRYABLE:
-        raise RunRefused(
-            f"A run that is {run.get_status_display().lower()} isn't repeated: it may have been carried out. "
-            "Look at the PBX, then start a new run."
-        )
-    if run.server is None:
-        raise RunRefused(f"{run.server_name} was deleted; start a new run on another server.", field="server")
-
-
-def run_retry(
-    *, user: Any, run: ActionRun, origin: str = ActionRun.Origin.ADMIN, address: str = ""
-) -> ActionRun:
-    """Run the same once more, as a new run that names this one.
-
-    Raises:
-        RunRefused: as `run_submit`; or it may have been carried out, so that a repetition could do it twice.
-        SecretUnreadable: the stored headers can't be read.
-    """
-    run_retry_check(run=run)
-    assert run.server is not None  # it was checked
-    return run_submit(
-        user=user,
-        server=run.server,
-        action=run.action,
-        headers=run.headers_in_clear(),
-        origin=origin,
-        timeout=run.timeout,
-        retry_of=run,
-        address=address,
-    )
-
-
 def runs_sweep(*, now: datetime | None = None) -> int:
     """Look after runs that nobody claimed: end those past their expiry, ring again for the others.
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from ami_integration.access.services import AnyUser
 from ami_integration.actions.models import ActionRun, RunResult
+from ami_integration.actions.retries import run_retryable
 
 #: How the list of steps marks an outcome; the others are neither good nor bad.
 OUTCOME_MARKS = {
@@ -39,7 +40,7 @@ def run_snapshot(run: ActionRun, *, now: datetime | None = None) -> dict[str, An
         "ended": run.ended,
         "cancellable": run.status == ActionRun.Status.QUEUED,
         "hangable": run_hangable(run),
-        "retryable": run.status in ActionRun.RETRYABLE and run.server_id is not None,
+        "retryable": run_retryable(run),
         "waiting": waiting_reason(run, now=now) or hangup_pending(run),
         "reason": run.reason,
         "steps": run_steps(run),

@@ -1,4 +1,4 @@
-"""From a confirmed preview to runs; and what can be done about a fan-out afterwards.
+"""From a confirmed preview to runs; and how a fan-out is stopped.
 
 What runs is what was previewed. Between the preview and its confirmation the world may have moved: a server
 joined the tag, another was disabled or given a new address, a right was withdrawn. Then nothing runs at all,
@@ -15,12 +15,11 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ami_integration.access.danger import safe_to_repeat
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.preview import Confirm, Plan, Preview, Ticket, confirm_needed, request_preview
+from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
@@ -292,73 +291,3 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
                 locked, user, "fanout.cancel", AuditEntry.Outcome.DONE, address=address, taken_back=taken
             )
     return taken
-
-
-def run_retry_preview(*, user: Any, run: ActionRun) -> Preview:
-    """What a retry of one run would do; it wants the same confirmation as the run itself did.
-
-    Raises:
-        RunRefused: it may have been carried out, or its server is gone.
-        SecretUnreadable: the stored headers can't be read.
-    """
-    services.run_retry_check(run=run)
-    assert run.server is not None  # it was checked
-    return request_preview(
-        user=user,
-        servers=[run.server],
-        action=run.action,
-        headers=run.headers_in_clear(),
-        timeout=run.timeout,
-        repeats={run.server.pk: run.pk},
-    )
-
-
-def runs_to_retry(*, fanout: FanOut) -> list[ActionRun]:
-    """The runs of a fan-out that a retry repeats: those known to have failed, and not repeated yet.
-
-    Never one that may have been carried out, unless doing it twice does no harm; and none that somebody
-    took back.
-    """
-    retryable = (ActionRun.Status.FAILED, ActionRun.Status.EXPIRED)
-    candidates = (
-        fanout.runs.filter(status__in=(*retryable, ActionRun.Status.UNKNOWN), retries=None)
-        .filter(server__enabled=True)
-        .select_related("server")
-        .order_by("pk")
-    )
-    headers = fanout.headers_in_clear()
-    return [
-        run
-        for run in candidates
-        if run.server is not None
-        and (
-            run.status in retryable
-            or safe_to_repeat(fanout.action, headers, run.server.action_privileges(fanout.action))
-        )
-    ]
-
-
-def fanout_retry_preview(*, user: Any, fanout: FanOut) -> Preview:
-    """What a retry of the failed ones would do: the same request, on those servers alone.
-
-    Raises:
-        RunRefused: there is nothing to retry.
-        SecretUnreadable: the stored headers can't be read.
-    """
-    runs = runs_to_retry(fanout=fanout)
-    visible = set(servers_choosable(user=user).values_list("pk", flat=True))
-    runs = [run for run in runs if run.server_id in visible]
-    if not runs:
-        raise RunRefused(
-            "There is nothing to retry: none failed, or they were repeated before. A run that is unknown may "
-            "have been carried out; look at the PBX, then start a new run."
-        )
-    return request_preview(
-        user=user,
-        servers=[run.server for run in runs if run.server is not None],
-        action=fanout.action,
-        headers=fanout.headers_in_clear(),
-        plan=Plan(fanout.mode, fanout.limit, fanout.stop_after),
-        repeats={run.server_id: run.pk for run in runs if run.server_id is not None},
-        retry_of=fanout.pk,
-    )

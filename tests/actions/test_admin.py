@@ -187,10 +187,23 @@ def test_a_failed_run_is_repeated_by_its_button() -> None:
 
 
 def test_an_unknown_run_is_not_repeated_even_by_hand() -> None:
-    run = make_run(status="unknown")
-    response = signed_in(make_operator()).post(url("retry", run), follow=True)
+    run = make_run(status="unknown", action="Originate")
+    client = signed_in(make_operator())
+    assert re.search(r'id="run-retry"[^>]* hidden', client.get(url("change", run)).content.decode())
+    response = client.post(url("retry", run), follow=True)
     assert "may have been carried out" in response.content.decode()
     assert ActionRun.objects.count() == 1
+
+
+def test_an_unknown_run_that_is_safe_to_repeat_is_repeated_once_by_its_button() -> None:
+    run = make_run(status="unknown", action="Ping")
+    client = signed_in(make_operator())
+    assert not re.search(r'id="run-retry"[^>]* hidden', client.get(url("change", run)).content.decode())
+    response = client.post(url("retry", run))
+    assert response["Location"] == url("change", ActionRun.objects.get(retry_of=run))
+    assert "repeated before" in client.post(url("retry", run), follow=True).content.decode()
+    assert ActionRun.objects.count() == 2
+    assert re.search(r'id="run-retry"[^>]* hidden', client.get(url("change", run)).content.decode())
 
 
 @pytest.mark.parametrize("view", ["cancel", "retry"])

@@ -8,15 +8,13 @@ import time
 from datetime import timedelta
 
 import pytest
-from cryptography.fernet import Fernet
 from django.db import OperationalError, connection
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from ami_integration.actions import services
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
-from ami_integration.servers.encryption import SecretUnreadable
 from tests.actions.factories import make_operator, make_run, make_user
 from tests.ami.scripted import Peer, scripted
 from tests.polling import wait_until
@@ -160,7 +158,7 @@ def test_ringing_is_noted_in_the_row(
     valkey.flush()
 
 
-# -- cancelling and repeating
+# -- cancelling
 
 
 def test_a_queued_run_is_cancelled_with_the_name_of_who_did(valkey: Valkey) -> None:
@@ -183,35 +181,6 @@ def test_who_may_not_run_actions_cancels_none() -> None:
         services.run_cancel(user=make_user("eve", "view_actionrun"), run=run)
     run.refresh_from_db()
     assert run.status == Status.QUEUED
-
-
-@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
-def test_a_repetition_is_a_new_run_that_names_the_one_before(status: str) -> None:
-    run = make_run(status=status, headers=[("Secret", "x")], timeout=7.0)
-    retry = services.run_retry(user=make_operator(), run=run)
-    assert retry.pk != run.pk
-    assert retry.action_id != run.action_id
-    assert (retry.retry_of, retry.status, retry.timeout) == (run, Status.QUEUED, 7.0)
-    assert retry.headers_in_clear() == [("Secret", "x")]
-    run.refresh_from_db()
-    assert run.status == status
-
-
-@pytest.mark.parametrize(
-    "status", [Status.QUEUED, Status.RUNNING, Status.SUCCEEDED, Status.UNKNOWN, Status.ERRORED]
-)
-def test_what_may_have_been_carried_out_is_not_repeated(status: str) -> None:
-    run = make_run(status=status)
-    with pytest.raises(services.RunRefused, match="may have been carried out"):
-        services.run_retry(user=make_operator(), run=run)
-    assert ActionRun.objects.count() == 1
-
-
-def test_a_run_whose_headers_cannot_be_read_is_not_repeated(settings: Settings) -> None:
-    run = make_run(status=Status.FAILED)
-    settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
-    with pytest.raises(SecretUnreadable):
-        services.run_retry(user=make_operator(), run=run)
 
 
 # -- looking after rows

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 
 from ami_integration.access.models import AccessRule
 from ami_integration.actions import services
@@ -20,14 +18,12 @@ from ami_integration.actions.submission import (
     RequestChanged,
     Submitted,
     fanout_cancel,
-    fanout_retry_preview,
     request_submit,
-    runs_to_retry,
     servers_tagged,
 )
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
-from tests.access.factories import grant, make_person
+from tests.access.factories import make_person
 from tests.actions.asking import look_at, make_servers, person_on
 from tests.actions.factories import make_operator
 from tests.servers.factories import make_server
@@ -235,79 +231,3 @@ def test_who_may_not_run_anything_cancels_nothing() -> None:
     with pytest.raises(RunRefused):
         fanout_cancel(user=make_person("viewer", "view_actionrun"), fanout=fanout)
     assert fanout.runs.queued().count() == 2
-
-
-def test_only_the_failed_are_retried_and_never_what_may_have_happened() -> None:
-    ada, servers = make_operator(), make_servers(6)
-    fanout = fanned_out(ada, servers, action="Originate", headers=[("Channel", "PJSIP/1")])
-    for run, status in zip(
-        fanout.runs.order_by("pk"), ("failed", "unknown", "succeeded", "errored", "expired"), strict=False
-    ):
-        if status == "expired":
-            ActionRun.objects.filter(pk=run.pk).update(status="expired")
-        else:
-            end(run, status)
-    assert [run.server_name for run in runs_to_retry(fanout=fanout)] == ["PBX 0", "PBX 4"]
-
-
-def test_what_is_safe_to_repeat_is_retried_though_nobody_knows() -> None:
-    ada = make_operator()
-    fanout = fanned_out(ada, make_servers(2), action="Ping")
-    end(fanout.runs.order_by("pk")[0], "unknown")
-    assert [run.server_name for run in runs_to_retry(fanout=fanout)] == ["PBX 0"]
-
-
-def test_a_retry_is_a_fan_out_of_its_own_that_names_the_first_and_happens_once() -> None:
-    ada = make_operator()
-    fanout = fanned_out(ada, make_servers(3), headers=[("Queue", "sales")])
-    for run in fanout.runs.order_by("pk")[1:]:
-        end(run, "failed")
-    preview = fanout_retry_preview(user=ada, fanout=fanout)
-    same = fanout_retry_preview(user=ada, fanout=fanout)
-    assert [server.name for server in preview.servers] == ["PBX 1", "PBX 2"]
-    retry = submit(ada, preview).fanout
-    assert retry is not None
-    assert retry.retry_of == fanout
-    assert {run.retry_of.server_name for run in retry.runs.all() if run.retry_of} == {"PBX 1", "PBX 2"}
-    with pytest.raises(RequestChanged, match="repeated meanwhile"):
-        submit(ada, same)
-    with pytest.raises(RunRefused, match="nothing to retry"):
-        fanout_retry_preview(user=ada, fanout=fanout)
-
-
-def test_a_retry_leaves_out_servers_that_the_person_does_not_see() -> None:
-    ada, servers = make_operator(), make_servers(2)
-    fanout = fanned_out(ada, servers)
-    for run in fanout.runs.all():
-        end(run, "failed")
-    eve = make_person("eve")
-    grant(eve, on=servers[0])
-    assert fanout_retry_preview(user=eve, fanout=fanout).servers == [servers[0]]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_two_who_retry_at_the_same_moment_send_it_once() -> None:
-    ada = make_operator()
-    fanout = fanned_out(ada, make_servers(2))
-    for run in fanout.runs.all():
-        end(run, "failed")
-    tokens = [fanout_retry_preview(user=ada, fanout=fanout).token for _ in range(4)]
-    start = threading.Barrier(4)
-    refused: list[RequestChanged] = []
-
-    def retry(token: str) -> None:
-        start.wait(10)
-        try:
-            request_submit(user=ada, token=token, confirmed=True)
-        except RequestChanged as changed:
-            refused.append(changed)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=retry, args=(token,)) for token in tokens]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(refused) == 3
-    assert ActionRun.objects.filter(retry_of__fanout=fanout).count() == 2
