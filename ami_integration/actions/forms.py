@@ -234,7 +234,8 @@ class RunForm(ActionFieldsMixin, forms.Form):
         pairs = cleaned["headers"]
         if any(MASK in value for _, value in pairs):
             kept = Kept.unpack(cleaned.get("kept") or "")
-            stored = kept.for_request(user=self.user, action=cleaned["action"]) if kept else []
+            where = [server.pk for server in cleaned.get("servers") or ()]
+            stored = kept.for_request(user=self.user, action=cleaned["action"], servers=where) if kept else []
             try:
                 pairs = stars_restore(pairs, stored)
             except HiddenValueMissing as missing:

@@ -2,8 +2,10 @@
 
 Secrets never go back into a page. A form that opens with stored headers shows their masked copy and carries
 the originals along encrypted (`Kept`); where the stars were left alone, the hidden value is put back. It is
-put back for the same person and into the same action only: a hidden `Secret` of one action, moved into a
-`UserEvent`, would be told to everybody who listens.
+put back for the same person, into the same action and for the same servers only: a hidden `Secret` of one
+action, moved into a `UserEvent`, would be told to everybody who listens, and a secret that was typed for one
+PBX is nothing for another. Nor is it put back where it would be seen: `Value` is hidden by what `Variable`
+names, and under another name it would be read by the next Getvar.
 """
 
 import json
@@ -25,7 +27,8 @@ class HiddenValueMissing(ValueError):
 
     def __init__(self, header: str) -> None:
         super().__init__(
-            f"The stars of {header} stand for a hidden value that isn't there. Write the value anew."
+            f"The stars of {header} stand for a hidden value that isn't there, or wasn't meant for this "
+            "action, server or variable. Write the value anew."
         )
         self.header = header
 
@@ -47,11 +50,12 @@ def stars_restore(headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str
     """The headers with hidden values put back where their stars were left alone.
 
     Raises:
-        HiddenValueMissing: stars that none of the stored headers explains.
+        HiddenValueMissing: stars that none of the stored headers explains, or whose value would be seen.
     """
     originals = list(stored)
     hidden = list(zip(headers_mask(originals), originals, strict=True))
     whole: Pairs = []
+    restored = []
     for pair in headers:
         if MASK in pair[1]:
             match = next((both for both in hidden if both[0] == pair), None)
@@ -59,17 +63,27 @@ def stars_restore(headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str
                 raise HiddenValueMissing(pair[0])
             hidden.remove(match)
             pair = match[1]
+            restored.append(len(whole))
         whole.append(pair)
+    # A placeholder's own name hides nothing: something else will stand there.
+    seen = headers_mask(variables_fill(whole, dict.fromkeys(variables_of(whole), "")))
+    for index in restored:
+        if MASK not in seen[index][1]:
+            raise HiddenValueMissing(whole[index][0])
     return whole
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Headers that a form carries along, encrypted, for what its stars stand for."""
+    """Headers that a form carries along, encrypted, for what its stars stand for.
+
+    `servers`: the ids of those that they were meant for; None: any.
+    """
 
     user: int
     action: str
     headers: list[Any]
+    servers: list[int] | None = None
 
     def pack(self) -> str:
         return Secret.from_plain(json.dumps(asdict(self))).token
@@ -82,8 +96,10 @@ class Kept:
         except (SecretUnreadable, ValueError, TypeError):
             return None
 
-    def for_request(self, *, user: Any, action: str) -> Pairs:
-        """The headers, for this person and this action; nothing for others."""
+    def for_request(self, *, user: Any, action: str, servers: Iterable[int] | None = None) -> Pairs:
+        """The headers, for this person, action and servers (None: any that there are); nothing for others."""
+        if self.servers is not None and (servers is None or not set(servers) <= set(self.servers)):
+            return []
         if user.pk != self.user or action.strip().lower() != self.action.strip().lower():
             return []
         return [(name, value) for name, value in self.headers]

@@ -39,6 +39,7 @@ from ami_integration.actions.submission import (
     servers_choosable,
     servers_tagged,
 )
+from ami_integration.actions.templates import servers_meant
 from ami_integration.ami import new_action_id
 from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
@@ -152,7 +153,7 @@ class RequestViews(ModelAdmin):
         except SecretUnreadable as error:
             messages.warning(request, f"{error} Hidden values have to be written anew.")
             return None
-        return Kept(_user_id(request), stored.action, headers)
+        return Kept(_user_id(request), stored.action, headers, servers_meant(stored))
 
     def _form_page(self, request: HttpRequest, form: RunForm) -> HttpResponse:
         servers = form.servers_offered
@@ -254,7 +255,8 @@ class RequestViews(ModelAdmin):
         # isn't lent for another server.
         others = ActionRun.objects.filter(pk__in=ticket.repeated_ids).exclude(user_id=_user_id(request))
         if not others.exists():
-            initial["kept"] = Kept(_user_id(request), ticket.action, ticket.headers).pack()
+            where = [member["id"] for member in ticket.members]
+            initial["kept"] = Kept(_user_id(request), ticket.action, ticket.headers, where).pack()
         return RunForm(initial=initial, user=request.user)
 
     def preview_page(

@@ -5,12 +5,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
-from django.db.models import QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ami_integration.access.services import user_may_run
+from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import templates
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, choices_set, headers_text
 from ami_integration.actions.masking import MASK
@@ -49,7 +49,8 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
                 headers = self.instance.headers_in_clear()
             except SecretUnreadable:
                 headers = []  # then stars are refused, and the values have to be written anew
-            self.initial["kept"] = Kept(self.user.pk, self.instance.action, headers).pack()
+            where = templates.servers_meant(self.instance)
+            self.initial["kept"] = Kept(self.user.pk, self.instance.action, headers, where).pack()
         if "servers" in self.fields:
             for name in ("servers", "tag"):  # they are made on pages of their own
                 related = self.fields[name].widget
@@ -64,7 +65,11 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
         pairs: Pairs = cleaned.get("headers") or []
         if "action" in cleaned and any(MASK in value for _, value in pairs):
             kept = Kept.unpack(cleaned.get("kept") or "")
-            stored = kept.for_request(user=self.user, action=cleaned["action"]) if kept else []
+            stored = (
+                kept.for_request(user=self.user, action=cleaned["action"], servers=self._meant(cleaned))
+                if kept
+                else []
+            )
             try:
                 cleaned["headers"] = stars_restore(pairs, stored)
             except HiddenValueMissing as missing:
@@ -74,6 +79,13 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
             self.add_error("tag", "Choose a tag or servers, not both: a run means one or the other.")
         return cleaned
 
+    @staticmethod
+    def _meant(cleaned: dict[str, Any]) -> list[int] | None:
+        """The ids of the servers that the form names; None if it leaves them open."""
+        if cleaned.get("tag"):
+            return [server.pk for server in cleaned["tag"].servers.all()]
+        return [server.pk for server in cleaned.get("servers") or ()] or None
+
 
 @admin.register(ActionTemplate)
 class ActionTemplateAdmin(admin.ModelAdmin):
@@ -81,7 +93,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
     change_form_template = "ami_integration/actions/template_form.html"
     change_list_template = "ami_integration/actions/template_list.html"
     list_display = ("name", "action", "asks_for", "runs_on", "owner_name", "run_it")
-    list_filter = ("action", "owner")
+    list_filter = ("action", ("owner", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("tag", "owner")
     actions = None  # an "Action:" menu beside a list of actions would only confuse
     search_fields = ("name", "description", "action")
@@ -94,17 +106,25 @@ class ActionTemplateAdmin(admin.ModelAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActionTemplate]:
-        return super().get_queryset(request).defer("payload").prefetch_related("servers")
+        seen = Prefetch("servers", queryset=servers_visible(user=request.user), to_attr="servers_seen")
+        return (
+            super()
+            .get_queryset(request)
+            .defer("payload")
+            .prefetch_related(seen)
+            .annotate(server_count=Count("servers"))
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
         """Who may only look gets the masked copy of the headers."""
         if obj is None or self.has_change_permission(request, obj):
             return self.fieldsets
         shown = ("name", "description", "action", "headers_shown")
-        return ((None, {"fields": shown}), self.fieldsets[1])
+        heading, where = self.fieldsets[1]
+        return ((None, {"fields": shown}), (heading, where | {"fields": ("runs_on", "mode")}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
-        return () if obj is None or self.has_change_permission(request, obj) else ("headers_shown",)
+        return () if obj is None or self.has_change_permission(request, obj) else ("headers_shown", "runs_on")
 
     def get_form(
         self, request: HttpRequest, obj: ActionTemplate | None = None, change: bool = False, **kwargs: Any
@@ -124,7 +144,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
             initial |= {
                 "action": made.action,
                 "headers": headers_text(made.headers_masked),
-                "kept": Kept(made.user_id, made.action, made.headers).pack(),
+                "kept": Kept(made.user_id, made.action, made.headers, made.meant).pack(),
                 "servers": made.server_ids,
                 "tag": made.tag_id,
                 "mode": made.mode,
@@ -133,6 +153,14 @@ class ActionTemplateAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ActionTemplate, form: Any, change: bool) -> None:
         templates.template_save(user=request.user, template=obj, headers=form.cleaned_data["headers"])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Whoever edits a template takes no server out of it that the form didn't offer."""
+        template: ActionTemplate = form.instance
+        offered = servers_choosable(user=request.user).values("pk")
+        others = list(template.servers.exclude(pk__in=offered)) if template.tag is None else []
+        super().save_related(request, form, formsets, change)
+        template.servers.add(*others)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -161,10 +189,12 @@ class ActionTemplateAdmin(admin.ModelAdmin):
         return ", ".join(variables_of((name, value) for name, value in template.headers_masked)) or "nothing"
 
     @admin.display(description="runs on")
-    def runs_on(self, template: ActionTemplate) -> str:
+    def runs_on(self, template: Any) -> str:
         if template.tag is not None:
             return f"tag {template.tag.name}"
-        names = [server.name for server in template.servers.all()]
+        names = [server.name for server in template.servers_seen]
+        if hidden := template.server_count - len(names):
+            names = [*names[:2], f"{hidden} that you don't see"]
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "asked"
 
     @admin.display(description="owner", ordering="owner__username")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ami_integration.actions.calls import is_own_header
@@ -25,6 +25,8 @@ class Draft:
     server_ids: list[int]
     tag_id: int | None = None
     mode: str = FanOut.Mode.PARALLEL.value
+    #: For which servers its hidden values were written.
+    meant: list[int] = field(default_factory=list)
 
     @property
     def headers_masked(self) -> Pairs:
@@ -61,6 +63,15 @@ def template_save(*, user: Any, template: ActionTemplate, headers: Iterable[tupl
     template.save()
 
 
+def servers_meant(stored: ActionTemplate | ActionRun) -> list[int] | None:
+    """For which servers hidden values were written, by their ids; None: the template asks each time."""
+    if isinstance(stored, ActionRun):
+        return [] if stored.server_id is None else [stored.server_id]
+    if stored.tag is not None:
+        return list(stored.tag.servers.values_list("pk", flat=True))
+    return list(stored.servers.values_list("pk", flat=True)) or None
+
+
 def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft | None:
     """What this person ran, ready to become a template; None if there is no such, or it was somebody else's.
 
@@ -78,14 +89,17 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
     except SecretUnreadable:
         return None
     if isinstance(before, ActionRun):
-        return Draft(user.pk, before.action, headers, [before.server_id] if before.server_id else [])
+        where = servers_meant(before) or []
+        return Draft(user.pk, before.action, headers, where, meant=where)
     tag = Tag.objects.filter(name=before.target).first() if before.target else None
-    servers = before.runs.exclude(server=None).values_list("server_id", flat=True)
+    ran_on = before.runs.exclude(server=None).values_list("server_id", flat=True)
+    servers = [pk for pk in ran_on if pk is not None]
     return Draft(
         user.pk,
         before.action,
         headers,
-        [] if tag is not None else [pk for pk in servers if pk is not None],
+        [] if tag is not None else servers,
         tag.pk if tag is not None else None,
         before.mode,
+        servers,
     )

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument
 from ami_integration.actions.checks import catalogue_faults
 from ami_integration.actions.forms import HeadersField, RunForm, headers_text
+from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
@@ -199,6 +200,24 @@ def test_variables_are_found_once_each_in_order_and_filled_in() -> None:
         ("Channel", "PJSIP/100"),
         ("CallerID", "{{exten}} <100>"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ([("Variable", "PASSWORD"), ("Value", "x")], [("Variable", "NOTE"), ("Value", "********")]),
+        ([("Variable", "PASSWORD"), ("Value", "x")], [("Variable", "{{PASSWORD}}"), ("Value", "********")]),
+        ([("Variable", "PASSWORD"), ("Value", "x")], [("Value", "********")]),
+        (
+            [("Var-000000", "secret"), ("Value-000000", "x")],
+            [("Var-000000", "note"), ("Value-000000", "********")],
+        ),
+    ],
+)
+def test_a_hidden_value_is_not_put_back_where_it_would_be_seen(stored: Any, asked: Any) -> None:
+    with pytest.raises(HiddenValueMissing):
+        stars_restore(asked, stored)
+    assert stars_restore(headers_mask(stored), stored) == stored
 
 
 def test_stars_that_were_left_alone_become_what_they_hide() -> None:

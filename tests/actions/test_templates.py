@@ -143,6 +143,45 @@ def test_hidden_values_do_not_move_into_another_action() -> None:
     assert not ActionTemplate.objects.exists()
 
 
+def test_hidden_values_go_to_no_server_that_they_were_not_meant_for() -> None:
+    ada, oslo = keeper(), make_server(name="Oslo")
+    run = make_run(user=ada, username="ada", action="Originate", headers=[("Secret", "hunter2")])
+    client = signed_in(ada)
+    kept = client.get(ADD, {"run": run.pk}).context["adminform"].form.initial["kept"]
+    for where in ([oslo.pk], [oslo.pk, run.server_id], []):
+        response = client.post(ADD, form(headers="Secret: ********", kept=kept, servers=where))
+        assert "wasn't meant for" in response.context["adminform"].form.errors["headers"][0], where
+    template = make_template(headers=[("Secret", "hunter2")])
+    template.servers.add(run.server)
+    run_form = reverse("admin:ami_integration_actionrun_add")
+    for source in ({"template": template.pk}, {"run": run.pk}):
+        kept = client.get(run_form, source).context["form"].initial["kept"]
+        data = {"action": "Originate", "headers": "Secret: ********", "kept": kept, "action_id": "0" * 32}
+        data |= {"unchecked": "on"} | source
+        refused = client.post(run_form, data | {"server": [oslo.pk]})
+        assert "wasn't meant for" in refused.context["form"].errors["headers"][0]
+        assert "preview" in client.post(run_form, data | {"server": [run.server_id]}).context
+
+
+def test_servers_that_somebody_does_not_see_stay_in_a_template_unnamed() -> None:
+    berlin, bonn = make_server(), make_server(name="Bonn")
+    template = make_template()
+    template.servers.add(berlin, bonn)
+    eve = person_on(bonn)
+    eve.user_permissions.add(*keeper().user_permissions.all())
+    viewer = make_person("viewer", "view_actiontemplate")
+    url = reverse("admin:ami_integration_actiontemplate_change", args=(template.pk,))
+    for person in (eve, viewer):
+        client = signed_in(person)
+        for page in (client.get(LIST), client.get(url)):
+            assert page.status_code == 200
+            assert berlin.name not in page.content.decode()
+    assert signed_in(eve).post(url, form(name="Ours", servers=[bonn.pk])).status_code == 302
+    assert set(template.servers.all()) == {berlin, bonn}
+    signed_in(eve).post(url, form(name="Ours", servers=[]))
+    assert set(template.servers.all()) == {berlin}
+
+
 def test_a_change_keeps_what_its_stars_hide() -> None:
     template = make_template(headers=[("Secret", "hunter2"), ("Exten", "1")])
     client = signed_in(keeper())
@@ -193,7 +232,7 @@ def test_the_list_says_what_each_asks_for_and_costs_the_same_with_many(
             make_server(name=f"PBX {number}")
         )
     client = signed_in(keeper())
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(13):
         content = client.get(LIST).content.decode()
     assert "exten" in content
     assert f"?template={ActionTemplate.objects.first().pk}" in content  # type: ignore[union-attr]
