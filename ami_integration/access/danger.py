@@ -111,7 +111,7 @@ def changes_session(action: str) -> bool:
 
 
 def action_name(action: str) -> str:
-    """The action that Asterisk finds by this name, in lower case: what is below 33 before it doesn't count."""
+    """The action that Asterisk finds by this name, in lower case: it skips what is below 33 before it."""
     return _skip_blanks(action).strip().lower()
 
 
