@@ -2,7 +2,7 @@
 
 Celery's threads pool ends with its process and can't say that it did, so the process itself stamps its
 running rows every few seconds, from a thread of its own that no slow PBX can hold up. A row whose stamp
-grows old belongs to a process that is gone, and the reaper says so (`services.runs_reap`, called from a
+grows old belongs to a process that is gone, and the reaper says so (`watch.runs_reap`, called from a
 process that is not Celery's).
 """
 

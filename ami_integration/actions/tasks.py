@@ -5,8 +5,8 @@ import logging
 from celery import shared_task
 from celery.signals import worker_process_shutdown
 
-from ami_integration.actions import services
 from ami_integration.actions.catalogue import services as catalogue
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import AMIError
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 @shared_task(name="actions.execute")
 def execute(run_id: int) -> None:
     """Execute a queued run. A message that comes twice or too late finds the row taken and does nothing."""
-    services.run_execute(run_id=run_id)
+    run_execute(run_id=run_id)
 
 
 @shared_task(name="actions.catalogue_sync")

@@ -16,6 +16,7 @@ from ami_integration.actions import services
 from ami_integration.actions.calls import call_headers, is_async_originate
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_operator, make_run
@@ -160,7 +161,7 @@ def test_a_call_of_the_simulated_office_is_followed_and_hung_up_too(simulator: S
 
     def work() -> None:
         try:
-            services.run_execute(run_id=run.pk)
+            run_execute(run_id=run.pk)
         finally:
             connection.close()
 
@@ -210,7 +211,7 @@ def test_who_asks_in_the_moment_of_the_answer_talks_to_nobody_either() -> None:
     with scripted(answers) as transport:
         headers = [("Channel", "PJSIP/100"), ("Async", "true"), ("ChannelId", "one")]
         run = make_run(server=make_server(transport), action="Originate", headers=headers)
-        services.run_execute(run_id=run.pk)
+        run_execute(run_id=run.pk)
     run.refresh_from_db()
     assert said[0] == "Hangup one"
     assert run.reason == "The call was answered while ada had it hung up, which ended it."

@@ -11,10 +11,10 @@ import pytest
 from cryptography.fernet import Fernet
 from pytest_django import Settings
 
-from ami_integration.actions import services
 from ami_integration.actions.execution import run_time_limit
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP
 from ami_integration.servers.sessions import pool
 from tests.actions.factories import make_operator, make_run
@@ -33,7 +33,7 @@ def pbx(*scripts: Callable[[Peer], None], **values: Any) -> Iterator[ActionRun]:
 
 
 def execute(run: ActionRun) -> ActionRun:
-    assert services.run_execute(run_id=run.pk)
+    assert run_execute(run_id=run.pk)
     run.refresh_from_db()
     assert run.ended
     assert run.finished_at is not None
@@ -134,7 +134,7 @@ def test_no_answer_is_unknown_and_nothing_is_sent_again() -> None:
 
     with pbx(script, timeout=0.2) as run:
         execute(run)
-        assert not services.run_execute(run_id=run.pk)
+        assert not run_execute(run_id=run.pk)
     assert run.status == Status.UNKNOWN
     assert "may or may not have carried it out" in run.reason
     assert actions[0] == "Ping"
@@ -248,7 +248,7 @@ def test_what_was_allowed_at_submit_is_asked_again_by_the_worker(gone: str, reas
 def test_what_waited_too_long_expires_unsent() -> None:
     run = make_run()
     ActionRun.objects.update(expires_at=run.created_at)
-    assert not services.run_execute(run_id=run.pk)
+    assert not run_execute(run_id=run.pk)
     run.refresh_from_db()
     assert run.status == Status.EXPIRED
 
@@ -260,12 +260,12 @@ def test_a_message_that_comes_twice_is_executed_once() -> None:
 
     with pbx(script) as run:
         execute(run)
-        assert not services.run_execute(run_id=run.pk)
+        assert not run_execute(run_id=run.pk)
     assert run.status == Status.SUCCEEDED
 
 
 def test_a_message_for_a_run_that_is_gone_does_nothing() -> None:
-    assert not services.run_execute(run_id=4711)
+    assert not run_execute(run_id=4711)
 
 
 def test_a_mistake_of_ours_is_errored_with_its_traceback_and_without_secrets() -> None:

@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from ami_integration.actions import services
 from ami_integration.actions.models import FanOut
 from ami_integration.actions.preview import Plan
 from ami_integration.actions.submission import request_submit
+from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.servers.models import Server
 from tests.actions.asking import look_at
 from tests.actions.factories import make_operator
@@ -63,8 +63,8 @@ def statuses(fanout: FanOut) -> list[str]:
 def wait_for_the_end(fanout: FanOut, stack: Stack, *, seconds: float, step: float = 0.1) -> None:
     def over() -> bool:
         # What the listener does every few seconds.
-        services.runs_sweep()
-        services.runs_reap()
+        runs_sweep()
+        runs_reap()
         fanout.refresh_from_db()
         return fanout.status != FanOut.Status.ACTIVE
 

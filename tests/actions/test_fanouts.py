@@ -14,6 +14,7 @@ from django.utils import timezone
 from ami_integration.actions import services
 from ami_integration.actions.fanouts import fanout_release, fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.watch import run_expire, runs_reap, runs_sweep
 from ami_integration.ami import new_action_id
 from tests.actions.factories import make_run
 from tests.servers.factories import make_server
@@ -119,7 +120,7 @@ def test_what_is_held_back_is_neither_claimed_nor_expired_nor_rung_for() -> None
     services.fanout_advance(fanout_id=fanout.pk)
     last = fanout.runs.order_by("pk")[1]
     assert not ActionRun.objects.claim(last.pk, "w")
-    assert not services.run_expire(run_id=last.pk, now=later)
+    assert not run_expire(run_id=last.pk, now=later)
 
 
 def test_its_time_in_the_queue_begins_when_its_turn_has_come() -> None:
@@ -133,7 +134,7 @@ def test_with_no_worker_at_all_it_stops_instead_of_sending_hours_later() -> None
     fanout = make_fanout(6, limit=2)
     services.fanout_advance(fanout_id=fanout.pk)
     later = timezone.now() + timedelta(seconds=301)
-    assert services.runs_sweep(now=later) >= 2
+    assert runs_sweep(now=later) >= 2
     fanout.refresh_from_db()
     assert statuses(fanout) == ["expired"] * 2 + ["cancelled"] * 4
     assert fanout.status == FanOut.Status.STOPPED
@@ -144,7 +145,7 @@ def test_one_run_that_expires_does_not_stop_the_others() -> None:
     fanout = make_fanout(3, limit=2)
     services.fanout_advance(fanout_id=fanout.pk)
     later = timezone.now() + timedelta(seconds=301)
-    services.run_expire(run_id=fanout.runs.order_by("pk")[0].pk, now=later)
+    run_expire(run_id=fanout.runs.order_by("pk")[0].pk, now=later)
     assert held(fanout) == [False, False, False]
 
 
@@ -155,7 +156,7 @@ def test_the_sweep_goes_on_with_a_fan_out_that_nobody_looked_at() -> None:
     ActionRun.objects.claim(run.pk, "w")
     run.refresh_from_db()
     run.finish("succeeded")  # and here its worker was killed
-    services.runs_sweep()
+    runs_sweep()
     assert held(fanout) == [False, False]
 
 
@@ -164,7 +165,7 @@ def test_a_run_that_is_reaped_lets_the_next_one_go() -> None:
     services.fanout_advance(fanout_id=fanout.pk)
     first = fanout.runs.order_by("pk")[0]
     ActionRun.objects.claim(first.pk, "w", now=timezone.now() - timedelta(seconds=100))
-    assert services.runs_reap() == 1
+    assert runs_reap() == 1
     assert statuses(fanout)[0] == "unknown"
     assert held(fanout) == [False, False]
 

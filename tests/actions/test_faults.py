@@ -30,6 +30,7 @@ from django.utils import timezone
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.ami import TCP
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.polling import wait_until
@@ -170,7 +171,7 @@ def worker_dies(stack: Stack, going_on: Callable[[], None]) -> None:
     stack.kill("worker")
     going_on()
     # What the listener does, as if the time after which a worker counts as dead were over.
-    services.runs_reap(now=timezone.now() + timedelta(seconds=settings.AMIWEB_HEARTBEAT_LOST + 1))
+    runs_reap(now=timezone.now() + timedelta(seconds=settings.AMIWEB_HEARTBEAT_LOST + 1))
     stack.start("worker")
 
 
@@ -211,7 +212,7 @@ def test_every_step_survives_the_end_of(stack: Stack, fault: str) -> None:
             going_on()
 
         def ended() -> bool:
-            services.runs_sweep(now=timezone.now() + timedelta(seconds=10))  # what the listener does
+            runs_sweep(now=timezone.now() + timedelta(seconds=10))  # what the listener does
             for run in runs.values():
                 run.refresh_from_db()
             return all(run.ended for run in runs.values())

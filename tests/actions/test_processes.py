@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from ami_integration.actions import doorbell, services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.servers.slots import slots_used
 from amiweb.processes import commands
 from tests.actions.factories import make_operator, make_run
@@ -81,8 +82,8 @@ def test_a_worker_killed_during_a_run_leaves_it_unknown_with_its_reason(stack: S
 
         def given_up() -> bool:
             # What the listener does every few seconds.
-            services.runs_sweep()
-            services.runs_reap()
+            runs_sweep()
+            runs_reap()
             return status(run) != Status.RUNNING
 
         wait_until(given_up, seconds=120, what="the run is given up", step=1)
@@ -148,7 +149,7 @@ def test_two_workers_together_have_no_more_sessions_than_the_server_may(stack: S
             doorbell.ring([run.pk for run in runs])
 
             def all_succeeded() -> bool:
-                services.runs_sweep()
+                runs_sweep()
                 return ActionRun.objects.filter(status=Status.SUCCEEDED).count() == len(runs)
 
             wait_until(all_succeeded, seconds=60, what=lambda: stack.log("worker") + second.log(), step=0.5)
@@ -168,7 +169,7 @@ def test_a_run_submitted_while_the_broker_is_away_is_executed_when_it_is_back(st
         stack.valkey.start()
 
         def executed() -> bool:
-            services.runs_sweep()  # what the listener does every few seconds
+            runs_sweep()  # what the listener does every few seconds
             return status(run) == Status.SUCCEEDED
 
         wait_until(executed, seconds=90, what=lambda: stack.log("worker"), step=1)

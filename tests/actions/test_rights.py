@@ -15,6 +15,7 @@ from django.utils import timezone
 from ami_integration.access.danger import Danger
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
 from tests.access.factories import grant, make_person
@@ -190,8 +191,8 @@ def test_how_a_run_ended_is_told(server: Server, operator: User) -> None:
     late = timezone.now() - timedelta(hours=1)
     expired = make_run(server=server, user=operator, username="operator", expires_at=late)
     lost = make_run(server=server, status="running", heartbeat_at=late, worker="w1", username="ada")
-    services.runs_sweep()
-    services.runs_reap()
+    runs_sweep()
+    runs_reap()
     told = {one.object_id: one for one in AuditEntry.objects.all()}
     assert len(told) == 2
     assert (told[str(expired.pk)].verb, told[str(expired.pk)].outcome) == ("run.finish", "failed")

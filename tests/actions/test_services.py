@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection
-from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from ami_integration.actions import services
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from tests.actions.factories import make_operator, make_run, make_user
-from tests.ami.scripted import Peer, scripted
-from tests.polling import wait_until
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
@@ -181,151 +175,3 @@ def test_who_may_not_run_actions_cancels_none() -> None:
         services.run_cancel(user=make_user("eve", "view_actionrun"), run=run)
     run.refresh_from_db()
     assert run.status == Status.QUEUED
-
-
-# -- looking after rows
-
-
-def test_the_sweep_rings_for_what_nobody_claimed(valkey: Valkey) -> None:
-    now = timezone.now()
-    unrung = make_run(rung_at=None, created_at=now - 6 * SECONDS)
-    server = unrung.server
-    forgotten = make_run(server=server, rung_at=now - 6 * SECONDS, created_at=now - 6 * SECONDS)
-    make_run(server=server, rung_at=now - 2 * SECONDS, created_at=now - 60 * SECONDS)  # rung just now
-    make_run(server=server, rung_at=None, created_at=now)  # its own ring is on its way
-    assert services.runs_sweep(now=now) == 2
-    for run in (unrung, forgotten):
-        run.refresh_from_db()
-        assert run.rung_at is not None
-        assert run.rung_at >= now
-    valkey.flush()
-
-
-def test_the_sweep_rings_less_and_less_often_while_workers_are_busy(valkey: Valkey) -> None:
-    now = timezone.now()
-    busy = make_run(created_at=now - 30 * SECONDS, rung_at=now - 12 * SECONDS)  # 18 s old at its last ring
-    assert services.runs_sweep(now=now) == 0
-    old = make_run(server=busy.server, created_at=now - 250 * SECONDS, rung_at=now - 21 * SECONDS)
-    assert services.runs_sweep(now=now) == 1
-    old.refresh_from_db()
-    assert old.rung_at is not None
-    assert old.rung_at >= now
-    valkey.flush()
-
-
-def test_the_sweep_ends_what_waited_too_long_unsent(valkey: Valkey) -> None:
-    run = make_run(expires_at=timezone.now() - SECONDS)
-    assert services.runs_sweep() == 1
-    run.refresh_from_db()
-    assert run.status == Status.EXPIRED
-    assert "Not sent" in run.reason
-    assert run.finished_at is not None
-
-
-def test_the_reaper_gives_up_a_run_without_a_heartbeat_in_words(valkey: Valkey) -> None:
-    now = timezone.now()
-    run = make_run(status=Status.RUNNING, worker="box:7", heartbeat_at=now - 21 * SECONDS)
-    alive = make_run(
-        server=run.server, status=Status.RUNNING, worker="box:8", heartbeat_at=now - 19 * SECONDS
-    )
-    assert services.runs_reap(now=now) == 1
-    run.refresh_from_db()
-    alive.refresh_from_db()
-    assert (run.status, alive.status) == (Status.UNKNOWN, Status.RUNNING)
-    assert "box:7 showed no sign of life any more" in run.reason
-    assert "look there before you run it again" in run.reason
-    assert services.runs_reap(now=now) == 0
-
-
-# -- the end of a run
-
-
-class BrokenDatabase:
-    """The test's database, failing for the thread that executes a run until `mend`."""
-
-    def __init__(self) -> None:
-        self.sqlite: sqlite3.Connection | None = None
-        self.session = 0
-
-    def prepare(self) -> None:
-        """Called by the thread that is to meet the failure."""
-        if connection.vendor == "sqlite":
-            # A copy, since all threads share the dictionary.
-            settings = connection.settings_dict
-            connection.settings_dict = settings | {"OPTIONS": settings["OPTIONS"] | {"timeout": 0.1}}
-            return
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            (self.session,) = cursor.fetchone()
-
-    def cut(self) -> None:
-        """PostgreSQL ends its session; SQLite is locked by somebody."""
-        if connection.vendor == "sqlite":
-            name = connection.settings_dict["NAME"]
-            self.sqlite = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-            self.sqlite.execute("BEGIN IMMEDIATE")
-            return
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)", (self.session,))
-        connection.close()
-
-    def mend(self) -> None:
-        if self.sqlite is not None:
-            self.sqlite.close()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_result_survives_a_database_that_is_away_when_the_run_ends(
-    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(services, "FINISH_PAUSE", 0.05)
-    database = BrokenDatabase()
-
-    def answers(peer: Peer) -> None:
-        peer.log_in()
-        action = peer.hear()
-        database.cut()
-        peer.answer(action, "Ping: Pong")
-        peer.hear()
-
-    def execute() -> None:
-        database.prepare()
-        try:
-            services.run_execute(run_id=run.pk)
-        finally:
-            connection.close()
-
-    with scripted(answers) as transport:
-        run = make_run(server=make_server(transport))
-        worker = threading.Thread(target=execute)
-        worker.start()
-        wait_until(lambda: "the database is away; its result is kept" in caplog.text, seconds=15, what="it")
-        database.mend()
-        worker.join(20)
-    assert not worker.is_alive()
-    run.refresh_from_db()
-    assert run.status == Status.SUCCEEDED, run.reason
-    assert ["Ping", "Pong"] in run.response
-    assert caplog.text.count("its result is kept") == 2  # the beginning and the end
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_result_waits_for_the_database_only_so_long(
-    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def away(*_: object, **__: object) -> bool:
-        raise OperationalError("the server closed the connection")
-
-    def answers(peer: Peer) -> None:
-        peer.log_in()
-        peer.answer(peer.hear(), "Ping: Pong")
-        peer.hear()
-
-    monkeypatch.setattr(services, "FINISH_PAUSE", 0.01)
-    monkeypatch.setattr(services, "FINISH_WITHIN", 0.2)
-    monkeypatch.setattr(ActionRun, "finish", away)
-    with scripted(answers) as transport:
-        run = make_run(server=make_server(transport))
-        with pytest.raises(OperationalError):
-            services.run_execute(run_id=run.pk)
-    assert f"The result of run {run.pk} is lost: succeeded" in caplog.text

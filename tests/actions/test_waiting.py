@@ -12,10 +12,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from ami_integration.actions import lanes, services
+from ami_integration.actions import lanes, services, watch, worker
 from ami_integration.actions.lanes import Lanes
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.actions.watch import runs_sweep
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP
 from ami_integration.servers import slots
 from ami_integration.servers.circuits import FAILURES
@@ -66,12 +68,12 @@ def test_a_run_of_a_server_at_its_limit_stays_queued_and_says_so(rung: list[int]
     with pbx(max_sessions=1) as server:
         assert slots.slot_take(server_id=server.pk, token="another worker's", limit=1)
         run = make_run(server=server)
-        assert not services.run_execute(run_id=run.pk)
+        assert not run_execute(run_id=run.pk)
         status, why = state(run)
         assert (status, run.started_at, run.worker) == (Status.QUEUED, None, "")
         assert "All action sessions of Berlin are in use: it may have 1 at once." in why
         slots.slot_release(server_id=server.pk, token="another worker's")
-        assert services.run_execute(run_id=run.pk)
+        assert run_execute(run_id=run.pk)
         assert state(run) == (Status.SUCCEEDED, "")
 
 
@@ -80,9 +82,9 @@ def test_whoever_has_the_session_executes_those_who_wait_for_it(rung: list[int])
         runs = [make_run(server=server) for _ in range(3)]
         assert slots.slot_take(server_id=server.pk, token="another worker's", limit=1)
         for run in runs[1:]:
-            assert not services.run_execute(run_id=run.pk)
+            assert not run_execute(run_id=run.pk)
         slots.slot_release(server_id=server.pk, token="another worker's")
-        assert services.run_execute(run_id=runs[0].pk)
+        assert run_execute(run_id=runs[0].pk)
         assert [state(run)[0] for run in runs] == [Status.SUCCEEDED] * 3
         assert [run.connect_seconds is None for run in runs] == [False, True, True]
 
@@ -90,13 +92,13 @@ def test_whoever_has_the_session_executes_those_who_wait_for_it(rung: list[int])
 def test_after_a_while_those_who_wait_are_rung_for_instead(
     rung: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "FOLLOW_UP_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "FOLLOW_UP_SECONDS", 0.0)
     with pbx(max_sessions=1) as server:
         first, second = make_run(server=server), make_run(server=server)
         assert slots.slot_take(server_id=server.pk, token="another worker's", limit=1)
-        services.run_execute(run_id=second.pk)
+        run_execute(run_id=second.pk)
         slots.slot_release(server_id=server.pk, token="another worker's")
-        services.run_execute(run_id=first.pk)
+        run_execute(run_id=first.pk)
         assert state(second)[0] == Status.QUEUED
         assert rung == [second.pk]
 
@@ -110,8 +112,8 @@ def test_of_many_runs_that_were_put_off_the_sweep_rings_for_the_first_few_of_eac
     runs = [make_run(server=one, **values) for _ in range(20)]
     others = [make_run(server=other, **values) for _ in range(2)]
     fresh = make_run(server=one, created_at=before, rung_at=before)
-    services.runs_sweep()
-    assert sorted(rung) == sorted(run.pk for run in [*runs[: services.SWEEP_PUT_OFF], *others, fresh])
+    runs_sweep()
+    assert sorted(rung) == sorted(run.pk for run in [*runs[: watch.SWEEP_PUT_OFF], *others, fresh])
 
 
 def test_whoever_reaches_the_server_again_goes_on_with_the_runs_that_were_put_off(rung: list[int]) -> None:
@@ -120,7 +122,7 @@ def test_whoever_reaches_the_server_again_goes_on_with_the_runs_that_were_put_of
         later = timezone.now() + timedelta(seconds=60)
         not_yet = make_run(server=server, waiting_for="Berlin can't be reached.", wait_until=later)
         run = make_run(server=server)
-        assert services.run_execute(run_id=run.pk)
+        assert run_execute(run_id=run.pk)
         assert [state(one)[0] for one in [*waited, run]] == [Status.SUCCEEDED] * 4
         assert state(not_yet)[0] == Status.QUEUED
 
@@ -130,7 +132,7 @@ def test_a_run_that_another_worker_waits_with_is_rung_for_when_an_idle_session_i
     rung: list[int],
 ) -> None:
     with pbx(max_sessions=1) as server:
-        services.run_execute(run_id=make_run(server=server).pk)
+        run_execute(run_id=make_run(server=server).pk)
         assert pool.counts(server.pk) == (1, 1)
         waiting = make_run(server=server)
         # Another worker's attempt.
@@ -148,7 +150,7 @@ def test_runs_of_a_server_that_refuses_fail_first_and_then_wait_for_its_circuit(
     server = make_server(refusing())
     runs = [make_run(server=server) for _ in range(FAILURES + 1)]
     for run in runs:
-        services.run_execute(run_id=run.pk)
+        run_execute(run_id=run.pk)
     assert [state(run)[0] for run in runs] == [Status.FAILED] * FAILURES + [Status.QUEUED]
     assert "Not sent" in runs[0].reason
     waiting = runs[-1]
@@ -163,17 +165,17 @@ def test_runs_of_a_server_that_refuses_fail_first_and_then_wait_for_its_circuit(
     ActionRun.objects.filter(pk=waiting.pk).update(
         created_at=waiting.created_at - timedelta(seconds=30), rung_at=timezone.now() - timedelta(seconds=21)
     )
-    services.runs_sweep(now=waiting.wait_until - timedelta(seconds=0.1))
+    runs_sweep(now=waiting.wait_until - timedelta(seconds=0.1))
     assert rung == []
-    services.runs_sweep(now=waiting.wait_until + timedelta(seconds=0.1))
+    runs_sweep(now=waiting.wait_until + timedelta(seconds=0.1))
     assert rung == [waiting.pk]
 
 
 def test_a_run_beyond_the_rate_of_its_server_waits(rung: list[int]) -> None:
     with pbx(rate_per_minute=1) as server:
         first, second = make_run(server=server), make_run(server=server)
-        assert services.run_execute(run_id=first.pk)
-        assert not services.run_execute(run_id=second.pk)
+        assert run_execute(run_id=first.pk)
+        assert not run_execute(run_id=second.pk)
         status, why = state(second)
         assert (status, why) == (Status.QUEUED, "Berlin has had as many actions as it may in a minute: 1.")
         assert second.wait_until is not None
@@ -183,7 +185,7 @@ def test_a_run_beyond_the_rate_of_its_server_waits(rung: list[int]) -> None:
 def test_with_valkey_away_a_run_that_was_taken_before_waits(action_sessions: Valkey) -> None:
     run = make_run()
     action_sessions.kill()
-    assert not services.run_execute(run_id=run.pk)
+    assert not run_execute(run_id=run.pk)
     status, why = state(run)
     assert status == Status.QUEUED
     assert "Valkey (or Redis) is away" in why
@@ -192,14 +194,14 @@ def test_with_valkey_away_a_run_that_was_taken_before_waits(action_sessions: Val
 def test_a_run_beyond_its_servers_share_of_the_threads_waits_for_one_of_them(
     rung: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "lanes", Lanes(2))
+    monkeypatch.setattr(worker, "lanes", Lanes(2))
     with pbx() as server:
         run = make_run(server=server)
-        assert services.lanes.enter(server.pk, 0)
-        assert not services.run_execute(run_id=run.pk)
+        assert worker.lanes.enter(server.pk, 0)
+        assert not run_execute(run_id=run.pk)
         assert state(run)[0] == Status.QUEUED
         assert "as many runs of the server" in run.waiting_for
-        assert services.lanes.leave(server.pk) == run.pk
+        assert worker.lanes.leave(server.pk) == run.pk
         assert lanes.SHARE < 1
 
 
@@ -207,9 +209,9 @@ def test_what_expires_while_it_waits_says_what_it_waited_for() -> None:
     server = make_server(max_sessions=1)
     slots.slot_take(server_id=server.pk, token="another worker's", limit=1)
     run = make_run(server=server)
-    services.run_execute(run_id=run.pk)
+    run_execute(run_id=run.pk)
     ActionRun.objects.update(expires_at=run.created_at)
-    services.runs_sweep()
+    runs_sweep()
     assert state(run)[0] == Status.EXPIRED
     assert "All action sessions of Berlin are in use: it may have 1 at once." in run.reason
 
@@ -235,7 +237,7 @@ def test_a_run_can_be_cancelled_while_its_worker_connects(rung: list[int]) -> No
         run = make_run(server=make_server(transport), user=ada, username="ada")
 
         def execute() -> None:
-            services.run_execute(run_id=run.pk)
+            run_execute(run_id=run.pk)
             connection.close()
 
         worker = threading.Thread(target=execute)
@@ -268,13 +270,13 @@ def test_a_kept_session_that_ends_before_the_action_leaves_gives_way_to_a_new_on
 
     with scripted(ends, lives) as transport:
         server = make_server(transport)
-        services.run_execute(run_id=make_run(server=server).pk)
+        run_execute(run_id=make_run(server=server).pk)
         [session] = pool._idle[server.pk]
         wait_until(lambda: not session.client.alive(), seconds=10, what="the session ended")
         # It ends between the look at it and the sending.
         monkeypatch.setattr(type(session), "usable", lambda self, fingerprint: True)
         run = make_run(server=server)
-        services.run_execute(run_id=run.pk)
+        run_execute(run_id=run.pk)
         assert state(run)[0] == Status.SUCCEEDED, run.reason
         pool.close_idle()
     assert heard == ["Ping"]
@@ -287,12 +289,12 @@ def test_the_switches_of_a_server_hold_when_a_run_is_executed(rung: list[int]) -
         ada.save()
         run = make_run(server=server, user=ada, username="ada", action="QueuePause")
         Server.objects.update(read_only=True)
-        services.run_execute(run_id=run.pk)
+        run_execute(run_id=run.pk)
         assert state(run)[0] == Status.FAILED
         assert "Not sent: Berlin is read-only" in run.reason
         other = make_run(server=server, user=ada, username="ada")
         Server.objects.update(read_only=False, maintenance=True)
-        services.run_execute(run_id=other.pk)
+        run_execute(run_id=other.pk)
         assert state(other)[0] == Status.FAILED
         assert "Berlin is in maintenance" in other.reason
         assert pool.counts(server.pk) == (0, 0)

@@ -20,6 +20,7 @@ import pytest
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.watch import runs_sweep
 from ami_integration.ami import TCP, TLS, AMIClient
 from ami_integration.servers.models import Server
 from tests.ami.scripted import Peer, served
@@ -177,7 +178,7 @@ def took(runs: list[ActionRun]) -> list[float]:
     keys = [run.pk for run in runs]
 
     def ended() -> bool:
-        services.runs_sweep()
+        runs_sweep()
         return not ActionRun.objects.filter(pk__in=keys, finished_at=None).exists()
 
     wait_until(ended, seconds=120, what="the healthy servers' runs end", step=1)

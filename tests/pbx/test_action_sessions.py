@@ -8,6 +8,7 @@ import pytest
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP, TLS
 from ami_integration.servers import sessions
 from ami_integration.servers.models import Server
@@ -32,7 +33,7 @@ def run_on(server: Server, action: str, *headers: tuple[str, str], timeout: floa
     run = services.run_submit(
         user=None, origin="command", server=server, action=action, headers=headers, timeout=timeout
     )
-    assert services.run_execute(run_id=run.pk)
+    assert run_execute(run_id=run.pk)
     run.refresh_from_db()
     return run
 

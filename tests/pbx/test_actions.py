@@ -12,6 +12,7 @@ from django.db import connection
 from ami_integration.actions import services
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP
 from tests.pbx.asterisk import Asterisk
 from tests.polling import wait_until
@@ -38,7 +39,7 @@ class Office:
     def run(self, action: str, headers: Headers | None = None, **values: Any) -> ActionRun:
         """Submit, and execute as the worker does."""
         run = self.ask(action, headers, **values)
-        assert services.run_execute(run_id=run.pk)
+        assert run_execute(run_id=run.pk)
         run.refresh_from_db()
         return run
 
@@ -165,7 +166,7 @@ def test_an_originate_is_hung_up_while_it_rings(office: Office) -> None:
 
     def work() -> None:
         try:
-            services.run_execute(run_id=run.pk)
+            run_execute(run_id=run.pk)
         finally:
             connection.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
+from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP
 from tests.pbx.asterisk import Asterisk
 from tests.servers.factories import make_server
@@ -25,7 +26,7 @@ def run_on(
     run = services.run_submit(
         user=None, origin="command", server=server, action=action, headers=headers, **values
     )
-    assert services.run_execute(run_id=run.pk)
+    assert run_execute(run_id=run.pk)
     run.refresh_from_db()
     return run
 

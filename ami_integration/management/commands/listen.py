@@ -20,7 +20,7 @@ from django.db import Error, connection
 
 from ami_integration.actions.catalogue.services import catalogues_sweep
 from ami_integration.actions.retention import log_prune
-from ami_integration.actions.services import runs_reap, runs_sweep
+from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
