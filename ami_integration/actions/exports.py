@@ -2,7 +2,9 @@
 
 Spreadsheets take a cell that begins with `=`, `+`, `-` or `@` for a formula, and strangers on the telephone
 network choose their own names: such a cell gets an apostrophe before it, which a spreadsheet hides. Numbers
-keep their sign (`+4930123`, `-1`), since they can do nothing. JSON is exact.
+keep their sign (`+4930123`, `-1`), since they can do nothing. The same holds behind a semicolon, a tab or the
+end of a line within a value: where a comma is the decimal sign, spreadsheets part the cells of a file there.
+JSON is exact.
 """
 
 import csv
@@ -16,8 +18,11 @@ from ami_integration.actions.results import Result
 
 #: Excel takes a file without it for one in the local eight-bit characters.
 _BYTE_ORDER_MARK = "\ufeff"
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+# The last four are the wide forms of the first, which some spreadsheets take for the same.
+_SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA = re.compile(rf"[{_SIGNS}\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d[\d.]*")
+_FORMULA_WITHIN = re.compile(rf"([;\t\r\n])(?=[{_SIGNS}])(?![+-]\d[\d.]*(?:[;\t\r\n]|$))")
 
 
 def result_columns(result: Result, preferred: Iterable[str] = ()) -> list[str]:
@@ -80,6 +85,7 @@ def result_json(run: ActionRun, result: Result) -> str:
 
 
 def _harmless(value: str) -> str:
+    value = _FORMULA_WITHIN.sub(r"\1'", value)
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 

@@ -16,16 +16,21 @@ MASK = "********"
 _WORD = r"secret|passw|md5_?cred|auth_?pass|pincode|credential"
 # Bounded, so that a long line without a blank costs no more than its length.
 _SENSITIVE = rf"[\w./-]{{0,64}}(?:{_WORD})[\w./-]{{0,64}}"
-_HAS_WORD = re.compile(_WORD, re.IGNORECASE)
+_HAS_WORD = re.compile(rf"{_WORD}|\bpin\b", re.IGNORECASE)
 # Chan_sip's `SecretExist: Y` says that there is one, and not which.
 _SENSITIVE_NAME = re.compile(rf"(?!.*exist$)(?:{_SENSITIVE}|pin)", re.IGNORECASE)
 # At the beginning, or behind what separates several: `a=1,secret=…` in a Variable or in an application's
 # Data. Where such a value ends nobody knows, so all that follows is masked.
-_ASSIGNMENT = re.compile(rf"(.*?(?:^|[,;|&?(\s])(?:{_SENSITIVE})\s*=>?\s*)(.+)", re.IGNORECASE | re.DOTALL)
+_ASSIGNMENT = re.compile(rf"(.*?(?:^|[,;|&?(\s])(?:{_SENSITIVE}|pin)\)?\s*=>?\s*)(.+)", re.I | re.DOTALL)
 # In JSON, as GetConfigJSON answers: "secret": "…" and "secret=…", quotes within escaped.
 _JSON = re.compile(rf'("{_SENSITIVE}"\s*:\s*"|"{_SENSITIVE}\s*=>?\s*)((?:[^"\\]|\\.)+)', re.IGNORECASE)
 # The value of `[Secret:] <value>`, as `manager show command Login` prints it, is none.
-_OUTPUT = re.compile(rf"(\b{_SENSITIVE}\s*(?:=>?|:)\s*)(?![<\]])(\S.*)", re.IGNORECASE)
+_OUTPUT = re.compile(rf"(\b(?:{_SENSITIVE}|pin)\s*(?:=>?|:)\s*)(?![<\]])(\S.*)", re.IGNORECASE)
+# As `realtime load` prints a column's name and its value.
+_NAME_AND_VALUE = re.compile(rf"(\s*(?:{_SENSITIVE}|pin)\s{{2,64}})(?![:=])(\S.*)", re.IGNORECASE)
+# The heading of a table with a column for secrets, as `iax2 show users` prints one: where that one begins,
+# and where the next.
+_HEADING = re.compile(r"\w[^:=]{0,200}?\s{2}(Secret|Password)(?:\s{2,64}(?=\S)|\s*$)", re.IGNORECASE)
 # A CLI command that carries a value behind a name that says it is secret.
 _COMMAND = re.compile(
     rf"(\s*database\s+put\s+(?:\S*{_SENSITIVE}\S*\s+\S+|\S+\s+\S*{_SENSITIVE}\S*)\s+"
@@ -76,10 +81,24 @@ def _value_mask(value: str) -> str:
 
 def output_mask(text: str) -> str:
     """The output of a CLI command with what follows `password :`, `secret=` and their like masked."""
-    # Most lines hold no such word, and are not worth the dearer look.
-    return "\n".join(
-        _OUTPUT.sub(rf"\g<1>{MASK}", line) if _HAS_WORD.search(line) else line for line in text.split("\n")
-    )
+    lines = []
+    column: slice | None = None
+    for line in text.split("\n"):
+        if not line.strip():
+            column = None
+        if column is not None and line[column].strip():
+            width = len(line[column])
+            line = line[: column.start] + MASK.ljust(width) + line[column.start + width :]
+        # Most lines hold no such word, and are not worth the dearer look.
+        if _HAS_WORD.search(line):
+            if heading := _HEADING.match(line):
+                column = slice(heading.start(1), heading.end() if heading.end() < len(line) else None)
+            elif named := _NAME_AND_VALUE.fullmatch(line):
+                line = named[1] + MASK
+            else:
+                line = _OUTPUT.sub(rf"\g<1>{MASK}", line)
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def secret_values(headers: Iterable[tuple[str, str]]) -> set[str]:

@@ -57,6 +57,20 @@ def test_a_strangers_formula_is_a_text_in_a_spreadsheet(value: str) -> None:
     assert table(Result(items=[[(value, "x")]]))[0] == [f"'{value}"]
 
 
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("Ada;=HYPERLINK(1)", "Ada;'=HYPERLINK(1)"),
+        ("Ada\n=1+1", "Ada\n'=1+1"),
+        ("\n@x", "'\n'@x"),
+        ("\uff1dcmd", "'\uff1dcmd"),
+        ("sip:a@b;transport=tls;+1;x", "sip:a@b;transport=tls;+1;x"),
+    ],
+)
+def test_nor_is_one_behind_what_other_spreadsheets_part_cells_at(value: str, cell: str) -> None:
+    assert table(Result(items=[[("CallerIDName", value)]]))[1] == [cell]
+
+
 @pytest.mark.parametrize("value", ["+493012345", "-1", "+3.5", "12", "", "a=b", "PJSIP/1-00"])
 def test_numbers_and_plain_words_stay_as_they_are(value: str) -> None:
     assert table(Result(items=[[("CallerIDNum", value)]]))[1] == [value]

@@ -117,6 +117,43 @@ def test_the_output_of_a_command_is_masked_line_by_line(line: str, shown: str) -
     assert output_mask(f"before\n{line}\nafter") == f"before\n{shown}\nafter"
 
 
+IAX_USERS = """\
+Username         Secret                Authen           Def.Context      A/C    Codec Pref
+ada              hunter2               0000000000002    default          No     Host
+bob              correct horse battery 0000000000002    default          No     Host
+eve                                    0000000000002    default          No     Host
+
+2 users with hunter2"""
+
+
+def test_a_column_for_secrets_is_masked_to_the_end_of_its_table() -> None:
+    masked = output_mask(IAX_USERS).split("\n")
+    assert masked[0] == IAX_USERS.split("\n")[0]
+    for line in masked[1:3]:
+        assert line[17:39] == MASK.ljust(22) and line.endswith("No     Host")
+    assert masked[3:] == IAX_USERS.split("\n")[3:]
+    last = "Mailbox  Password\n100      4711"
+    assert output_mask(last) == f"Mailbox  Password\n100      {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("                        secret  hunter2", f"                        secret  {MASK}"),
+        ("PIN:                     1234", f"PIN:                     {MASK}"),
+        ("Spinning: 1234", "Spinning: 1234"),
+    ],
+)
+def test_names_and_values_of_tables_and_pins_are_masked(line: str, shown: str) -> None:
+    assert output_mask(line) == shown
+
+
+def test_what_a_function_reads_is_masked_by_its_arguments() -> None:
+    told = ("Variable", "AST_CONFIG(manager.conf,admin,secret)=hunter2")
+    assert headers_mask([told]) == [("Variable", f"AST_CONFIG(manager.conf,admin,secret)={MASK}")]
+    assert headers_mask([("Line-000000-000001", "pin=1234")]) == [("Line-000000-000001", f"pin={MASK}")]
+
+
 def test_a_very_long_line_is_masked_before_anybody_gets_old() -> None:
     # Quadratic cost would take hours here.
     long = "a/" * 100_000
