@@ -88,12 +88,12 @@ class Exchange:
     @property
     def listing(self) -> bool:
         """Whether a list was begun and has not ended."""
-        return self._listing and not self.done
+        return self._listing and self.reply is None
 
     def response(self, response: Response) -> None:
         # After the end, too: the reply, which has this very list, learns of further responses.
         self._responses.append(response)
-        if self.done:
+        if self.reply is not None:
             return
         if _starts_list(response):
             self._listing = True
@@ -205,8 +205,8 @@ class Exchanges:
                 # Actions are run in order: nothing more comes for that one.
                 self.listing.discard(self._erring.action_id)
                 self._erring = None
-            was_listing, was_done = exchange.listing, exchange.done
-            if was_done:
+            was_listing = exchange.listing
+            if exchange.reply is not None:
                 self._anomalies.record("further_response", message.raw)
             exchange.response(message)
             self._settle(exchange)
@@ -244,20 +244,21 @@ class Exchanges:
 
     def _settle(self, exchange: Exchange) -> Exchange:
         action_id = exchange.action_id
-        if exchange.listing:
-            self.listing.add(action_id)
-        if exchange.done:
+        if exchange.reply is None:
+            if exchange.listing:
+                self.listing.add(action_id)
+        else:
             self.listing.discard(action_id)
             if self._erring is exchange:
                 self._erring = None
             self._abandoned.pop(action_id, None)
             if self._waiting.pop(action_id, None) is not None:
-                complete = exchange.reply.complete if exchange.reply is not None else None
+                complete = exchange.reply.complete
                 if complete is None:
                     self._answered[action_id] = exchange
                     if len(self._answered) > _MOST_ANSWERED:
                         del self._answered[next(iter(self._answered))]
-                elif exchange.reply is not None and not exchange.reply.whole:
+                elif not exchange.reply.whole:
                     self._anomalies.record("list_items", complete.raw)
         return exchange
 

@@ -229,11 +229,14 @@ class Protocol:
         return b"\n\r\n" in data or b"\n\n" in data
 
     def _put_aside(self, rest: bytes) -> None:
-        self._pieces = [rest] if rest else []
-        self._size = len(rest)
-        self._last = rest[-_LONGEST_END:]
-        if self._size > self._max_message:
-            self._fail_too_large()
+        if rest:
+            self._pieces = [rest]
+            self._size = len(rest)
+            self._last = rest[-_LONGEST_END:]
+            if self._size > self._max_message:
+                self._fail_too_large()
+        elif self._pieces:
+            self._pieces, self._size, self._last = [], 0, b""
 
     def _cut(self, chunk: bytes) -> None:
         """Take all whole messages out of a chunk that begins with a message, and put the rest aside."""
@@ -290,7 +293,8 @@ class Protocol:
                 messages.append(Response(part[10:]))
             else:
                 return False
-        self._make_events()
+        if self._bodies:
+            self._make_events()
         self._ready.extend(messages)
         self._put_aside(chunk[end + 4 :])
         return True
