@@ -29,6 +29,8 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from amiweb.processes import WORKER_THREADS
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
 SECRET_KEY_MIN = 50  # characters; what `manage.py check --deploy` asks for
@@ -62,6 +64,9 @@ class Configuration:
     log_level: str
     static_root: Path
     hsts_seconds: int
+    idle_sessions: int
+    idle_seconds: int
+    confirm_servers: int
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
@@ -148,6 +153,13 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         static_root=Path(env.text("AMIWEB_STATIC_ROOT", str(var_dir / "static"))).absolute(),
         hsts_seconds=env.integer(
             "AMIWEB_HSTS_SECONDS", env.text("AMIWEB_HSTS_SECONDS", "31536000"), 1, 10 * 31536000
+        ),
+        idle_sessions=env.integer(
+            "AMIWEB_IDLE_SESSIONS", env.text("AMIWEB_IDLE_SESSIONS", "4"), 0, WORKER_THREADS
+        ),
+        idle_seconds=env.integer("AMIWEB_IDLE_SECONDS", env.text("AMIWEB_IDLE_SECONDS", "60"), 1, 600),
+        confirm_servers=env.integer(
+            "AMIWEB_CONFIRM_SERVERS", env.text("AMIWEB_CONFIRM_SERVERS", "5"), 0, 10_000
         ),
         result_limit_mib=env.integer(
             "AMIWEB_RESULT_LIMIT_MIB", env.text("AMIWEB_RESULT_LIMIT_MIB", "16"), 1, 1024

@@ -122,6 +122,27 @@ VARIABLES = (
         "How long browsers shall insist on HTTPS. A smaller number while you try TLS out; never 0.",
     ),
     Variable(
+        "AMIWEB_IDLE_SESSIONS",
+        "`4`",
+        "`4`",
+        "Logged-in sessions per server that a worker process keeps for the next action, 0 to 32. `0`: each "
+        "action logs in for itself.",
+    ),
+    Variable(
+        "AMIWEB_IDLE_SECONDS",
+        "`60`",
+        "`60`",
+        "Seconds that it keeps one which nobody uses, 1 to 600. One of a server that is disabled, deleted or "
+        "put into maintenance is closed within seconds, whatever this says.",
+    ),
+    Variable(
+        "AMIWEB_CONFIRM_SERVERS",
+        "`5`",
+        "`5`",
+        "On more servers than this, a request that does more than read is confirmed by typing for what it is "
+        "meant: the tag, or how many servers. `0`: even on one, by its name.",
+    ),
+    Variable(
         "AMIWEB_RUN_RETENTION_DAYS",
         "`90`",
         "`90`",

@@ -195,6 +195,9 @@ def test_production_names_everything_that_is_weak_at_once(tmp_path: Path) -> Non
         ("AMIWEB_HSTS_SECONDS", "0", "not a whole number from 1"),
         ("AMIWEB_SIMULATOR_PORTS", "5038", "real PBX"),
         ("AMIWEB_LOG_LEVEL", "loud", "none of DEBUG"),
+        ("AMIWEB_IDLE_SESSIONS", "33", "not a whole number from 0 to 32"),
+        ("AMIWEB_IDLE_SECONDS", "0", "not a whole number from 1 to 600"),
+        ("AMIWEB_CONFIRM_SERVERS", "-1", "not a whole number from 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_a_reason(tmp_path: Path, name: str, value: str, said: str) -> None:
@@ -264,6 +267,15 @@ def test_the_trial_may_use_a_postgresql_and_a_valkey_of_its_own(tmp_path: Path) 
     assert config.database["HOST"] == "db.example"
     assert not config.embedded_valkey
     assert config.celery_broker_url == "redis+socket:///run/valkey/valkey.sock?virtual_host=3"
+
+
+def test_kept_sessions_and_confirmations_may_be_set(tmp_path: Path) -> None:
+    config = trial(tmp_path)
+    assert (config.idle_sessions, config.idle_seconds, config.confirm_servers) == (4, 60, 5)
+    config = production(
+        tmp_path, AMIWEB_IDLE_SESSIONS="0", AMIWEB_IDLE_SECONDS="600", AMIWEB_CONFIRM_SERVERS="0"
+    )
+    assert (config.idle_sessions, config.idle_seconds, config.confirm_servers) == (0, 600, 0)
 
 
 def test_retention_is_a_number_of_days_with_exceptions_by_status(tmp_path: Path) -> None:

@@ -173,3 +173,11 @@ def test_what_celery_says_of_each_tick_is_dropped_and_nothing_else(
 ) -> None:
     record = logging.LogRecord(logger, level, "f", 1, "%s", (message,), None)
     assert TickFilter().filter(record) is kept
+
+
+def test_the_limits_of_the_environment_become_settings(tmp_path: Path) -> None:
+    names = ("AMIWEB_IDLE_SESSIONS", "AMIWEB_IDLE_SECONDS", "AMIWEB_CONFIRM_SERVERS")
+    shown = "from django.conf import settings as s; print(" + ", ".join(f"s.{name}" for name in names) + ")"
+    given = dict(zip(names, ("7", "8", "9"), strict=True))
+    result = manage("shell", "--command", shown, AMIWEB_VAR_DIR=str(tmp_path / "var"), **given)
+    assert result.stdout.split()[-3:] == ["7", "8", "9"], result.stderr
