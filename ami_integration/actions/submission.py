@@ -20,7 +20,7 @@ from ami_integration.actions import services
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
-from ami_integration.actions.rights import run_ask
+from ami_integration.actions.rights import run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write
@@ -277,6 +277,10 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
     """
     if not user_may_run(user=user):
         raise RunRefused("You may not cancel runs: that needs the permission to run actions.")
+    # Before the transaction, with which the audit's entry about a refusal would be undone.
+    for run in fanout.runs.queued().select_related("server").order_by("-pk"):
+        if not run_may_be_stopped(user=user, run=run):
+            services.run_cancel(user=user, run=run, address=address)
     with transaction.atomic():
         locked = FanOut.objects.select_for_update().get(pk=fanout.pk)
         runs = list(locked.runs.queued().order_by("-pk"))

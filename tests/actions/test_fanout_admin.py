@@ -13,8 +13,9 @@ from django.urls import reverse
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.ami import new_action_id
+from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
-from tests.access.factories import make_person
+from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers, person_on
 from tests.actions.factories import make_operator, make_run
 from tests.actions.test_request_views import SUBMIT, token_of
@@ -123,6 +124,21 @@ def test_a_viewer_neither_cancels_nor_retries(view: str) -> None:
     assert page.status_code == 200
     assert fanout.runs.filter(status="cancelled").count() == 0
     assert ActionRun.objects.count() == 1
+
+
+def test_a_refused_cancel_of_a_fan_out_is_kept_in_the_audit() -> None:
+    servers = make_servers(2)
+    fanout = make_fanout("queued", "queued", servers=servers)
+    eve = person_on(servers[0])  # may run everything on one of them
+    grant(eve, "read", on=servers[1])
+    signed_in(eve).post(url("cancel", fanout))
+    assert fanout.runs.filter(status="queued").count() == 2
+    entry = AuditEntry.objects.get(outcome="refused")
+    assert (entry.verb, entry.actor_name, entry.object_id) == (
+        "run.cancel",
+        "eve",
+        str(fanout.runs.get(server=servers[1]).pk),
+    )
 
 
 def test_a_retry_of_the_failed_goes_through_the_preview() -> None:
