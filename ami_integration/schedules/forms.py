@@ -87,10 +87,11 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
 
     def _hidden_for(self, values: dict[str, Any]) -> Pairs:
         """The stored headers, as far as they may go where the form sends them. Raises SecretUnreadable."""
-        if not self.instance.pk or values["server"].pk != self.instance.server_id:
+        stored = self.instance
+        if not stored.pk:
             return []
-        kept = Kept(self.user.pk, self.instance.action, self.instance.headers_in_clear())
-        return kept.for_request(user=self.user, action=values["action"])
+        kept = Kept(self.user.pk, stored.action, stored.headers_in_clear(), [stored.server_id])
+        return kept.for_request(user=self.user, action=values["action"], servers=[values["server"].pk])
 
     def _hidden_moved(self, header: str, values: dict[str, Any]) -> str:
         """What to say of a hidden value that was stored for another action or server; "" if it is neither."""
