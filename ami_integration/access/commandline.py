@@ -8,6 +8,7 @@ show` here too.
 import enum
 
 from ami_integration.access.dialplan import (
+    PATTERN_TOO_DEAR,
     application_reaches_system,
     assignment_reaches_system,
     expression_reaches_system,
@@ -57,6 +58,8 @@ def command_kind(command: str) -> tuple[Kind, str]:
         return Kind.SYSTEM, "it runs a program of the PBX"
     if why := _evaluates(words, lower):
         return Kind.SYSTEM, why
+    if "like" in lower and "{" in command:
+        return Kind.SYSTEM, PATTERN_TOO_DEAR
     for length in range(min(len(lower), _LONGEST), 0, -1):
         prefix = " ".join(lower[:length])
         if prefix in _PREFIXES:

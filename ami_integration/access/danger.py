@@ -18,6 +18,7 @@ from django.db import models
 
 from ami_integration.access.commandline import Kind, command_kind
 from ami_integration.access.dialplan import (
+    PATTERN_TOO_DEAR,
     application_reaches_system,
     assignment_reaches_system,
     expression_reaches_system,
@@ -94,11 +95,18 @@ def safe_to_repeat(action: str, headers: Headers, privileges: str | None = None)
 def request_assess(action: str, headers: Headers, privileges: str | None = None) -> Assessment:
     """`danger_of` and `safe_to_repeat` at once, with the reason. The arguments: `danger_of`."""
     name = action_name(action)
+    if "{" in (header_value(headers, _PATTERN_IN.get(name, "")) or ""):
+        return Assessment(Danger.SYSTEM, False, PATTERN_TOO_DEAR)
     if name in _BY_HEADERS:
         return _BY_HEADERS[name](headers)
     if name in _TABLE:
         return _TABLE[name]
     return _by_privileges(name, privileges)
+
+
+#: Headers that hold a regular expression. One with repetitions in repetitions takes all memory there is, and
+#: the PBX with it.
+_PATTERN_IN = {"hangup": "Channel", "filter": "Filter", "getconfig": "Filter", "getconfigjson": "Filter"}
 
 
 #: Actions that belong to the session and outlive themselves in it.

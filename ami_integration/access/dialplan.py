@@ -20,17 +20,20 @@ _HARMLESS_APPLICATIONS = """
 """
 
 #: Functions that compute, and that read or set what belongs to the call. Not those that take the name of a
-#: variable: CUT and its like evaluate it.
+#: variable: CUT and its like evaluate it. Nor those that take a regular expression (see `PATTERN_TOO_DEAR`).
 _HARMLESS_FUNCTIONS = """
-    agc base64_decode base64_encode callerid callerpres cdr channel channels
-    confbridge_channels confbridge_info connectedline csv_quote denoise device_state dialedpeernumber
-    dialplan_exists exists extension_state filter group group_count group_list group_match_count hint if
-    iftime isnull jitterbuffer keypadhash len ltrim math max md5 meetme_info min mutechannel pjsip_header
-    pjsip_response_header presence_state queue_exists queue_get_channel queue_member queue_member_count
-    queue_member_list queue_member_penalty queue_variables queue_waiting_count quote rand redirecting regex
-    rtrim sha1 sip_header sprintf strftime strptime talk_detect timeout tolower toupper transfer_data trim
-    uridecode uriencode valid_exten version volume
+    agc base64_decode base64_encode callerid callerpres cdr channel channels confbridge_channels
+    confbridge_info connectedline csv_quote denoise device_state dialedpeernumber dialplan_exists exists
+    extension_state filter group group_count group_list hint if iftime isnull jitterbuffer keypadhash len
+    ltrim math max md5 meetme_info min mutechannel pjsip_header pjsip_response_header presence_state
+    queue_exists queue_get_channel queue_member queue_member_count queue_member_list queue_member_penalty
+    queue_variables queue_waiting_count quote rand redirecting rtrim sha1 sip_header sprintf strftime
+    strptime talk_detect timeout tolower toupper transfer_data trim uridecode uriencode valid_exten version
+    volume
 """
+#: Why a regular expression isn't harmless.
+PATTERN_TOO_DEAR = "its pattern has repetitions, which may take all memory of the PBX"
+
 _APPLICATIONS = frozenset(_HARMLESS_APPLICATIONS.split())
 _FUNCTIONS = frozenset(_HARMLESS_FUNCTIONS.split())
 

@@ -124,6 +124,9 @@ COMMANDS = [
     ("core set verbose 5", COMMAND),
     ("show", COMMAND),
     ("some module nobody knows", COMMAND),
+    # A pattern may take all memory of the PBX: glibc's regcomp() unrolls repetitions.
+    ("pjsip show endpoints like ^1", READ),
+    ("pjsip show endpoints like (((x{1,99}){1,99}){1,99})", SYSTEM),
     ("", COMMAND),
 ]
 
@@ -193,6 +196,10 @@ HEADERS = [
     ("Status", [("Variables", "EXTEN,CALLERID(num)"), ("AllVariables", "true")], READ),
     ("Status", [("Variables", "EXTEN,SHELL(id)")], SYSTEM),
     ("Status", [("variables", "FILE(/etc/asterisk/manager.conf)")], SYSTEM),
+    ("Getvar", [("Variable", 'REGEX("(((x{1,99}){1,99}){1,99})" a)')], SYSTEM),
+    ("Getvar", [("Variable", "GROUP_MATCH_COUNT((x{99}){99})")], SYSTEM),
+    ("Hangup", [("Channel", "/^PJSIP.100-/")], OPERATE),
+    ("Hangup", [("Channel", "/(((x{1,99}){1,99}){1,99})/")], SYSTEM),
     # What holds a comma together moves the argument that Queue takes for a script.
     ("Originate", [("Application", "Queue"), ("Data", "support,(,,,,,),,,,x.agi")], SYSTEM),
     ("Originate", [("Application", "Queue"), ("Data", 'support,",,,,",,,,x.agi')], SYSTEM),
