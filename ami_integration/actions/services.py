@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from ami_integration.access.danger import action_name
 from ami_integration.actions import doorbell
 from ami_integration.actions.calls import call_headers
 from ami_integration.actions.fanouts import fanout_release
@@ -61,6 +62,13 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
     """
     if not action.strip():
         raise RunRefused("Name an action, for example Ping or CoreShowChannels.", field="action")
+    if action_name(action) != action.lower():
+        # Asterisk skips them before a name; whoever asks here what kind of an action it is must not miss it.
+        raise RunRefused(
+            "Leave out what stands before or behind the action's name: a blank, or a character that isn't "
+            "seen.",
+            field="action",
+        )
     for name, value in headers:
         if name.lower() in ("action", "actionid"):
             raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")

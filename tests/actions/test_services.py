@@ -175,3 +175,11 @@ def test_who_may_not_run_actions_cancels_none() -> None:
         services.run_cancel(user=make_user("eve", "view_actionrun"), run=run)
     run.refresh_from_db()
     assert run.status == Status.QUEUED
+
+
+@pytest.mark.parametrize("action", ["\x01Originate", "\x1f\x02Command", " Ping", "Ping "])
+def test_a_name_is_taken_without_what_asterisk_would_skip(action: str) -> None:
+    """Else an Originate would pass for something else, and wait for no call."""
+    with pytest.raises(services.RunRefused, match="before or behind") as refused:
+        services.action_check(action=action, headers=[])
+    assert refused.value.field == "action"
