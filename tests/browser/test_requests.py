@@ -70,8 +70,13 @@ def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
     # The action, by keyboard alone.
     action = page.get_by_label("Action:", exact=True)
     expect(action).to_be_focused()
+    page.keyboard.type("zzz")
+    expect(page.get_by_text("No action of these servers fits.")).to_be_visible()
+    visitor.picture(page, "request-nothing")
+    page.keyboard.press("ControlOrMeta+A")
     page.keyboard.type("chan")
     expect(page.get_by_role("option")).to_have_count(2)
+    expect(page.get_by_text("No action of these servers fits.")).to_have_count(0)
     visitor.picture(page, "request-typeahead")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")

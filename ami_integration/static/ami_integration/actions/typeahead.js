@@ -16,6 +16,10 @@ export function typeAhead(input, options, ask, onTake) {
   input.setAttribute("aria-controls", options.id);
   input.setAttribute("aria-expanded", "false");
 
+  // Who types "zzz" shall not wait for a list that never comes.
+  const said = element("p", { class: "request-nothing", role: "status" });
+  options.after(said);
+
   let searched = 0;
   let timer = 0;
   let active = -1;
@@ -24,6 +28,7 @@ export function typeAhead(input, options, ask, onTake) {
     clearTimeout(timer);
     searched += 1;
     options.hidden = true;
+    said.textContent = "";
     active = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
@@ -52,8 +57,8 @@ export function typeAhead(input, options, ask, onTake) {
       options.replaceChildren(
         ...actions.map((one, index) => {
           const item = element("li", { role: "option", id: `option-${index}`, "aria-selected": "false" }, element("strong", {}, one.name));
-          const said = [one.synopsis, one.servers].filter(Boolean).join(" · ");
-          if (said) item.append(" ", element("span", {}, said));
+          const about = [one.synopsis, one.servers].filter(Boolean).join(" · ");
+          if (about) item.append(" ", element("span", {}, about));
           item.addEventListener("pointerdown", (event) => {
             event.preventDefault(); // the field keeps the focus
             take(one.name);
@@ -62,6 +67,8 @@ export function typeAhead(input, options, ask, onTake) {
         }),
       );
       active = -1;
+      const nothing = actions.length === 0 && input.value.trim() !== "";
+      said.textContent = nothing ? "No action of these servers fits. A name that you know can be sent all the same." : "";
       options.hidden = actions.length === 0;
       input.setAttribute("aria-expanded", String(actions.length > 0));
       input.removeAttribute("aria-activedescendant");
