@@ -101,7 +101,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
         (None, {"fields": ("name", "description", "action", "headers", "kept")}),
         (
             "Where it runs unless somebody chooses otherwise",
-            {"fields": ("tag", "servers", "mode"), "description": "All of it may stay empty."},
+            {"fields": ("servers", "tag", "mode"), "description": "All of it may stay empty."},
         ),
     )
 

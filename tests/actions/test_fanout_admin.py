@@ -56,6 +56,8 @@ def test_the_page_shows_all_but_secrets() -> None:
     assert "Secret: ********" in content
     assert "hunter2" not in content
     assert "So it was. \\u003C/script\\u003E" in content
+    assert "All at once, up to the limit of 20" in content
+    assert f"{fanout.created_at:%Y-%m-%d %H:%M:%S} UTC" in content
 
 
 def test_the_snapshot_counts_all_and_shows_the_servers_that_one_may_see() -> None:
