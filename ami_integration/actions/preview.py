@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from ami_integration.access.danger import Assessment, Danger, request_assess
@@ -233,6 +234,8 @@ def request_preview(
     pairs = headers_complete(action=action, headers=headers)
     action_check(action=action, headers=pairs)
     key = key or new_action_id()
+    # What is asked of each server below: two queries, not two for each.
+    prefetch_related_objects(servers, "health", "abilities")
     decisions = decide_each(user=user, servers=servers, action=action, headers=pairs)
     members = [
         Member(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -10,9 +11,9 @@ from django.utils import timezone
 
 from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionRun
-from ami_integration.actions.preview import Confirm, Ticket, confirm_needed
+from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
 from ami_integration.actions.services import RunRefused
-from ami_integration.servers.models import ServerAbilities
+from ami_integration.servers.models import Server, ServerAbilities
 from tests.access.factories import grant, make_person
 from tests.actions.asking import look_at, make_servers, person_on
 from tests.actions.factories import make_operator
@@ -132,3 +133,10 @@ def test_the_token_is_for_one_person_for_an_hour_and_whole() -> None:
         pytest.raises(RunRefused, match="older than 60 minutes"),
     ):
         Ticket.unpack(token, user=ada)
+
+
+def test_a_preview_costs_the_same_with_many_servers(django_assert_max_num_queries: Any) -> None:
+    user, number = make_operator(), len(make_servers(30))
+    with django_assert_max_num_queries(12):
+        preview = request_preview(user=user, servers=list(Server.objects.all()), action="Ping", headers=())
+        assert [member.server.state.value for member in preview.members] == ["unknown"] * number

@@ -70,6 +70,7 @@ def test_what_does_more_shows_the_preview_and_runs_after_its_button() -> None:
     assert "Secret: ********" in content
     assert "hunter2" not in content
     assert "All at once, up to the limit of 20." in content
+    assert content.count('data-state="unknown"') == 2  # nobody has reached them yet
     assert content.count("it changes calls, queues or conferences as they run") == 1
     for server in servers:
         assert server.name in content
