@@ -1,0 +1,85 @@
+"""Every page that there is, opened by somebody who may do everything, on another server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import get_resolver
+
+from ami_integration.actions.models import FanOut
+from ami_integration.schedules.models import Schedule
+from tests.access.factories import grant, make_person
+from tests.actions.asking import make_template
+from tests.actions.factories import make_run
+from tests.servers.factories import make_server
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
+
+#: Django's own; it answers only to what Django's own pages send.
+LEFT_OUT = ("autocomplete/", "logout/", "jsi18n/")
+
+
+def addresses(patterns: Any, prefix: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        if hasattr(pattern, "url_patterns"):
+            yield from addresses(pattern.url_patterns, prefix + str(pattern.pattern))
+        else:
+            yield prefix + str(pattern.pattern)
+
+
+@pytest.fixture
+def hidden_id() -> int:
+    """A server, and a run, a fan-out, a template and a schedule of it, all with the same id."""
+    server = make_server(name="HIDDEN-PBX", host="HIDDEN-HOST.example")
+    values = {"action": "HIDDEN-ACTION", "username": "HIDDEN-PERSON"}
+    fanout = FanOut.objects.create(pk=server.pk, key="k", payload="[]", **values)
+    headers = [("X", "HIDDEN-VALUE")]
+    make_run(
+        pk=server.pk, server=server, server_name=server.name, fanout=fanout, headers=headers, status="failed"
+    )
+    make_template(pk=server.pk, name="Shared").servers.add(server)
+    Schedule.objects.create(
+        pk=server.pk,
+        name="HIDDEN-SCHEDULE",
+        server=server,
+        action="Ping",
+        payload="[]",
+        kind="interval",
+        interval_seconds=60,
+    )
+    return server.pk
+
+
+@pytest.fixture
+def neighbour() -> User:
+    neighbour = make_person("neighbour")
+    neighbour.user_permissions.set(Permission.objects.filter(content_type__app_label="ami_integration"))
+    grant(neighbour, on=make_server(name="Oslo"))
+    return neighbour
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_no_page_tells_of_a_server_that_one_does_not_see(
+    hidden_id: int, neighbour: User, method: str
+) -> None:
+    client = Client()
+    client.force_login(neighbour)
+    asked = {name: str(hidden_id) for name in ("server", "run", "fanout", "template")}
+    told, opened = [], 0
+    for address in addresses(get_resolver().url_patterns):
+        if not address.startswith("admin/") or address.endswith(LEFT_OUT):
+            continue
+        named = re.sub(r"<(?:\w+:)?name>", "Ping", address)
+        url = "/" + re.sub(r"<[^>]+>", str(hidden_id), named).strip("^$")
+        for values in ({}, asked | {"action": "Ping"}):
+            page = getattr(client, method)(url, values)
+            body = b"".join(page.streaming_content) if page.streaming else page.content
+            opened += page.status_code == 200
+            told += [(url, words) for words in re.findall(r"HIDDEN-\w+", body.decode("utf-8", "replace"))]
+    assert not told
+    assert opened > 20
