@@ -230,6 +230,7 @@ def test_one_variable_header_is_cut_at_its_commas_into_at_most_64(session: Recor
     session.action(
         "Originate", Channel="Local/answer@phones", Application="Wait", Data="1", Async="true", Variable=many
     )
+    session.wait("Variable: V1\r\nValue: 1\r\n")  # the last; OriginateResponse may come before it
     session.wait("Event: OriginateResponse\r\n")
     seen = re.findall(rb"Variable: (V\d+)\r\nValue: (.*)\r\n", session.received)
     assert len({name for name, _ in seen}) == 64
