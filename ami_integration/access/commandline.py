@@ -130,6 +130,7 @@ _SECRETS = """
     iax2 show provisioning
     iax2 show user
     iax2 show users
+    manager show eventq
     pjsip show auth
     pjsip show auths
     pjsip show history

@@ -34,7 +34,8 @@ class RunConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
         self.run_id = self.scope["url_route"]["kwargs"]["run_id"]
         self.sent: dict[str, Any] | None = None
         self.reading = asyncio.Lock()
-        if not await self._may_view():
+        # A run that never was is refused like one that isn't to be seen: neither tells that the other exists.
+        if not await self._may_view(gone=False):
             await self.close(CLOSE_FORBIDDEN)  # before accept: the handshake is refused with 403
             return
         await self.join(ActionRun(pk=self.run_id).group)
@@ -70,9 +71,10 @@ class RunConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
                 self.sent = snapshot
                 await self.send_json(snapshot)
 
-    async def _may_view(self) -> bool:
+    async def _may_view(self, *, gone: bool = True) -> bool:
+        """Whether the person may see the run; of one that is gone, `gone`."""
         allowed: bool = await database_sync_to_async(_may_view)(
-            self.scope["session"].session_key, self.run_id
+            self.scope["session"].session_key, self.run_id, gone=gone
         )
         return allowed
 
@@ -120,12 +122,12 @@ def _running_snapshot(session_key: str | None) -> dict[str, Any] | None:
     return running_snapshot(user) if user_may_view_runs(user=user) else None
 
 
-def _may_view(session_key: str | None, run_id: int) -> bool:
+def _may_view(session_key: str | None, run_id: int, *, gone: bool) -> bool:
     user = session_user(session_key=session_key)
     if not user_may_view_runs(user=user):
         return False
     runs = ActionRun.objects.filter(pk=run_id)
-    return runs.visible_to(user).exists() or not runs.exists()  # what is gone, the page says
+    return runs.visible_to(user).exists() or (gone and not runs.exists())  # what is gone, the page says
 
 
 def _snapshot(run_id: int) -> dict[str, Any] | None:

@@ -56,6 +56,14 @@ class TagAdmin(AuditedAdmin):
         return ", ".join(str(server) for server in tag.servers.all()) or None
 
 
+class VisibleTags(admin.RelatedFieldListFilter):
+    """The tags of the servers that this person sees."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        tags = Tag.objects.filter(servers__in=servers_visible(user=request.user))
+        return [(tag.pk, str(tag)) for tag in tags.distinct().order_by("name")]
+
+
 @admin.register(Server)
 class ServerAdmin(AuditedAdmin):
     """The servers that somebody sees. Who may add, change or delete them is a model permission's to say."""
@@ -64,7 +72,7 @@ class ServerAdmin(AuditedAdmin):
     form = ServerForm
     list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
-    list_filter = ("health__state", "enabled", "tags", "read_only", "maintenance")
+    list_filter = ("health__state", "enabled", ("tags", VisibleTags), "read_only", "maintenance")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
     actions: Sequence[Any] = (  # other rooms add theirs

@@ -168,12 +168,20 @@ async def test_who_loses_the_right_loses_the_page(
         assert await page.close_code(WAIT) == CLOSE_FORBIDDEN
 
 
-async def test_a_run_that_is_gone_closes_its_page(run: ActionRun) -> None:
+async def test_a_run_that_goes_closes_its_page(run: ActionRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunConsumer, "look_again", 0.05)
     cookie = await in_thread(cookie_of, await in_thread(make_operator))
-    page = socket(run.pk + 1, cookie)
-    assert await page.connect(WAIT)
-    assert await page.close_code(WAIT) == CLOSE_GONE
-    await page.disconnect(WAIT)
+    async with watching(run, cookie) as page:
+        await page.receive(WAIT)
+        await in_thread(run.delete)
+        assert await page.close_code(WAIT) == CLOSE_GONE
+
+
+async def test_a_run_that_never_was_is_refused_like_one_that_is_hidden(run: ActionRun) -> None:
+    page = socket(run.pk + 1, await in_thread(cookie_of, await in_thread(make_operator)))
+    assert not await page.connect(WAIT)
+    hidden = socket(run.pk, await in_thread(cookie_of, await in_thread(make_person, "stranger")))
+    assert not await hidden.connect(WAIT)
 
 
 async def test_many_pages_of_one_run_all_hear_of_it(run: ActionRun) -> None:

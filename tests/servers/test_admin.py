@@ -337,6 +337,17 @@ def test_people_see_the_servers_on_which_they_have_a_right_and_no_others() -> No
         assert "exist" in page_of(user, change_page(berlin))
 
 
+def test_the_filter_by_tags_offers_those_of_servers_that_one_sees() -> None:
+    berlin, oslo = make_server(), make_server(name="Oslo")
+    for server, names in ((berlin, ("north", "both")), (oslo, ("fjord", "both"))):
+        for name in names:
+            server.tags.add(Tag.objects.get_or_create(name=name)[0])
+    viewer = make_person("viewer")
+    grant(viewer, Danger.READ, on=berlin)
+    page = page_of(viewer, LIST)
+    assert "north" in page and "both" in page and "fjord" not in page
+
+
 def test_a_link_to_live_events_is_for_who_may_see_them() -> None:
     berlin = make_server()
     viewer, agent = make_person("viewer"), make_person("agent")
