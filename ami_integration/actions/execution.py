@@ -20,7 +20,7 @@ from django.db import Error
 
 from ami_integration.access.danger import changes_session
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
-from ami_integration.actions.masking import secret_values, storable, text_without
+from ami_integration.actions.masking import output_mask, secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
 from ami_integration.actions.rights import run_refusal
@@ -30,6 +30,9 @@ from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import ActionSession, action_session
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a CLI command's first line that tell in a list how it went.
+_SHORT = 120
 
 #: What is said of an answer that began and didn't end.
 NOT_ENDED = "Not whole: this is what had come of the answer when it broke off."
@@ -284,7 +287,7 @@ def _judge_call(reply: Reply, event: Event, unwanted_by: str) -> Outcome:
 
 
 def _judge(reply: Reply) -> Outcome:
-    message = storable(reply.message)
+    message = storable(_in_short(reply))
     results = _results(reply)
     if reply.success:
         return Outcome(ActionRun.Status.SUCCEEDED, message, results)
@@ -295,6 +298,15 @@ def _judge(reply: Reply) -> Outcome:
     )
     words = message.rstrip(". ") or "it gave no reason"
     return Outcome(ActionRun.Status.FAILED, f"The PBX refused: {words}.{hint}", results)
+
+
+def _in_short(reply: Reply) -> str:
+    """The PBX's own words; of a Command's answer its first line, since the words are always the same."""
+    if reply.message.lower() != "command output follows":
+        return reply.message
+    first = next((line.strip() for line in reply.output if line.strip()), "It printed nothing.")
+    masked = output_mask(first)
+    return masked if len(masked) <= _SHORT else f"{masked[: _SHORT - 1]}…"
 
 
 def _results(reply: Reply) -> dict[str, Any]:

@@ -37,6 +37,10 @@ _COMMAND = re.compile(
     rf"|\s*dialplan\s+set\s+(?:chanvar\s+\S+|global)\s+\S*{_SENSITIVE}\S*\s+)(.+)",
     re.IGNORECASE | re.DOTALL,
 )
+# A mailbox of voicemail.conf, `100 => 4711,Ada`, as GetConfig and GetConfigJSON answer it: nothing there says
+# that its password is one. In other files a line like this is rare, and hidden needlessly.
+_MAILBOX = re.compile(r"(\s*\d+\s*=>?\s*)(\S.*)", re.DOTALL)
+_MAILBOX_JSON = re.compile(r'("\d+\s*=>?\s*|"\d+"\s*:\s*")((?:[^"\\]|\\.)+)')
 #: Headers that name what another holds: the name's, and the value's. A number at the end belongs to both.
 _PAIRED = (
     (re.compile(r"var(-\d+)", re.IGNORECASE), "value{}"),
@@ -65,8 +69,13 @@ def headers_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
     for name, value in pairs:
         if value and (is_secret(name) or name.strip().lower() in named):
             value = MASK
-        elif _HAS_WORD.search(value):
-            value = _value_mask(value)
+        else:
+            if _HAS_WORD.search(value):
+                value = _value_mask(value)
+            if name.lower().startswith("line-") and (found := _MAILBOX.fullmatch(value)):
+                value = found[1] + MASK
+            elif name.lower() == "json":
+                value = _MAILBOX_JSON.sub(rf"\g<1>{MASK}", value)
         masked.append((name, value))
     return masked
 

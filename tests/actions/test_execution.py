@@ -109,7 +109,27 @@ def test_a_command_keeps_every_line_of_its_output_even_when_it_fails() -> None:
     with pbx(script, action="Command") as run:
         execute(run)
     assert (run.status, run.output) == (Status.FAILED, "No such\n")
+    assert run.reason == "The PBX refused: No such."
     assert not any(name == "Output" for name, _ in run.response)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (("", "Asterisk 22.10.1 built by root", "more"), "Asterisk 22.10.1 built by root"),
+        (("Secret: hunter2",), "Secret: ********"),
+        (("x" * 200,), "x" * 119 + "…"),
+        ((), "It printed nothing."),
+    ],
+)
+def test_a_list_tells_the_first_line_that_a_command_printed(output: tuple[str, ...], words: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        peer.answer(peer.hear(), "Message: Command output follows", *(f"Output: {line}" for line in output))
+
+    with pbx(script, action="Command") as run:
+        execute(run)
+    assert (run.status, run.reason) == (Status.SUCCEEDED, words)
 
 
 def test_what_the_pbx_refuses_is_failed_in_its_own_words() -> None:

@@ -54,6 +54,27 @@ def test_a_secret_in_an_answer_of_getconfig_is_masked() -> None:
     assert secret_values([line]) == {"hunter2"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Line-000001-000000", "100=4711,Ada,ada@example.org", f"100={MASK}"),
+        ("Line-000001-000000", "100 => 4711", f"100 => {MASK}"),
+        ("Line-000001-000001", "attach=yes", "attach=yes"),
+        ("Line-000002-000000", "exten=100,1,Dial(PJSIP/100)", "exten=100,1,Dial(PJSIP/100)"),
+        (
+            "JSON",
+            '{"default":{"100":"4711,Ada","attach":"yes"}}',
+            f'{{"default":{{"100":"{MASK}","attach":"yes"}}}}',
+        ),
+        ("Exten", "100=4711", "100=4711"),
+    ],
+)
+def test_the_password_of_a_mailbox_is_masked_though_nothing_names_it(
+    name: str, value: str, shown: str
+) -> None:
+    assert headers_mask([(name, value)]) == [(name, shown)]
+
+
 def test_updateconfig_names_its_secret_in_another_header() -> None:
     headers = [
         ("Var-000000", "secret"),
