@@ -68,6 +68,8 @@ from ami_integration.ami.transports import (
 _FULL_READ = 256 * 1024
 #: Events of more bytes than this are too many for the processor's cache, which costs a third of the speed.
 _SLICE = 64 * 1024
+#: Seconds that a connection may take to end before it is cut.
+_FAREWELL = 1.0
 #: At most so many bytes of several actions are written at once.
 _MOST_WRITTEN = 16 * 1024
 
@@ -236,7 +238,9 @@ class AsyncAMIClient(Session):
             await self._read_banner(greeting)
             await self._login()
         except BaseException:
+            wire, current = self._wire, self._current
             self._finish(ConnectionLost("The client isn't connected."), wanted=True)
+            await _gone(wire, current)
             raise
         self._pulse = Pulse.of(loop)
         self._pulse.clients.add(self)
@@ -282,7 +286,9 @@ class AsyncAMIClient(Session):
         if self._wire is not None and not self._wire.is_closing():
             # A courtesy: the PBX needn't wait for its keepalive to see that we left.
             self._wire.write(Action("Logoff").encode())
+        wire, current = self._wire, self._current
         self._finish(ConnectionLost("The client was closed."), wanted=True)
+        await _gone(wire, current)
         keepalive, self._keepalive = self._keepalive, None
         if keepalive is not None:
             keepalive.cancel()
@@ -644,12 +650,23 @@ class AsyncAMIClient(Session):
                 return
 
 
+async def _gone(wire: asyncio.Transport | None, current: _Wire | None) -> None:
+    """Wait until a closed wire has left the kernel; one that lingers (TLS waits for its peer) is cut."""
+    if wire is None or current is None:
+        return
+    await asyncio.wait([current.gone], timeout=_FAREWELL)
+    if not current.gone.done():
+        wire.abort()
+        await asyncio.wait([current.gone], timeout=_FAREWELL)
+
+
 class _Wire(asyncio.Protocol):
     """asyncio's callbacks, handed to the client. StreamReader would cost a third more per message."""
 
     def __init__(self, client: AsyncAMIClient, greeting: asyncio.Future[Banner]) -> None:
         self._client = client
         self._greeting = greeting
+        self.gone = greeting.get_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -672,5 +689,7 @@ class _Wire(asyncio.Protocol):
             self._client._received(data, self._greeting)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
         if self._client._current is self:
             self._client._ended(error, self._greeting)

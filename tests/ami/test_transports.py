@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import datetime
 import hashlib
+import os
 import socket
 import ssl
 import struct
+import threading
 import time
 import traceback
 import warnings
@@ -26,6 +28,7 @@ from ami_integration.ami import (
     TLS,
     ActionTimeout,
     AMIError,
+    AsyncAMIClient,
     ConnectRefused,
     ConnectTimeout,
     LoginTimeout,
@@ -358,3 +361,29 @@ def test_each_phase_ends_by_its_own_time_limit(
 def _port_of(script: Any) -> Iterator[int]:
     with scripted(script) as pbx:
         yield pbx.port
+
+
+async def test_a_closed_client_holds_no_socket_though_the_pbx_goes_on_with_tls(tmp_path: Path) -> None:
+    """The end of TLS is a word of both sides, and a PBX may not say its own."""
+    done = threading.Event()
+
+    def deaf(peer: Peer) -> None:
+        peer.log_in()
+        done.wait(20)
+
+    context, ca = serve_tls(tmp_path)
+    with scripted(deaf, tls=context) as pbx:
+        client = AsyncAMIClient(TLS("localhost", pbx.port, ca_file=ca), username="u", secret="s")
+        await client.connect()
+        before = open_sockets()
+        await client.close()
+        assert open_sockets() == before - 1
+        done.set()
+
+
+def open_sockets() -> int:
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the folder's own, which is closed again
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
