@@ -69,18 +69,17 @@ def ring(ids: Iterable[int], *, task: str = TASK) -> list[int]:
 
 def push(run_id: int) -> None:
     """Tell the pages that show this run to read it again."""
-    try:
-        async_to_sync(_push)(ActionRun(pk=run_id).group, {"type": "run.changed", "id": str(run_id)})
-    except Exception as error:  # whatever it is, the page reads the row again by itself
-        channel_layer.failed(error)
-    else:
-        channel_layer.ended()
+    _tell(ActionRun(pk=run_id).group, "run.changed", run_id)
 
 
 def push_fanout(fanout_id: int) -> None:
     """Tell the pages that show this fan-out to read it again."""
+    _tell(FanOut(pk=fanout_id).group, "fanout.changed", fanout_id)
+
+
+def _tell(group: str, what: str, pk: int) -> None:
     try:
-        async_to_sync(_push)(FanOut(pk=fanout_id).group, {"type": "fanout.changed", "id": str(fanout_id)})
+        async_to_sync(_push)(group, {"type": what, "id": str(pk)})
     except Exception as error:  # whatever it is, the page reads the rows again by itself
         channel_layer.failed(error)
     else:

@@ -1,4 +1,4 @@
-"""The protocol: a machine from bytes to messages, and from actions to bytes, without I/O.
+"""The protocol: a machine from bytes to messages, without I/O.
 
 Framing is done on bytes, since a character may be cut in two by a TCP segment. A line ends at LF, with or
 without a CR before it; a blank line ends a message; blank lines between messages mean nothing. The one
@@ -31,7 +31,6 @@ import re
 from collections import Counter, deque
 from typing import Final, Literal
 
-from ami_integration.ami.action import Action
 from ami_integration.ami.errors import MessageTooLarge
 from ami_integration.ami.messages import (
     Event,
@@ -160,14 +159,6 @@ class Protocol:
     def unread(self) -> bytes:
         """The bytes of a message (or banner) that isn't whole yet."""
         return b"".join(self._pieces)
-
-    def send(self, action: Action) -> bytes:
-        """The bytes of an action.
-
-        Raises:
-            InvalidAction: it can't be put on the wire.
-        """
-        return action.encode()
 
     def receive_data(self, data: bytes) -> None:
         """Feed what was read; empty bytes mean the end of the input."""

@@ -88,10 +88,5 @@ def waiter_next(*, server_id: int) -> str | None:
     return str(found[0][0]) if found else None
 
 
-def waiter_forget(*, server_id: int, waiter: str) -> None:
-    """Somebody waits no longer. Raises redis.RedisError."""
-    valkey().zrem(_keys(server_id)[1], waiter)
-
-
 def _keys(server_id: int) -> tuple[str, str]:
     return f"amiweb:sessions:{server_id}", f"amiweb:sessions:{server_id}:waiting"

@@ -419,7 +419,7 @@ async function assess() {
     if (!response.ok) throw new Error(response.statusText);
     const answer = await response.json();
     if (mine !== assessed) return;
-    const badge = element("span", { class: "request-danger", "data-danger": answer.danger }, answer.label ?? "");
+    const badge = element("span", { class: "aw-danger", "data-danger": answer.danger }, answer.label ?? "");
     line.replaceChildren(...(answer.danger ? [badge, ` ${answer.says}`] : []));
   } catch {
     if (mine === assessed) line.replaceChildren(); // the preview says it
