@@ -9,8 +9,9 @@ from ami_integration.actions.results import Result, result_pack
 from tests.actions.factories import make_run
 from tests.bench import SCALE
 from tests.browser.chromium import Visitor, expect
+from tests.browser.people import log_in
 from tests.browser.test_results import channels
-from tests.browser.test_runs import RUNS, log_in
+from tests.browser.test_runs import RUNS
 from tests.processes import Stack
 
 ITEMS = max(100, int(10_000 * SCALE))

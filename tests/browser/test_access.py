@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import Group, User
 
 from ami_integration.access.models import AccessRule
 from ami_integration.access.starters import starter_groups_make
 from ami_integration.servers.models import Server, Tag
-from tests.browser.chromium import Handle, Visitor, expect
+from tests.browser.chromium import Visitor, expect
+from tests.browser.people import log_in_as, make_member
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 RULES = "/admin/ami_integration/accessrule/"
 SERVERS = "/admin/ami_integration/server/"
-WORD = "a long enough one"
-
-
-def make_member(username: str, *groups: str, **values: bool) -> User:
-    user = User.objects.create(
-        username=username, password=make_password(WORD, hasher="pbkdf2_sha256"), is_staff=True, **values
-    )
-    user.groups.set(Group.objects.filter(name__in=groups))
-    return user
-
-
-def log_in(page: Handle, stack: Stack, username: str) -> None:
-    page.context.clear_cookies()
-    page.goto(f"{stack.url}/admin/login/")
-    page.get_by_label("Username:", exact=True).fill(username)
-    page.get_by_label("Password:", exact=True).fill(WORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation", name="amiweb")).to_be_visible()
 
 
 def test_a_rule_is_made_explained_and_felt(stack: Stack, visitor: Visitor) -> None:
@@ -49,11 +30,11 @@ def test_a_rule_is_made_explained_and_felt(stack: Stack, visitor: Visitor) -> No
     stack.start("web")
     page = visitor.tab()
 
-    log_in(page, stack, "ada")
+    log_in_as(page, stack, "ada")
     page.goto(f"{stack.url}{SERVERS}")
     expect(page.get_by_text("No server that you may see.")).to_be_visible()
 
-    log_in(page, stack, "root")
+    log_in_as(page, stack, "root")
     page.goto(f"{stack.url}{RULES}")
     visitor.picture(page, "access-rules-empty")
     page.get_by_role("link", name="Add a rule").click()
@@ -81,7 +62,7 @@ def test_a_rule_is_made_explained_and_felt(stack: Stack, visitor: Visitor) -> No
     expect(answer).to_contain_text("by no rule")
     visitor.picture(page, "access-explained")
 
-    log_in(page, stack, "ada")
+    log_in_as(page, stack, "ada")
     page.goto(f"{stack.url}{SERVERS}")
     expect(page.get_by_role("link", name="Oslo")).to_be_visible()
     expect(page.get_by_role("link", name="Berlin")).to_have_count(0)

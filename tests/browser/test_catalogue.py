@@ -8,7 +8,7 @@ from ami_integration.actions.catalogue.models import ServerCatalogue
 from ami_integration.ami import TCP
 from ami_integration.servers.models import Server
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.pbx.asterisk import Asterisk
 from tests.polling import wait_until
 from tests.processes import Stack

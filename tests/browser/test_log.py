@@ -13,7 +13,8 @@ from ami_integration.actions.services import run_ring
 from tests.actions.factories import make_run
 from tests.ami.scripted import Peer, scripted
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import RUNS, log_in
+from tests.browser.people import log_in
+from tests.browser.test_runs import RUNS
 from tests.polling import wait_until
 from tests.processes import Stack
 from tests.servers.factories import make_server

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
 from django.utils import timezone
 
 from ami_integration.actions.catalogue.services import action_describe, catalogue_sync
@@ -19,28 +17,13 @@ from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.ami.scripted import Peer, scripted
 from tests.browser.chromium import Handle, Visitor, expect
+from tests.browser.people import log_in
 from tests.pbx.asterisk import Asterisk
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 ADD = "/admin/ami_integration/actionrun/add/"
-
-
-def log_in(visitor: Visitor, stack: Stack) -> Handle:
-    User.objects.create(
-        username="ada",
-        password=make_password("a long enough one", hasher="pbkdf2_sha256"),
-        is_staff=True,
-        is_superuser=True,
-    )
-    page = visitor.tab()
-    page.goto(f"{stack.url}/admin/login/")
-    page.get_by_label("Username:", exact=True).fill("ada")
-    page.get_by_label("Password:", exact=True).fill("a long enough one")
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation", name="amiweb")).to_be_visible()
-    return page
 
 
 def shown_servers() -> list[Server]:

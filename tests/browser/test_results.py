@@ -19,7 +19,8 @@ from ami_integration.servers.models import ServerHealth
 from tests.access.factories import grant
 from tests.actions.factories import make_run
 from tests.browser.chromium import Handle, Visitor, expect
-from tests.browser.test_runs import RUNS, log_in
+from tests.browser.people import log_in
+from tests.browser.test_runs import RUNS
 from tests.pbx.asterisk import Asterisk
 from tests.processes import Stack
 from tests.servers.factories import make_server

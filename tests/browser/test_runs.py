@@ -5,36 +5,20 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
 from tests.actions.factories import make_run
 from tests.ami.scripted import Peer, scripted
-from tests.browser.chromium import Handle, Visitor, expect
+from tests.browser.chromium import Visitor, expect
+from tests.browser.people import log_in
 from tests.polling import wait_until
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 RUNS = "/admin/ami_integration/actionrun/"
-
-
-def log_in(visitor: Visitor, stack: Stack) -> Handle:
-    User.objects.create(
-        username="ada",
-        password=make_password("a long enough one", hasher="pbkdf2_sha256"),
-        is_staff=True,
-        is_superuser=True,
-    )
-    page = visitor.tab()
-    page.goto(f"{stack.url}/admin/login/")
-    page.get_by_label("Username:", exact=True).fill("ada")
-    page.get_by_label("Password:", exact=True).fill("a long enough one")
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation", name="amiweb")).to_be_visible()
-    return page
 
 
 def test_a_run_is_followed_to_its_end_over_a_restart_of_the_web_process(

@@ -9,7 +9,8 @@ from ami_integration.servers import slots
 from tests.actions.factories import make_run
 from tests.ami.scripted import Peer, served
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import RUNS, log_in
+from tests.browser.people import log_in
+from tests.browser.test_runs import RUNS
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
