@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite, and its closing words: what it ran against and what it could not run."""
+"""Fixtures of the whole suite, and the markers of what they need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.postgres import Cluster
 
 pytest_plugins = [
+    "tests.distribution",
+    "tests.summary",
     "tests.processes",
     "tests.pbx.fixtures",
     "tests.browser.fixtures",
@@ -80,17 +82,6 @@ def django_db_modify_db_settings(
         request.getfixturevalue("postgres_cluster")
     else:
         requirements.ran_against("SQLite", sqlite3.sqlite_version)
-
-
-def pytest_report_header() -> str:
-    required = ", ".join(sorted(requirements.required())) or "nothing"
-    return f"amiweb: database {postgres.database_choice()}, required parts: {required}"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.section("amiweb")
-    for line in requirements.summary():
-        terminalreporter.write_line(line)
 
 
 requirements.ran_against("Python", platform.python_version())
