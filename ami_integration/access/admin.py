@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from ami_integration.access import services
 from ami_integration.access.danger import DANGER_MEANS, Danger
+from ami_integration.access.filters import VisibleTags
 from ami_integration.access.forms import AccessRuleForm, ExplainForm
 from ami_integration.access.models import AccessRule, lines_of
 from ami_integration.audit.admin import AuditedAdmin
@@ -30,7 +31,7 @@ class AccessRuleAdmin(AuditedAdmin):
     change_form_template = "ami_integration/access/change_form.html"
     change_list_template = "ami_integration/access/change_list.html"
     list_display = ("name", "group", "shown_effect", "where", "classes", "only")
-    list_filter = ("effect", "group", "enabled", "all_servers", "tags")
+    list_filter = ("effect", "group", "enabled", "all_servers", ("tags", VisibleTags))
     list_select_related = ("group",)
     search_fields = ("name", "group__name", "actions", "cli_prefixes", "notes")
     fieldsets = (
@@ -48,12 +49,16 @@ class AccessRuleAdmin(AuditedAdmin):
         return type("AccessRuleFormOfUser", (form,), {"viewer": request.user})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
-        visible = services.servers_visible(user=request.user)
+        servers = services.servers_visible(user=request.user)
+        tags = services.tags_visible(user=request.user)
         return (
             super()
             .get_queryset(request)
             .prefetch_related(
-                "tags", "servers", Prefetch("servers", queryset=visible, to_attr="servers_seen")
+                "tags",
+                "servers",
+                Prefetch("tags", queryset=tags, to_attr="tags_seen"),
+                Prefetch("servers", queryset=servers, to_attr="servers_seen"),
             )
         )
 
@@ -70,9 +75,9 @@ class AccessRuleAdmin(AuditedAdmin):
     def where(self, rule: Any) -> str:
         if rule.all_servers:
             return "all servers"
-        words = [f"tag {tag}" for tag in rule.tags.all()] + [str(server) for server in rule.servers_seen]
-        hidden = len(rule.servers.all()) - len(rule.servers_seen)
-        if hidden:
+        words = [f"tag {tag}" for tag in rule.tags_seen] + [str(server) for server in rule.servers_seen]
+        named = [*rule.tags.all(), *rule.servers.all()]
+        if hidden := len(named) - len(words):
             words.append(f"{hidden} that you don't see")
         return ", ".join(words) or "nothing"
 

@@ -5,11 +5,10 @@ from typing import Any
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.contrib.auth import get_user_model
-from django.db.models import Q
 
 from ami_integration.access.danger import DANGER_MEANS, Danger
 from ami_integration.access.models import AccessRule, dangers_clean
-from ami_integration.access.services import servers_visible
+from ami_integration.access.services import servers_visible, tags_visible
 
 
 class DangersField(forms.MultipleChoiceField):
@@ -26,7 +25,11 @@ class DangersField(forms.MultipleChoiceField):
 
 
 class AccessRuleForm(forms.ModelForm):
-    """A rule. `viewer`, set by the admin, picks from the servers that they see and those already in it."""
+    """A rule. `viewer`, set by the admin, picks from the servers and tags that they see.
+
+    What else the rule names stays in it: whoever edits a rule must not take servers out of it just because
+    they can't see them, and isn't told which they are.
+    """
 
     dangers = DangersField(
         label="Danger classes",
@@ -53,28 +56,40 @@ class AccessRuleForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "servers" in self.fields:
-            choices = servers_visible(user=self.viewer)
-            if self.instance.pk:
-                # Whoever edits the rule must not take servers out of it just because they can't see them.
-                choices = choices.model._default_manager.filter(
-                    Q(pk__in=choices.values("pk")) | Q(pk__in=self.instance.servers.values("pk"))
-                )
-            self.fields["servers"].queryset = choices  # type: ignore[attr-defined]
+        #: What the rule names and the form doesn't offer.
+        self.unseen: dict[str, list[Any]] = {}
+        for name, visible in (("servers", servers_visible), ("tags", tags_visible)):
+            if name not in self.fields:
+                continue
+            choices = visible(user=self.viewer)
+            self.fields[name].queryset = choices  # type: ignore[attr-defined]
+            if self.instance.pk is None:
+                continue
+            named = getattr(self.instance, name)
+            self.initial[name] = list(named.filter(pk__in=choices.values("pk")))
+            self.unseen[name] = list(named.exclude(pk__in=choices.values("pk")))
+            if self.unseen[name]:
+                self.fields[name].help_text += f" {len(self.unseen[name])} that you don't see stay in it."
 
     def clean(self) -> dict[str, Any]:
         super().clean()
         values = self.cleaned_data
         named = values.get("tags") or values.get("servers")
+        unseen = any(self.unseen.values())
         if values.get("all_servers") and named:
             self.add_error(
                 "all_servers", "Choose all servers, or name some, but not both: the names would not count."
             )
-        elif not values.get("all_servers") and not named:
+        elif not (values.get("all_servers") or named or unseen):
             self.add_error(
                 "all_servers", "Choose all servers, or name tags or servers: the rule would hold nowhere."
             )
         return values
+
+    def _save_m2m(self) -> None:
+        super()._save_m2m()  # type: ignore[misc]  # Django calls it; its stubs leave it out
+        for name, unseen in self.unseen.items():
+            getattr(self.instance, name).add(*unseen)
 
 
 class ExplainForm(forms.Form):

@@ -273,6 +273,17 @@ def servers_watchable(*, user: AnyUser) -> QuerySet[Any]:
     return _servers(user, granted=_is_read, denied=_is_read)
 
 
+def tags_visible(*, user: AnyUser) -> QuerySet[Any]:
+    """The tags that this person may see: those of a server that they see, and those that no server has."""
+    tags: QuerySet[Any] = apps.get_model("ami_integration", "Tag")._default_manager.all()
+    if user is None or not user.is_active:
+        return tags.none()
+    if user.is_superuser:
+        return tags
+    seen = tags.filter(servers__in=servers_visible(user=user).values("pk"))
+    return tags.filter(Q(pk__in=seen.values("pk")) | Q(servers=None))
+
+
 def _is_read(rule: AccessRule) -> bool:
     return Danger.READ in rule.dangers and not rule.narrowed
 
@@ -335,6 +346,12 @@ def user_may_view_runs(*, user: AnyUser) -> bool:
     return _staff_with(user, "ami_integration.view_actionrun")
 
 
+def user_may_view_templates(*, user: AnyUser) -> bool:
+    """Whether this person may see templates, and so use them. Where they may run: `decide`."""
+    names = ("ami_integration.view_actiontemplate", "ami_integration.change_actiontemplate")
+    return any(_staff_with(user, name) for name in names)
+
+
 def user_may_view_secrets(*, user: AnyUser) -> bool:
     """Whether this person may see in clear what is masked in the results that they may see."""
     return _staff_with(user, "ami_integration.view_result_secrets")
@@ -343,11 +360,6 @@ def user_may_view_secrets(*, user: AnyUser) -> bool:
 def user_may_watch(*, user: AnyUser) -> bool:
     """Whether this person may watch events. Of which servers: `servers_watchable`."""
     return _staff_with(user, "ami_integration.view_event")
-
-
-def user_may_view_events(*, user: AnyUser, server: ServerLike) -> bool:
-    """Whether this person may watch the events of this server."""
-    return user_may_watch(user=user) and servers_watchable(user=user).filter(pk=server.pk).exists()
 
 
 def _staff_with(user: AnyUser, permission: str) -> bool:

@@ -132,7 +132,8 @@ class ActionRunAdmin(RequestViews):
         )
         if run.address:
             origin = f"{origin}, {run.address}"
-        return f"{run.username} ({origin})" if run.username else origin
+        words = f"{run.username} ({origin})" if run.username else origin
+        return format_html('<div class="run-origin">{}</div>', words)
 
     @admin.display(description="submitted", ordering="created_at")
     def submitted(self, run: ActionRun) -> str:
@@ -147,7 +148,7 @@ class ActionRunAdmin(RequestViews):
 
     @admin.display(description="in short")
     def in_short(self, run: ActionRun) -> str:
-        return format_html('<div class="run-short">{}</div>', Truncator(run.reason).chars(80))
+        return format_html('<div class="run-short">{}</div>', Truncator(run.reason).chars(90))
 
     # -- running something
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -12,15 +13,13 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import user_may_run, user_may_view_runs
-from ami_integration.actions import retries, services, submission
+from ami_integration.actions import fanouts, retries, services, submission
 from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
 from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
-
-IN_PROGRESS = Q(runs__status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING))
 
 
 @admin.register(FanOut)
@@ -50,13 +49,13 @@ class FanOutAdmin(admin.ModelAdmin):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FanOut]:
-        visible = ActionRun.objects.visible_to(request.user).filter(fanout__isnull=False)
+        visible = ActionRun.objects.visible_to(request.user).filter(fanout=OuterRef("pk"))
         return (
             super()
             .get_queryset(request)
-            .filter(pk__in=visible.values("fanout"))
             .defer("payload", "headers_masked")
-            .annotate(total=Count("runs"), open=Count("runs", filter=IN_PROGRESS))
+            .annotate(total=_count(visible), open=_count(visible.filter(status__in=fanouts.IN_PROGRESS)))
+            .filter(Exists(visible))
         )
 
     def changelist_view(
@@ -157,6 +156,12 @@ class FanOutAdmin(admin.ModelAdmin):
         if fanout is None or not visible.exists():
             raise Http404(f"There is no fan-out {fanout_id}, or you may not see it.")
         return fanout
+
+
+def _count(runs: QuerySet[ActionRun]) -> Coalesce:
+    """How many of these runs each fan-out has; `runs` refers to it by an OuterRef."""
+    counted = runs.order_by().values("fanout").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)
 
 
 def _to(fanout: FanOut) -> HttpResponse:

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from ami_integration.actions.fanouts import fanout_tally
+from ami_integration.actions.fanouts import Tally, fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut, RunResult
 from ami_integration.actions.retries import runs_to_retry
 from ami_integration.actions.snapshots import waiting_reason
@@ -22,7 +22,7 @@ def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -
 
     Args:
         fanout: freshly read.
-        user: who looks; runs on servers that this person may not see are counted, and not shown.
+        user: who looks; of runs on servers that this person may not see it is told only that there are any.
     """
     now = now or timezone.now()
     runs = (
@@ -31,8 +31,9 @@ def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -
         .select_related("server")
         .annotate(kept=Exists(RunResult.objects.filter(run=OuterRef("pk"))))
     )
-    rows = [_row(run, now) for run in runs.defer("payload", "headers_masked", "traceback").order_by("pk")]
-    tally = fanout_tally(fanout=fanout)
+    shown = list(runs.defer("payload", "headers_masked", "traceback").order_by("pk"))
+    tally = Tally.of((run.status, run.held) for run in shown)
+    whole = fanout_tally(fanout=fanout)
     active = fanout.status == FanOut.Status.ACTIVE
     return {
         "summary": {
@@ -48,10 +49,10 @@ def fanout_snapshot(fanout: FanOut, *, user: Any, now: datetime | None = None) -
                 if tally.statuses[status]
             ],
             "queued": tally.statuses[ActionRun.Status.QUEUED],
-            "retryable": 0 if tally.in_progress or tally.held else _retryable(fanout),
-            "unseen": tally.total - len(rows),
+            "retryable": 0 if whole.in_progress or whole.held else _retryable(fanout, user),
+            "unseen": whole.total > tally.total,
         },
-        "rows": rows,
+        "rows": [_row(run, now) for run in shown],
     }
 
 
@@ -76,8 +77,8 @@ def _call(run: ActionRun) -> str:
     return f"{ActionRun.Call(run.call_steps[-1][0]).label}." if run.call_steps else ""
 
 
-def _retryable(fanout: FanOut) -> int:
+def _retryable(fanout: FanOut, user: Any) -> int:
     try:
-        return len(runs_to_retry(fanout=fanout))
+        return len(runs_to_retry(fanout=fanout, user=user))
     except SecretUnreadable:
         return 0

@@ -8,8 +8,10 @@ don't release the same one twice, nor more than the limit.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 
 from django.conf import settings
 from django.db import transaction
@@ -37,6 +39,12 @@ class Tally:
 
     statuses: Counter[str]
     held: int
+
+    @classmethod
+    def of(cls, runs: Iterable[tuple[str, bool]]) -> Self:
+        """Count runs that were read already: the status of each, and whether it is held back."""
+        pairs = list(runs)
+        return cls(Counter(status for status, _ in pairs), pairs.count((Status.QUEUED, True)))
 
     @property
     def total(self) -> int:
@@ -104,8 +112,8 @@ def _why_stop(fanout: FanOut, tally: Tally) -> str:
         first = fanout.runs.order_by("pk").first()
         if first is not None and first.ended:
             return (
-                f"the first one, {first.server_name}, ended {first.get_status_display().lower()}, so the "
-                "rest was not tried."
+                # Not which one: the reason is for everybody who sees any of its runs.
+                f"the first one ended {first.get_status_display().lower()}, so the rest was not tried."
             )
     if fanout.stop_after is not None and tally.failed >= fanout.stop_after:
         times = "1 failure" if tally.failed == 1 else f"{tally.failed} failures"

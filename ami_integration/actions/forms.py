@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.models import LONGEST_TIMEOUT, MOST_AT_ONCE, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
     Kept,
@@ -25,14 +25,11 @@ from ami_integration.actions.placeholders import (
 from ami_integration.actions.preview import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.submission import servers_choosable, servers_tagged
-from ami_integration.actions.templates import template_variables
+from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.ami import new_action_id
 from ami_integration.servers.models import Server, Tag, no_line_break
 
 Pairs = list[tuple[str, str]]
-
-#: Runs in progress at once that a person may ask for.
-MOST_AT_ONCE = 100
 
 
 class HeadersField(forms.CharField):
@@ -151,7 +148,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
     )
     timeout = forms.FloatField(
         min_value=1,
-        max_value=600,
+        max_value=LONGEST_TIMEOUT,
         required=False,
         label="Time limit",
         help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
@@ -160,7 +157,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
     action_id = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)
     kept = forms.CharField(required=False, widget=forms.HiddenInput)
     template = forms.ModelChoiceField(
-        queryset=ActionTemplate.objects.all(), required=False, widget=forms.HiddenInput
+        queryset=ActionTemplate.objects.none(), required=False, widget=forms.HiddenInput
     )
 
     def __init__(self, *args: Any, user: Any, template: ActionTemplate | None = None, **kwargs: Any) -> None:
@@ -171,6 +168,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
         self.initial.setdefault("action_id", new_action_id())
         servers = servers_choosable(user=user)
         choices_set(self, "server", servers.select_related("health").prefetch_related("tags"))
+        choices_set(self, "template", templates_usable(user=user))
         choices_set(self, "tag", Tag.objects.filter(servers__in=servers).distinct())
         self.variables: list[str] = []
         if template is not None:

@@ -26,19 +26,25 @@ may leave earlier than the runs that they belong to.
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
 from ami_integration.actions.results import Result, result_pack, result_unpack
+from ami_integration.actions.stored import StoredHeaders
 from ami_integration.servers.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server, Tag
+
+#: Runs in progress at once that a person may ask for.
+MOST_AT_ONCE = 100
+#: Seconds that a person may have an answer waited for.
+LONGEST_TIMEOUT = 600
 
 
 class ActionRunQuerySet(models.QuerySet["ActionRun"]):
@@ -133,7 +139,7 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
         )
 
 
-class ActionRun(models.Model):
+class ActionRun(StoredHeaders):
     """One action on one server, once."""
 
     class Status(models.TextChoices):
@@ -166,8 +172,6 @@ class ActionRun(models.Model):
     server = models.ForeignKey(Server, on_delete=models.SET_NULL, null=True, related_name="runs")
     server_name = models.CharField(max_length=100, help_text="Kept, so that the log outlives the server.")
     action = models.CharField(max_length=255)
-    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
-    headers_masked = models.JSONField(default=list)
     action_id = models.CharField(
         "ActionID",
         max_length=67,
@@ -237,10 +241,6 @@ class ActionRun(models.Model):
 
     def __str__(self) -> str:
         return f"Run {self.pk}: {self.action} on {self.server_name}"
-
-    def headers_in_clear(self) -> list[tuple[str, str]]:
-        """The headers for the PBX, never for eyes, logs or pages. Raises `SecretUnreadable`."""
-        return [(name, value) for name, value in json.loads(self.payload.reveal())]
 
     @property
     def group(self) -> str:
@@ -365,7 +365,7 @@ class RunResult(models.Model):
         return result_unpack(bytes(self.data), None if self.hidden is None else self.hidden.reveal())
 
 
-class FanOut(models.Model):
+class FanOut(StoredHeaders):
     """One request on several servers: the parent of its runs, and the rules of their order.
 
     All runs are written at once, held back, with the ActionIDs of the preview; `fanouts.fanout_release` lets
@@ -387,8 +387,6 @@ class FanOut(models.Model):
         max_length=32, unique=True, help_text="Chosen with the preview: sent twice, it is one fan-out."
     )
     action = models.CharField(max_length=255)
-    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
-    headers_masked = models.JSONField(default=list)
     target = models.CharField(max_length=200, blank=True, help_text="The tag that was meant, if one was.")
     mode = models.CharField(max_length=20, choices=Mode.choices, default=Mode.PARALLEL)
     limit = models.PositiveSmallIntegerField(default=20, help_text="Runs in progress at once, at most.")
@@ -413,24 +411,18 @@ class FanOut(models.Model):
     def __str__(self) -> str:
         return f"Fan-out {self.pk}: {self.action}"
 
-    def headers_in_clear(self) -> list[tuple[str, str]]:
-        """The headers for the PBXs, never for eyes. Raises `SecretUnreadable`."""
-        return [(name, value) for name, value in json.loads(self.payload.reveal())]
-
     @property
     def group(self) -> str:
         """The channel layer's group of everybody who looks at this fan-out."""
         return f"fanout.{self.pk}"
 
 
-class ActionTemplate(models.Model):
+class ActionTemplate(StoredHeaders):
     """A request that is kept: an action and headers in which `{{name}}` stands for what is asked anew."""
 
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True, help_text="What it is for, and when to use it.")
     action = models.CharField(max_length=255)
-    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
-    headers_masked = models.JSONField(default=list)
     servers = models.ManyToManyField(
         Server, blank=True, related_name="+", help_text="Ticked when the form opens; none: choose each time."
     )
@@ -438,6 +430,26 @@ class ActionTemplate(models.Model):
         Tag, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Or a tag."
     )
     mode = models.CharField(max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
+    limit = models.PositiveSmallIntegerField(
+        "at once, at most",
+        default=20,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_AT_ONCE)],
+        help_text="Runs in progress at once, on several servers.",
+    )
+    stop_after = models.PositiveSmallIntegerField(
+        "stop after failures",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text="Then nothing more is sent; what is on its way ends. Empty: go on to the last.",
+    )
+    timeout = models.FloatField(
+        "time limit",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
+        help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
     )
@@ -451,7 +463,3 @@ class ActionTemplate(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    def headers_in_clear(self) -> list[tuple[str, str]]:
-        """The headers with their placeholders, never for eyes. Raises `SecretUnreadable`."""
-        return [(name, value) for name, value in json.loads(self.payload.reveal())]

@@ -39,7 +39,7 @@ from ami_integration.actions.submission import (
     servers_choosable,
     servers_tagged,
 )
-from ami_integration.actions.templates import servers_meant
+from ami_integration.actions.templates import servers_meant, templates_usable
 from ami_integration.ami import new_action_id
 from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
@@ -77,7 +77,9 @@ class RequestViews(ModelAdmin):
         require_run(request)
         if request.method != "POST":
             return self._form_page(request, self._form_filled(request))
-        form = RunForm(request.POST, user=request.user, template=_template(request.POST.get("template")))
+        form = RunForm(
+            request.POST, user=request.user, template=_template(request, request.POST.get("template"))
+        )
         if not form.is_valid():
             return self._form_page(request, form)
         cleaned = form.cleaned_data
@@ -115,7 +117,7 @@ class RequestViews(ModelAdmin):
     def _form_filled(self, request: HttpRequest) -> RunForm:
         """An empty form, or one that a link, a template or an earlier run filled in."""
         asked = request.GET
-        template = _template(asked.get("template"))
+        template = _template(request, asked.get("template"))
         initial: dict[str, Any] = {
             name: asked[name]
             for name in ("tag", "action", "headers", "mode", "limit", "stop_after", "timeout")
@@ -126,7 +128,8 @@ class RequestViews(ModelAdmin):
         if template is not None:
             kept = self._fill_from(request, initial, template)
             initial["template"] = template.pk
-            initial["mode"] = template.mode
+            for name in ("mode", "limit", "stop_after", "timeout"):
+                initial.setdefault(name, getattr(template, name))
             initial["server"] = initial["server"] or [server.pk for server in template.servers.all()]
             if template.tag is not None and not initial["server"]:
                 initial.setdefault("tag", template.tag.name)
@@ -168,7 +171,9 @@ class RequestViews(ModelAdmin):
             "any_enabled": bool(servers) or Server.objects.enabled().exists(),
             "filter_servers": len(servers) > FILTER_FROM,
             "show_unchecked": form.insistable or bool(form["unchecked"].value()),
-            "templates": ActionTemplate.objects.order_by("name")[:50] if form.chosen_template is None else (),
+            "templates": templates_usable(user=request.user).order_by("name")[:50]
+            if form.chosen_template is None
+            else (),
         }
         return TemplateResponse(request, "ami_integration/actions/run_form.html", context)
 
@@ -304,8 +309,9 @@ def _user_id(request: HttpRequest) -> int:
     return request.user.pk
 
 
-def _template(pk: str | None) -> ActionTemplate | None:
-    return ActionTemplate.objects.filter(pk=pk).first() if pk and pk.isdecimal() else None
+def _template(request: HttpRequest, pk: str | None) -> ActionTemplate | None:
+    """The template that the address or the form names, if this person may use templates."""
+    return templates_usable(user=request.user).filter(pk=pk).first() if pk and pk.isdecimal() else None
 
 
 def _own_run(request: HttpRequest, pk: str) -> ActionRun | None:

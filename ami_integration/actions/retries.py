@@ -66,15 +66,15 @@ def run_retry_preview(*, user: Any, run: ActionRun) -> Preview:
     )
 
 
-def runs_to_retry(*, fanout: FanOut) -> list[ActionRun]:
-    """The runs of a fan-out that a retry repeats: those known to have failed, and not repeated yet.
+def runs_to_retry(*, fanout: FanOut, user: Any) -> list[ActionRun]:
+    """The runs of a fan-out that a retry by this person repeats: known to have failed, not repeated yet.
 
-    Never one that may have been carried out, unless doing it twice does no harm; and none that somebody
-    took back.
+    Never one that may have been carried out, unless doing it twice does no harm; none that somebody took
+    back; and none on a server that the person can't choose.
     """
     candidates = (
         fanout.runs.filter(status__in=(*FANOUT_RETRYABLE, ActionRun.Status.UNKNOWN), retries=None)
-        .filter(server__enabled=True)
+        .filter(server__in=servers_choosable(user=user).values("pk"))
         .select_related("server")
         .order_by("pk")
     )
@@ -89,9 +89,7 @@ def fanout_retry_preview(*, user: Any, fanout: FanOut) -> Preview:
         RunRefused: there is nothing to retry.
         SecretUnreadable: the stored headers can't be read.
     """
-    runs = runs_to_retry(fanout=fanout)
-    visible = set(servers_choosable(user=user).values_list("pk", flat=True))
-    runs = [run for run in runs if run.server_id in visible]
+    runs = runs_to_retry(fanout=fanout, user=user)
     if not runs:
         raise RunRefused(
             "There is nothing to retry: none failed, or they were repeated before. A run that is unknown may "

@@ -1,16 +1,16 @@
 """Templates in the admin: requests that are kept, filled in and run again."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
-from django.db.models import Count, Prefetch, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ami_integration.access.services import servers_visible, user_may_run
+from ami_integration.access.services import servers_visible, tags_visible, user_may_run
 from ami_integration.actions import templates
 from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, choices_set, headers_text
 from ami_integration.actions.masking import MASK
@@ -19,6 +19,9 @@ from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars
 from ami_integration.actions.submission import servers_choosable
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
+
+#: The order of a fan-out, and the time limit.
+PLAN = ("mode", "limit", "stop_after", "timeout")
 
 
 class TemplateForm(ActionFieldsMixin, forms.ModelForm):
@@ -38,7 +41,7 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
 
     class Meta:
         model = ActionTemplate
-        fields = ("name", "description", "action", "servers", "tag", "mode")
+        fields = ("name", "description", "action", "servers", "tag", *PLAN)
         widgets = {"servers": forms.CheckboxSelectMultiple, "description": AdminTextareaWidget({"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,6 +65,9 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
         cleaned = self.cleaned_data
+        if not (cleaned.get("tag") or cleaned.get("servers")):
+            # As with servers: whoever edits a template takes no tag out of it that the form didn't offer.
+            cleaned["tag"] = self._hidden_tag()
         pairs: Pairs = cleaned.get("headers") or []
         if "action" in cleaned and any(MASK in value for _, value in pairs):
             kept = Kept.unpack(cleaned.get("kept") or "")
@@ -78,6 +84,11 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
         if cleaned.get("tag") and cleaned.get("servers"):
             self.add_error("tag", "Choose a tag or servers, not both: a run means one or the other.")
         return cleaned
+
+    def _hidden_tag(self) -> Tag | None:
+        offered = cast("forms.ModelChoiceField[Any]", self.fields["tag"]).queryset
+        tag = self.instance.tag
+        return tag if tag is not None and offered is not None and tag not in offered else None
 
     @staticmethod
     def _meant(cleaned: dict[str, Any]) -> list[int] | None:
@@ -101,18 +112,20 @@ class ActionTemplateAdmin(admin.ModelAdmin):
         (None, {"fields": ("name", "description", "action", "headers", "kept")}),
         (
             "Where it runs unless somebody chooses otherwise",
-            {"fields": ("servers", "tag", "mode"), "description": "All of it may stay empty."},
+            {"fields": ("servers", "tag"), "description": "Both may stay empty: then it is asked each time."},
         ),
+        ("In which order, and how long", {"fields": PLAN}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActionTemplate]:
+        tags = tags_visible(user=request.user)
         seen = Prefetch("servers", queryset=servers_visible(user=request.user), to_attr="servers_seen")
         return (
             super()
             .get_queryset(request)
             .defer("payload")
             .prefetch_related(seen)
-            .annotate(server_count=Count("servers"))
+            .annotate(server_count=Count("servers"), tag_seen=Exists(tags.filter(pk=OuterRef("tag"))))
         )
 
     def get_fieldsets(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
@@ -120,8 +133,8 @@ class ActionTemplateAdmin(admin.ModelAdmin):
         if obj is None or self.has_change_permission(request, obj):
             return self.fieldsets
         shown = ("name", "description", "action", "headers_shown")
-        heading, where = self.fieldsets[1]
-        return ((None, {"fields": shown}), (heading, where | {"fields": ("runs_on", "mode")}))
+        heading, _ = self.fieldsets[1]
+        return ((None, {"fields": shown}), (heading, {"fields": ("runs_on",)}), self.fieldsets[2])
 
     def get_readonly_fields(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
         return () if obj is None or self.has_change_permission(request, obj) else ("headers_shown", "runs_on")
@@ -147,8 +160,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
                 "kept": Kept(made.user_id, made.action, made.headers, made.meant).pack(),
                 "servers": made.server_ids,
                 "tag": made.tag_id,
-                "mode": made.mode,
-            }
+            } | made.plan
         return initial
 
     def save_model(self, request: HttpRequest, obj: ActionTemplate, form: Any, change: bool) -> None:
@@ -191,7 +203,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
     @admin.display(description="runs on")
     def runs_on(self, template: Any) -> str:
         if template.tag is not None:
-            return f"tag {template.tag.name}"
+            return f"tag {template.tag}" if template.tag_seen else "a tag that you don't see"
         names = [server.name for server in template.servers_seen]
         if hidden := template.server_count - len(names):
             names = [*names[:2], f"{hidden} that you don't see"]

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import QuerySet
+
+from ami_integration.access.services import user_may_view_templates
 from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
@@ -24,13 +27,20 @@ class Draft:
     headers: Pairs
     server_ids: list[int]
     tag_id: int | None = None
-    mode: str = FanOut.Mode.PARALLEL.value
+    #: The order of a fan-out and the time limit, by the names of the template's fields.
+    plan: dict[str, Any] = field(default_factory=dict)
     #: For which servers its hidden values were written.
     meant: list[int] = field(default_factory=list)
 
     @property
     def headers_masked(self) -> Pairs:
         return headers_mask(self.headers)
+
+
+def templates_usable(*, user: Any) -> QuerySet[ActionTemplate]:
+    """The templates that this person may see and fill in: all or none. Runs are decided as any are."""
+    may = user_may_view_templates(user=user)
+    return ActionTemplate.objects.all() if may else ActionTemplate.objects.none()
 
 
 def template_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
@@ -90,7 +100,7 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
         return None
     if isinstance(before, ActionRun):
         where = servers_meant(before) or []
-        return Draft(user.pk, before.action, headers, where, meant=where)
+        return Draft(user.pk, before.action, headers, where, plan={"timeout": before.timeout}, meant=where)
     tag = Tag.objects.filter(name=before.target).first() if before.target else None
     ran_on = before.runs.exclude(server=None).values_list("server_id", flat=True)
     servers = [pk for pk in ran_on if pk is not None]
@@ -100,6 +110,11 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
         headers,
         [] if tag is not None else servers,
         tag.pk if tag is not None else None,
-        before.mode,
+        {
+            "mode": before.mode,
+            "limit": before.limit,
+            "stop_after": before.stop_after,
+            "timeout": before.runs.values_list("timeout", flat=True).first(),  # the same for all
+        },
         servers,
     )

@@ -38,6 +38,7 @@ BATCH_EVENTS = 500
 BATCH_SECONDS = 0.05
 
 _SEEN_INTERVAL = 10.0
+_SAY_AGAIN = 30.0
 _VERSION_TIMEOUT = 10.0
 
 State = ServerHealth.State
@@ -91,6 +92,7 @@ class Session:
         self._before = gap
         self._state = ""
         self._seen_at = 0.0
+        self._said_at = 0.0
         self._version: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -132,7 +134,13 @@ class Session:
             self._open_gap(reason, "", started_at=self._now())
 
     def report_seen(self) -> None:
-        """Note that the server still talks, at most every 10 s. To be called every few seconds."""
+        """Note that the server still talks, at most every 10 s, or that it is as it was said 30 s ago.
+
+        Who reads it shall see that somebody watches. To be called every few seconds.
+        """
+        if self._state not in ("", State.ONLINE) and time.monotonic() - self._said_at >= _SAY_AGAIN:
+            self._say(State(self._state))
+            return
         client = self._client.client if self._client is not None else None
         if client is None or client.last_received <= self._seen_at:
             return
@@ -207,6 +215,7 @@ class Session:
 
     def _say(self, state: State, **values: str) -> None:
         self._state = state
+        self._said_at = time.monotonic()
         self._health.note(self.target.server_id, state=state, **values)
 
     # Gaps

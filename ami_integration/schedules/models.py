@@ -6,7 +6,6 @@ unique key (schedule, planned time) is the promise of "exactly once" that surviv
 beats, a message that comes twice, an old form saved late.
 """
 
-import json
 from datetime import datetime
 
 from django.conf import settings
@@ -14,7 +13,7 @@ from django.db import models
 from django.utils.timezone import now
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.actions.stored import StoredHeaders
 from ami_integration.servers.models import Server
 
 
@@ -33,7 +32,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         return unchanged.update(next_at=next_at) == 1
 
 
-class Schedule(models.Model):
+class Schedule(StoredHeaders):
     """An action on a server that runs by itself, with the rights of its owner."""
 
     class Kind(models.TextChoices):
@@ -43,8 +42,6 @@ class Schedule(models.Model):
     name = models.CharField(max_length=100, unique=True, help_text="What it is for; the action log shows it.")
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="schedules")
     action = models.CharField(max_length=255, help_text="The AMI action, for example QueueReset.")
-    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
-    headers_masked = models.JSONField(default=list, editable=False)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CRONTAB)
     crontab = models.CharField(
         max_length=200,
@@ -86,10 +83,6 @@ class Schedule(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    def headers_in_clear(self) -> list[tuple[str, str]]:
-        """The headers for the PBX, never for eyes, logs or pages. Raises `SecretUnreadable`."""
-        return [(name, value) for name, value in json.loads(self.payload.reveal())]
 
 
 class PlannedRun(models.Model):

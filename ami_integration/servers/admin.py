@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
@@ -22,10 +23,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
+from ami_integration.access.filters import VisibleTags
 from ami_integration.access.services import (
     rules_naming,
     servers_visible,
     servers_watchable,
+    tags_visible,
     user_may_run,
     user_may_watch,
 )
@@ -33,7 +36,7 @@ from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.servers import services
 from ami_integration.servers.forms import ServerForm
-from ami_integration.servers.models import Server, Tag
+from ami_integration.servers.models import Server, ServerHealth, Tag
 
 
 @admin.register(Tag)
@@ -48,20 +51,33 @@ class TagAdmin(AuditedAdmin):
         return {"servers": names, "access_rules": rules_naming(tag=obj)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
-        visible = Prefetch("servers", queryset=servers_visible(user=request.user))
-        return super().get_queryset(request).prefetch_related(visible)
+        servers = Prefetch("servers", queryset=servers_visible(user=request.user))
+        visible = tags_visible(user=request.user).values("pk")
+        return super().get_queryset(request).filter(pk__in=visible).prefetch_related(servers)
 
     @admin.display(description="servers", empty_value="none")
     def servers_with_it(self, tag: Tag) -> str | None:
         return ", ".join(str(server) for server in tag.servers.all()) or None
 
 
-class VisibleTags(admin.RelatedFieldListFilter):
-    """The tags of the servers that this person sees."""
+class StateFilter(admin.SimpleListFilter):
+    """By the state that the list shows, which is not always the one that was noted last."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
-        tags = Tag.objects.filter(servers__in=servers_visible(user=request.user))
-        return [(tag.pk, str(tag)) for tag in tags.distinct().order_by("name")]
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [
+            (value, str(label))
+            for value, label in ServerHealth.State.choices
+            if value != ServerHealth.State.SECRET_UNREADABLE  # rows alone can't tell
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Server]) -> QuerySet[Server]:
+        state = self.value()
+        if state not in ServerHealth.State.values:
+            return queryset
+        return queryset.filter(pk__in=Server.objects.in_state(state).values("pk"))
 
 
 @admin.register(Server)
@@ -72,7 +88,7 @@ class ServerAdmin(AuditedAdmin):
     form = ServerForm
     list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
-    list_filter = ("health__state", "enabled", ("tags", VisibleTags), "read_only", "maintenance")
+    list_filter = (StateFilter, "enabled", ("tags", VisibleTags), "read_only", "maintenance")
     list_select_related = ("health",)
     search_fields = ("name", "host", "notes")
     actions: Sequence[Any] = (  # other rooms add theirs
@@ -125,6 +141,12 @@ class ServerAdmin(AuditedAdmin):
             server.address,
             tls,
         )
+
+    def get_form(
+        self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type("ServerFormOfUser", (form,), {"viewer": request.user})
 
     def audit_deleted(self, obj: Server) -> dict[str, Any]:
         return {"tags": [tag.name for tag in obj.tags.all()], "access_rules": rules_naming(server=obj)}

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from ami_integration.access.services import tags_visible
 from ami_integration.servers.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import Server, no_line_break
 
@@ -22,6 +23,9 @@ class SecretField(forms.CharField):
 
 
 class ServerForm(forms.ModelForm):
+    """A server. `viewer`, set by the admin, picks from the tags that they see."""
+
+    viewer: Any = None
     secret = SecretField(
         validators=[no_line_break],
         error_messages={"required": "Enter the secret. AMI knows no account without one."},
@@ -45,6 +49,8 @@ class ServerForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "tags" in self.fields:
+            self.fields["tags"].queryset = tags_visible(user=self.viewer)  # type: ignore[attr-defined]
         self._stored: Secret | None = self.instance.secret if self.instance.pk else None
         self._stored_for_actions: Secret | None = self.instance.action_secret if self.instance.pk else None
         for name, stored in (("secret", self._stored), ("action_secret", self._stored_for_actions)):

@@ -24,8 +24,8 @@ no_line_break = RegexValidator(
 )
 
 
-#: A listener notes that a server is online at least every 40 s: it asks a silent one after 30 s, and writes
-#: every 10 s. Thrice that without a word, and nobody knows.
+#: A listener notes the state of each server at least every 40 s: it asks a silent one after 30 s, and repeats
+#: what it said of one that it can't reach. Thrice that without a word, and nobody knows: no listener runs.
 STALE_AFTER = timedelta(seconds=120)
 
 
@@ -82,6 +82,20 @@ class Tag(models.Model):
 class ServerQuerySet(models.QuerySet["Server"]):
     def enabled(self) -> "ServerQuerySet":
         return self.filter(enabled=True)
+
+    def in_state(self, state: str) -> "ServerQuerySet":
+        """The servers that are shown in this state, a `ServerHealth.State`, as far as rows can tell.
+
+        Whether a secret is readable is known only to who reads it.
+        """
+        states = ServerHealth.State
+        if state == states.DISABLED:
+            return self.filter(enabled=False)
+        fresh = models.Q(health__noted_at__gte=timezone.now() - STALE_AFTER)
+        if state != states.UNKNOWN:
+            return self.enabled().filter(fresh, health__state=state)
+        said = fresh & ~models.Q(health__state=states.UNKNOWN)
+        return self.enabled().exclude(pk__in=Server.objects.filter(said).values("pk"))
 
 
 class Server(models.Model):
@@ -230,6 +244,9 @@ class ServerHealth(models.Model):
     last_error = models.TextField(blank=True, help_text="Kept after the server is back, with its time.")
     last_error_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField(null=True, blank=True, help_text="When the state last changed.")
+    noted_at = models.DateTimeField(
+        default=timezone.now, help_text="When a listener last said what the state is, be it the same."
+    )
 
     class Meta:
         verbose_name_plural = "server health"
@@ -240,12 +257,8 @@ class ServerHealth(models.Model):
     @property
     def current_state(self) -> "ServerHealth.State":
         """The noted state, while somebody watches: a listener that was killed takes nothing back."""
-        state = ServerHealth.State(self.state)
-        if state == ServerHealth.State.ONLINE and (
-            self.last_seen_at is None or timezone.now() - self.last_seen_at > STALE_AFTER
-        ):
-            return ServerHealth.State.UNKNOWN
-        return state
+        stale = timezone.now() - self.noted_at > STALE_AFTER
+        return ServerHealth.State.UNKNOWN if stale else ServerHealth.State(self.state)
 
 
 class ServerAbilities(models.Model):

@@ -69,7 +69,7 @@ def server_health_set(
     ami_version: str | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Note what was seen of a server. A server that was deleted meanwhile is no error.
+    """Note what a listener sees of a server. A server that was deleted meanwhile is no error.
 
     Args:
         state: `online` counts as seen now.
@@ -78,7 +78,7 @@ def server_health_set(
             simulated, and the server is marked so, or no longer.
     """
     now = now or timezone.now()
-    values: dict[str, object] = {"state": state}
+    values: dict[str, object] = {"state": state, "noted_at": now}
     if state == ServerHealth.State.ONLINE:
         values["last_seen_at"] = now
     if error:

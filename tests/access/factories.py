@@ -19,6 +19,7 @@ PERMISSIONS = (
     "view_event",
     "view_gap",
     "view_schedule",
+    "view_actiontemplate",
 )
 
 

@@ -171,21 +171,31 @@ def test_a_class_as_a_whole_and_a_request_of_it_get_the_same_answer() -> None:
                 assert (decision.allowed, decision.rule) == (answer.allowed, answer.rule)
 
 
-def test_a_rule_keeps_the_servers_that_its_editor_does_not_see() -> None:
+def test_a_rule_keeps_what_its_editor_does_not_see_and_does_not_name_it() -> None:
     seen, hidden, other = make_server(), make_server(name="Oslo"), make_server(name="Bergen")
+    ours, theirs = Tag.objects.create(name="ours"), Tag.objects.create(name="theirs")
+    seen.tags.add(ours)
+    hidden.tags.add(theirs)
     editor = make_person("editor", "view_accessrule", "change_accessrule")
     grant(editor, Danger.READ, on=seen)
     stranger = make_person("stranger")
     rule = grant(stranger, Danger.READ, on=hidden)
+    rule.tags.add(theirs)
     client, change = signed_in(editor), reverse("admin:ami_integration_accessrule_change", args=(rule.pk,))
     page = client.get(change).content.decode()
-    assert "Berlin" in page
-    assert "Oslo" in page
-    assert "Bergen" not in page
-    assert "1 that you don&#x27;t see" in client.get(LIST).content.decode()
-    values = fields(name="x", group=rule.group_id, all_servers="", servers=[seen.pk, hidden.pk])
+    assert "Berlin" in page and "ours" in page
+    assert "1 that you don't see stay in it" in page
+    listed = client.get(LIST).content.decode()
+    assert "2 that you don&#x27;t see" in listed
+    assert not any(name in page + listed for name in ("Oslo", "Bergen", "theirs"))
+    values = fields(name="x", group=rule.group_id, all_servers="", servers=[seen.pk], tags=[ours.pk])
     assert client.post(change, values).status_code == 302
-    assert set(rule.servers.all()) == {seen, hidden}
+    assert set(rule.servers.all()) == {seen, hidden} and set(rule.tags.all()) == {ours, theirs}
+    what = AuditEntry.objects.latest("pk").what
+    assert what["servers"] == {"from": [], "to": ["Berlin"]} and what["tags"] == {"from": [], "to": ["ours"]}
+    # Without anything that the editor sees it still names something, and isn't a rule that holds nowhere.
+    assert client.post(change, fields(name="x", group=rule.group_id, all_servers="")).status_code == 302
+    assert set(rule.servers.all()) == {hidden} and set(rule.tags.all()) == {theirs}
     answer = client.post(change, values | {"servers": [hidden.pk, other.pk]})
     assert "not one of the available choices" in str(answer.context["errors"])
 

@@ -18,7 +18,7 @@ from ami_integration.access.services import (
     rows_watchable,
     servers_visible,
     servers_watchable,
-    user_may_view_events,
+    tags_visible,
 )
 from ami_integration.actions.models import ActionRun
 from ami_integration.servers.models import Server, Tag
@@ -316,9 +316,22 @@ def test_class_read_lets_its_holder_see_events_and_runs(world: World) -> None:
     assert watched(world.viewer) == {"Berlin"}
     assert watched(world.neighbour) == {"Oslo"}
     assert watched(world.stranger) == set()
-    assert user_may_view_events(user=world.viewer, server=world.server)
-    assert not user_may_view_events(user=world.viewer, server=world.elsewhere)
-    assert not user_may_view_events(user=make_person("deaf", "view_server"), server=world.server)
+
+
+def test_a_tag_is_seen_with_a_server_of_it_and_one_that_no_server_has_by_everybody(world: World) -> None:
+    for name, server in (("north", world.server), ("south", world.elsewhere), ("new", None)):
+        tag = Tag.objects.create(name=name)
+        if server is not None:
+            server.tags.add(tag)
+
+    def tags(user: Any) -> set[str]:
+        return {tag.name for tag in tags_visible(user=user)}
+
+    assert tags(world.viewer) == {"north", "new"}
+    assert tags(world.neighbour) == {"south", "new"}
+    assert tags(world.stranger) == {"new"}
+    assert tags(AnonymousUser()) == tags(None) == set()
+    assert tags(User.objects.create_superuser("root")) == {"north", "south", "new"}
 
 
 def test_a_denial_of_reading_hides_events_and_one_of_everything_hides_the_server(world: World) -> None:

@@ -13,6 +13,7 @@ from django.urls import get_resolver
 
 from ami_integration.actions.models import FanOut
 from ami_integration.schedules.models import Schedule
+from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_template
 from tests.actions.factories import make_run
@@ -42,7 +43,12 @@ def hidden_id() -> int:
     make_run(
         pk=server.pk, server=server, server_name=server.name, fanout=fanout, headers=headers, status="failed"
     )
+    tag = Tag.objects.create(name="HIDDEN-TAG")
+    server.tags.add(tag)
     make_template(pk=server.pk, name="Shared").servers.add(server)
+    make_template(name="Shared, by tag", tag=tag)
+    grant(make_person("somebody"), on=tag)
+    grant(make_person("else"), on=server)
     Schedule.objects.create(
         pk=server.pk,
         name="HIDDEN-SCHEDULE",

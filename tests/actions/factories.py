@@ -34,8 +34,8 @@ def make_user(username: str = "ada", *permissions: str, **values: Any) -> User:
 
 
 def make_operator(username: str = "ada") -> User:
-    """Somebody who may run actions and see what they returned."""
-    return make_user(username, *RUN_PERMISSIONS)
+    """Somebody who may run actions, by hand or from a template, and see what they returned."""
+    return make_user(username, *RUN_PERMISSIONS, "view_actiontemplate")
 
 
 def make_run(**values: Any) -> ActionRun:

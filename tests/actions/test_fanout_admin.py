@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
@@ -60,16 +61,43 @@ def test_the_page_shows_all_but_secrets() -> None:
     assert f"{fanout.created_at:%Y-%m-%d %H:%M:%S} UTC" in content
 
 
-def test_the_snapshot_counts_all_and_shows_the_servers_that_one_may_see() -> None:
-    servers = make_servers(3)
-    fanout = make_fanout("succeeded", "failed", "failed", servers=servers)
-    seen = fanout_snapshot(fanout, user=person_on(servers[1], dangers=("read",)))
+def test_the_page_counts_and_shows_only_runs_on_servers_that_one_may_see() -> None:
+    servers = make_servers(4)
+    fanout = make_fanout("succeeded", "failed", "queued", servers=servers[:3])
+    ActionRun.objects.filter(fanout=fanout, status="queued").update(held=True)
+    viewer = person_on(servers[1], dangers=("read",), username="viewer")
+    seen = fanout_snapshot(fanout, user=viewer)
     assert [row["server"] for row in seen["rows"]] == ["PBX 1"]
-    assert (seen["summary"]["total"], seen["summary"]["unseen"]) == (3, 2)
-    assert seen["summary"]["counts"] == [
-        {"status": "succeeded", "label": "Succeeded", "count": 1},
-        {"status": "failed", "label": "Failed", "count": 2},
-    ]
+    summary = seen["summary"]
+    assert (summary["total"], summary["ended"], summary["queued"], summary["unseen"]) == (1, 1, 0, True)
+    assert summary["counts"] == [{"status": "failed", "label": "Failed", "count": 1}]
+    assert "1 of 1" in signed_in(viewer).get(LIST).content.decode()
+    for person in (make_person("stranger"), person_on(servers[3], username="elsewhere")):
+        nothing = fanout_snapshot(fanout, user=person)
+        assert (nothing["rows"], nothing["summary"]["total"]) == ([], 0)
+    boss = User.objects.create_superuser("boss")
+    everything = fanout_snapshot(fanout, user=boss)["summary"]
+    assert (everything["total"], everything["ended"], everything["unseen"]) == (3, 2, False)
+    assert "2 of 3" in signed_in(boss).get(LIST).content.decode()
+
+
+def test_a_retry_is_offered_only_for_servers_that_one_may_choose() -> None:
+    servers = make_servers(3)
+    fanout = make_fanout("failed", "failed", "failed", servers=servers)
+    assert fanout_snapshot(fanout, user=person_on(servers[1]))["summary"]["retryable"] == 1
+    assert fanout_snapshot(fanout, user=make_operator())["summary"]["retryable"] == 3
+
+
+def test_the_list_costs_the_same_for_many_fan_outs(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    servers = make_servers(3)
+    for _ in range(12):
+        make_fanout("succeeded", "failed", "queued", servers=servers)
+    client = signed_in(make_operator())
+    # Session, user, permissions, rules, two counts, the fan-outs, dates to filter by.
+    with django_assert_max_num_queries(14):
+        client.get(LIST)
 
 
 def test_the_snapshot_says_what_a_run_waits_for() -> None:

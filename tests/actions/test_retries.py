@@ -163,14 +163,14 @@ def test_only_the_failed_are_retried_and_never_what_may_have_happened() -> None:
             ActionRun.objects.filter(pk=run.pk).update(status="expired")
         else:
             end(run, status)
-    assert [run.server_name for run in runs_to_retry(fanout=fanout)] == ["PBX 0", "PBX 4"]
+    assert [run.server_name for run in runs_to_retry(fanout=fanout, user=ada)] == ["PBX 0", "PBX 4"]
 
 
 def test_of_the_unknown_ones_only_what_is_safe_to_repeat_is_retried() -> None:
     ada = make_operator()
     fanout = fanned_out(ada, make_servers(2), action="Ping")
     end(fanout.runs.order_by("pk")[0], "unknown")
-    assert [run.server_name for run in runs_to_retry(fanout=fanout)] == ["PBX 0"]
+    assert [run.server_name for run in runs_to_retry(fanout=fanout, user=ada)] == ["PBX 0"]
 
 
 def test_a_retry_is_a_fan_out_of_its_own_that_names_the_first_and_happens_once() -> None:

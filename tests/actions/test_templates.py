@@ -16,6 +16,7 @@ from ami_integration.actions.templates import (
     template_save,
     template_variables,
 )
+from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers, make_template, person_on
 from tests.actions.factories import make_operator, make_run
@@ -24,6 +25,7 @@ from tests.servers.factories import make_server
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:ami_integration_actiontemplate_changelist")
 ADD = reverse("admin:ami_integration_actiontemplate_add")
+RUN = reverse("admin:ami_integration_actionrun_add")
 MAY_KEEP = ("add_actiontemplate", "change_actiontemplate", "view_actiontemplate")
 
 
@@ -47,6 +49,7 @@ def form(**values: Any) -> dict[str, Any]:
         "action": "Originate",
         "headers": "",
         "mode": "parallel",
+        "limit": "20",
     } | values
 
 
@@ -97,16 +100,14 @@ def test_a_run_of_ones_own_becomes_a_draft_without_what_amiweb_added() -> None:
 
 def test_a_fan_out_becomes_a_draft_with_its_tag_or_its_servers() -> None:
     ada, servers = make_operator(), make_servers(2, tag="berlin")
-    fanout = FanOut.objects.create(key="k", action="Ping", payload="[]", user=ada, mode="serial")
+    plan = {"mode": "serial", "limit": 7, "stop_after": 2}
+    fanout = FanOut.objects.create(key="k", action="Ping", payload="[]", user=ada, **plan)
     for server in servers:
-        make_run(server=server, fanout=fanout)
+        make_run(server=server, fanout=fanout, timeout=45.0)
     draft = template_draft(user=ada, fanout_id=str(fanout.pk))
     assert draft is not None
-    assert (sorted(draft.server_ids), draft.tag_id, draft.mode) == (
-        [one.pk for one in servers],
-        None,
-        "serial",
-    )
+    assert (sorted(draft.server_ids), draft.tag_id) == ([one.pk for one in servers], None)
+    assert draft.plan == plan | {"timeout": 45.0}
     fanout.target = "berlin"
     fanout.save()
     draft = template_draft(user=ada, fanout_id=str(fanout.pk))
@@ -182,6 +183,66 @@ def test_servers_that_somebody_does_not_see_stay_in_a_template_unnamed() -> None
     assert set(template.servers.all()) == {berlin}
 
 
+def test_a_tag_that_somebody_does_not_see_stays_in_a_template_unnamed() -> None:
+    berlin, bonn = make_server(), make_server(name="Bonn")
+    berlin.tags.add(hidden := Tag.objects.create(name="hush-hush"))
+    template = make_template(tag=hidden)
+    eve = person_on(bonn)
+    eve.user_permissions.add(*keeper().user_permissions.all())
+    client = signed_in(eve)
+    url = reverse("admin:ami_integration_actiontemplate_change", args=(template.pk,))
+    listed = client.get(LIST).content.decode()
+    assert "a tag that you don&#x27;t see" in listed
+    assert "hush-hush" not in listed + client.get(url).content.decode()
+    assert client.post(url, form(name="Ours")).status_code == 302
+    assert ActionTemplate.objects.get().tag == hidden
+    client.post(url, form(name="Ours", servers=[bonn.pk]))
+    assert ActionTemplate.objects.get().tag is None
+
+
+def test_a_template_keeps_order_limit_stop_and_time_limit_and_a_link_may_say_otherwise() -> None:
+    ada, server = keeper(), make_server()
+    client = signed_in(ada)
+    plan = {"mode": "serial", "limit": "5", "stop_after": "3", "timeout": "90"}
+    assert client.post(ADD, form(action="Ping", servers=[server.pk], **plan)).status_code == 302
+    template = ActionTemplate.objects.get()
+    assert (template.mode, template.limit, template.stop_after, template.timeout) == ("serial", 5, 3, 90)
+    initial = client.get(RUN, {"template": template.pk}).context["form"].initial
+    assert [initial[name] for name in plan] == ["serial", 5, 3, 90]
+    initial = client.get(RUN, {"template": template.pk, "limit": "1"}).context["form"].initial
+    assert (initial["limit"], initial["stop_after"]) == ("1", 3)
+    run = make_run(server=server, user=ada, username="ada", timeout=12.0)
+    assert client.get(ADD, {"run": run.pk}).context["adminform"].form.initial["timeout"] == 12.0
+
+
+def test_templates_are_listed_and_used_by_who_may_view_them_and_run_where_the_rules_say() -> None:
+    server, other = make_server(), make_server(name="Oslo")
+    template = make_template(headers=[("Secret", "hunter2"), ("Exten", "{{exten}}")])
+    template.servers.add(server)
+    runner = make_person("runner", "view_actionrun", "add_actionrun")  # and no permission for templates
+    grant(runner)
+    neighbour = person_on(other, username="neighbour")
+    viewer = person_on(server, dangers=("read",), username="viewer")
+    for person, sees in ((runner, False), (viewer, True), (neighbour, True)):
+        client = signed_in(person)
+        page = client.get(RUN)
+        assert ("Call somebody" in page.content.decode()) is sees, person
+        page = client.get(RUN, {"template": template.pk})
+        assert (page.context["form"].chosen_template == template) is sees, person
+        assert "hunter2" not in page.content.decode()
+        assert ("exten" in page.content.decode()) is sees, person
+        assert client.get(LIST).status_code == (200 if sees else 403)
+        assert ("Berlin" in page.content.decode()) is (person in (runner, viewer)), person
+    sent = {"action": "Originate", "headers": "Exten: {{exten}}", "var_exten": "1", "action_id": "0" * 32}
+    sent |= {"template": str(template.pk), "server": [str(server.pk)], "unchecked": "on"}
+    refused = signed_in(runner).post(RUN, sent).context["form"].errors
+    assert "template" in refused
+    # Who sees the template picks none of its servers by it, and runs nothing by it that isn't granted.
+    for person in (make_person("stranger"), neighbour):
+        assert "server" in signed_in(person).post(RUN, sent).context["form"].errors
+    assert signed_in(viewer).post(RUN, sent).context["preview"].refused
+
+
 def test_a_change_keeps_what_its_stars_hide() -> None:
     template = make_template(headers=[("Secret", "hunter2"), ("Exten", "1")])
     client = signed_in(keeper())
@@ -232,7 +293,7 @@ def test_the_list_says_what_each_asks_for_and_costs_the_same_with_many(
             make_server(name=f"PBX {number}")
         )
     client = signed_in(keeper())
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(16):
         content = client.get(LIST).content.decode()
     assert "exten" in content
     assert f"?template={ActionTemplate.objects.first().pk}" in content  # type: ignore[union-attr]

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from django.db import OperationalError, connection
 
 from ami_integration.events import listener as listener_module
+from ami_integration.events import session as session_module
 from ami_integration.events.listener import Listener
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
@@ -285,6 +286,25 @@ async def test_an_unreadable_secret_is_a_state_of_its_own(
     health = await running.look(lambda: ServerHealth.objects.get(server=server))
     assert "AMIWEB_ENCRYPTION_KEYS" in health.last_error
     assert not pbx.sessions
+
+
+async def test_a_state_in_which_nothing_happens_is_repeated_so_that_it_stays_known(
+    running: Running, pbx: PBX, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_SAY_AGAIN", 0.1)
+    server = await make(pbx, secret="wrong")
+    running.start()
+    await running.until(lambda: state(server) == State.LOGIN_FAILED, what="the state says so")
+    first = await running.look(lambda: ServerHealth.objects.get(server=server))
+    again = await running.until(
+        lambda: ServerHealth.objects.filter(server=server, noted_at__gt=first.noted_at).first(),
+        what="it is said again",
+    )
+    assert (again.state, again.changed_at, again.last_error_at) == (
+        State.LOGIN_FAILED,
+        first.changed_at,
+        first.last_error_at,
+    )
 
 
 async def test_a_server_in_trouble_holds_up_no_other(running: Running, pbx: PBX, make: Make) -> None:

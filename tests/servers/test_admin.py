@@ -93,6 +93,41 @@ def test_the_list_shows_state_version_last_seen_and_last_error(admin_client: Cli
     assert f"/admin/ami_integration/actionrun/add/?server={server.pk}" in page
 
 
+def test_the_list_is_filtered_by_the_state_that_it_shows(admin_client: Client) -> None:
+    ago = timezone.now() - datetime.timedelta(minutes=5)
+    services.server_health_set(server_id=make_server(name="Forgotten").pk, state="connecting", now=ago)
+    services.server_health_set(server_id=make_server(name="Watched").pk, state="connecting")
+    make_server(name="Switched off", enabled=False)
+    for state, name in (("connecting", "Watched"), ("unknown", "Forgotten"), ("disabled", "Switched off")):
+        rows = admin_client.get(LIST, {"state": state}).context["cl"].result_list
+        assert [server.name for server in rows] == [name], state
+
+
+def test_tags_of_servers_that_one_does_not_see_are_offered_nowhere() -> None:
+    seen, hidden = make_server(), make_server(name="Oslo")
+    for name, server in (("ours", seen), ("theirs", hidden)):
+        server.tags.add(Tag.objects.create(name=name))
+    Tag.objects.create(name="fresh")
+    stranger, viewer, neighbour = (
+        make_person(name, "view_server", "change_server", "add_server", "view_tag", "view_accessrule")
+        for name in ("stranger", "viewer", "neighbour")
+    )
+    grant(viewer, Danger.READ, on=seen)
+    grant(neighbour, on=hidden)
+    tags = "/admin/ami_integration/tag/"
+    for person, expected in ((stranger, set()), (viewer, {"ours"}), (neighbour, {"theirs"})):
+        client = Client()
+        client.force_login(person)
+        for page in (LIST, ADD, tags, "/admin/ami_integration/accessrule/"):
+            body = client.get(page).content.decode()
+            assert {name for name in ("ours", "theirs") if f">{name}<" in body or name in body.split()} <= (
+                expected
+            ), (person, page)
+        form = client.get(ADD).context["adminform"].form
+        assert {tag.name for tag in form.fields["tags"].queryset} == expected | {"fresh"}
+        assert {tag.name for tag in client.get(tags).context["cl"].result_list} == expected | {"fresh"}
+
+
 def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
     admin_client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -83,12 +83,23 @@ def test_the_settings_come_before_what_was_last_seen(settings: Settings) -> None
 
 
 @pytest.mark.django_db
-def test_a_server_that_nobody_has_watched_for_minutes_is_not_called_online() -> None:
+@pytest.mark.parametrize("state", ["online", "connecting", "offline", "login_failed"])
+def test_a_state_that_nobody_has_repeated_for_minutes_is_not_known_any_more(state: str) -> None:
     server = make_server()
     now = timezone.now()
-    services.server_health_set(server_id=server.pk, state="online", now=now - timedelta(seconds=60))
-    assert Server.objects.get().state == "online"
-    services.server_health_set(server_id=server.pk, state="online", now=now - timedelta(seconds=180))
+    services.server_health_set(server_id=server.pk, state=state, now=now - timedelta(seconds=180))
     assert Server.objects.get().state == "unknown"
-    services.server_health_set(server_id=server.pk, state="offline", now=now - timedelta(seconds=180))
-    assert Server.objects.get().state == "offline"
+    assert [list(Server.objects.in_state(one)) for one in (state, "unknown")] == [[], [server]]
+    services.server_health_set(server_id=server.pk, state=state, now=now - timedelta(seconds=60))
+    assert Server.objects.get().state == state
+    assert [list(Server.objects.in_state(one)) for one in (state, "unknown")] == [[server], []]
+    Server.objects.update(enabled=False)
+    assert [list(Server.objects.in_state(one)) for one in (state, "disabled")] == [[], [server]]
+
+
+@pytest.mark.django_db
+def test_a_server_that_nobody_has_ever_watched_is_in_the_state_unknown() -> None:
+    server = make_server()
+    assert list(Server.objects.in_state("unknown")) == [server]
+    services.server_health_set(server_id=server.pk, state="unknown")
+    assert list(Server.objects.in_state("unknown")) == [server]

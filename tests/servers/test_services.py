@@ -52,7 +52,7 @@ def test_the_time_of_change_is_that_of_the_first_sight() -> None:
     services.server_health_set(server_id=server.pk, state="online", now=NOON)
     services.server_health_set(server_id=server.pk, state="online", now=LATER)
     health = ServerHealth.objects.get()
-    assert (health.changed_at, health.last_seen_at) == (NOON, LATER)
+    assert (health.changed_at, health.last_seen_at, health.noted_at) == (NOON, LATER, LATER)
 
 
 @pytest.mark.django_db

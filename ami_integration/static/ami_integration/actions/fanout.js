@@ -37,14 +37,14 @@ function drawSummary() {
   const retry = byId("fanout-retry")?.querySelector("button");
   if (retry) retry.textContent = `Retry only the failed (${summary.retryable})`;
   const unseen = byId("fanout-unseen");
-  unseen.hidden = summary.unseen <= 0;
-  unseen.textContent = `${summary.unseen} more on servers that you may not see.`;
+  unseen.hidden = !summary.unseen;
+  unseen.textContent = "It goes to servers that you don't see, too; they aren't counted here.";
   drawFilter();
 }
 
 function drawFilter() {
   const focused = document.activeElement?.dataset?.filter;
-  const choices = [{ status: "", label: "All", count: summary.total - summary.unseen }, ...summary.counts];
+  const choices = [{ status: "", label: "All", count: summary.total }, ...summary.counts];
   const box = byId("fanout-filter");
   box.hidden = choices.length < 3;
   if (!choices.some((one) => one.status === shown)) shown = "";
@@ -74,7 +74,7 @@ const lines = (pairs) => pairs.map(([name, value]) => (name ? `${name}: ${value}
 
 // What came back for one server, fetched when somebody asks for it.
 function resultPart(id) {
-  const text = element("pre", { class: "run-pre", tabindex: "0" });
+  const text = element("pre", { class: "aw-pre aw-pre-lines", tabindex: "0" });
   const details = element("details", {}, element("summary", {}, "Result"), text);
   details.addEventListener("toggle", async () => {
     if (!details.open || text.dataset.read) return;

@@ -1,0 +1,15 @@
+"""Filters of admin lists that offer only what the person may see."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from ami_integration.access.services import tags_visible
+
+
+class VisibleTags(admin.RelatedFieldListFilter):
+    """By tag: those that this person sees."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        return [(tag.pk, str(tag)) for tag in tags_visible(user=request.user).order_by("name")]

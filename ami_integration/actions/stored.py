@@ -1,0 +1,21 @@
+"""What a row keeps of a request: its headers, encrypted for the PBX, and a masked copy for eyes."""
+
+import json
+
+from django.db import models
+
+from ami_integration.servers.encryption import EncryptedTextField
+
+
+class StoredHeaders(models.Model):
+    """For a model that keeps the headers of an action: a run, a fan-out, a template, a schedule."""
+
+    payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
+    headers_masked = models.JSONField(default=list, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def headers_in_clear(self) -> list[tuple[str, str]]:
+        """The headers for the PBX, never for eyes, logs or pages. Raises `SecretUnreadable`."""
+        return [(name, value) for name, value in json.loads(self.payload.reveal())]
