@@ -1,7 +1,9 @@
 """`make run` as a newcomer types it: one command, real processes, SQLite, embedded Valkey, simulated PBXs.
 
-Each test has a var folder of its own; the environment is the one that the tests run in. What the terminal
-sends to a whole process group (Ctrl-C, the terminal's end) goes to the whole group here too.
+Each trial has a var folder and ports of its own, save the newcomer's, who gets the default ones: one test
+alone takes those, since a trial beside it would move them. Tests that leave a trial running share one. The
+environment is the one that the tests run in. What the terminal sends to a whole process group (Ctrl-C, the
+terminal's end) goes to the whole group here too.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ import redis
 
 from amiweb import keeper
 from amiweb.trial import web_address
+from tests.pbx.asterisk import free_ports
 from tests.polling import wait_until
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT
 from tests.simulator.fixtures import Simulator
 from tests.trial import START, STOP, Trial
 
@@ -38,12 +41,17 @@ def all_gone(pids: set[int]) -> bool:
     return all(keeper.start_time(pid) is None for pid in pids)
 
 
+def with_own_ports(environment: dict[str, str]) -> dict[str, str]:
+    web, *simulators = map(str, free_ports(3))
+    return {"AMIWEB_PORT": web, "AMIWEB_SIMULATOR_PORTS": ",".join(simulators)} | environment
+
+
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
     started: list[Trial] = []
 
-    def start(var: Path = tmp_path / "var", **environment: str) -> Trial:
-        started.append(Trial(var, **environment))
+    def start(var: Path = tmp_path / "var", *, default_ports: bool = False, **environment: str) -> Trial:
+        started.append(Trial(var, **(environment if default_ports else with_own_ports(environment))))
         return started[-1]
 
     yield start
@@ -51,9 +59,31 @@ def trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
         one.close()
 
 
-def test_newcomer_gets_a_password_once_two_live_pbxs_and_a_clean_end(trial: Callable[..., Trial]) -> None:
-    first = trial()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """A trial that is ready, for tests that leave it so. Its administrator comes from the environment."""
+    account = {"AMIWEB_ADMIN_USERNAME": "root", "AMIWEB_ADMIN_PASSWORD": "a-fine-password"}
+    shared = Trial(tmp_path_factory.mktemp("trial") / "var", **with_own_ports(account))
+    try:
+        shared.until_ready()
+        yield shared
+    finally:
+        shared.close()
+
+
+def valkey_of(run: Trial) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(run.var / "valkey.sock"), decode_responses=True)
+
+
+def test_newcomer_gets_a_password_once_two_live_pbxs_and_a_clean_end_beside_a_second_checkout(
+    trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    first = trial(default_ports=True)
+    beside = trial(tmp_path / "beside", default_ports=True)
     address = first.until_ready()
+    assert beside.until_ready() != address
+    ports = "SELECT port FROM ami_integration_server"
+    assert len({*first.rows(ports), *beside.rows(ports)}) == 4
     printed = first.output()
     password = re.search(r"administrator:  admin\n +with the password: +(\S{12,})\n", printed)
     assert password is not None, printed
@@ -74,6 +104,9 @@ def test_newcomer_gets_a_password_once_two_live_pbxs_and_a_clean_end(trial: Call
     )
     assert [line for line in first.output().splitlines() if " | " in line] == [], "nothing to warn of"
 
+    with valkey_of(first) as client:
+        client.set("kept", "over a restart")
+
     mine = first.processes()
     assert len(mine) > 12
     first.interrupt()
@@ -83,13 +116,15 @@ def test_newcomer_gets_a_password_once_two_live_pbxs_and_a_clean_end(trial: Call
     assert not list((first.var / "run").glob("*.json"))
 
     began = time.monotonic()
-    second = trial()
+    second = trial(default_ports=True)
     assert second.until_ready() == address
     assert time.monotonic() - began < 30
     assert "with the password" not in second.output()
     assert "Log in as admin" in second.output()
     assert second.rows("SELECT count(*) FROM ami_integration_server") == [(2,)]
     assert log_in(address, "admin", password[1])
+    with valkey_of(second) as client:
+        assert client.get("kept") == "over a restart"
 
 
 def log_in(address: str, username: str, password: str) -> bool:
@@ -104,32 +139,19 @@ def log_in(address: str, username: str, password: str) -> bool:
         return bool(answer.url.endswith("/admin/"))
 
 
-def test_administrator_from_the_environment_is_made_without_printing_the_password(
-    trial: Callable[..., Trial],
-) -> None:
-    run = trial(AMIWEB_ADMIN_USERNAME="root", AMIWEB_ADMIN_PASSWORD="a-fine-password")
-    address = run.until_ready()
-    assert "a-fine-password" not in run.output()
-    assert log_in(address, "root", "a-fine-password")
+def test_administrator_from_the_environment_is_made_without_printing_the_password(running: Trial) -> None:
+    assert "a-fine-password" not in running.output()
+    assert log_in(running.until_ready(), "root", "a-fine-password")
 
 
-def test_embedded_valkey_has_no_port_and_keeps_what_it_holds(trial: Callable[..., Trial]) -> None:
-    run = trial()
-    run.until_ready()
-    with redis.Redis(unix_socket_path=str(run.var / "valkey.sock"), decode_responses=True) as client:
+def test_embedded_valkey_has_no_port_and_is_told_to_keep_what_it_holds(running: Trial) -> None:
+    with valkey_of(running) as client:
         settings = client.config_get("port", "appendonly", "unixsocketperm")
-        client.set("kept", "over a restart")
         pid = client.info("server")["process_id"]
     assert settings == {"port": "0", "appendonly": "yes", "unixsocketperm": "700"}
-    assert run.child("valkey") == pid
+    assert running.child("valkey") == pid
     assert open_sockets(pid) & sockets("unix"), "this way of looking finds sockets at all"
     assert not open_sockets(pid) & (sockets("tcp") | sockets("tcp6"))
-    run.interrupt()
-    run.ended(STOP)
-    again = trial()
-    again.until_ready()
-    with redis.Redis(unix_socket_path=str(run.var / "valkey.sock"), decode_responses=True) as client:
-        assert client.get("kept") == "over a restart"
 
 
 def open_sockets(pid: int) -> set[str]:
@@ -145,13 +167,11 @@ def sockets(kind: str) -> set[str]:
     return {line.split()[column] for line in lines}
 
 
-def test_killed_worker_is_back_within_seconds(trial: Callable[..., Trial]) -> None:
-    run = trial()
-    run.until_ready()
-    worker = run.child("worker")
+def test_killed_worker_is_back_within_seconds(running: Trial) -> None:
+    worker = running.child("worker")
     os.kill(worker, signal.SIGKILL)
-    run.until("WARNING worker ended by itself (SIGKILL)")
-    wait_until(lambda: run.child("worker") != worker, seconds=15, what="a new worker")
+    running.until("WARNING worker ended by itself (SIGKILL)")
+    wait_until(lambda: running.child("worker") != worker, seconds=15, what="a new worker")
 
 
 def test_killed_supervisor_leaves_no_process_behind(trial: Callable[..., Trial]) -> None:
@@ -242,23 +262,15 @@ def test_the_address_is_one_that_a_browser_takes(bind: str, shown: str) -> None:
     assert web_address(bind, 8765) == shown
 
 
-def test_two_checkouts_run_side_by_side(trial: Callable[..., Trial], tmp_path: Path) -> None:
-    one, other = trial(), trial(tmp_path / "other")
-    addresses = {one.until_ready(), other.until_ready()}
-    assert len(addresses) == 2
-    ports = "SELECT port FROM ami_integration_server"
-    assert len({*one.rows(ports), *other.rows(ports)}) == 4
-
-
-def test_second_start_in_the_same_folder_is_one_clear_line(trial: Callable[..., Trial]) -> None:
-    run = trial()
-    address = run.until_ready()
-    again = trial()
+def test_second_start_in_the_same_folder_is_one_clear_line(
+    running: Trial, trial: Callable[..., Trial]
+) -> None:
+    again = trial(running.var)
     assert again.ended(START) != 0
     line = the_one_line(again)
     assert "runs already" in line
-    assert address in line
-    assert f"process {run.supervisor()}" in line
+    assert running.until_ready() in line
+    assert f"process {running.supervisor()}" in line
 
 
 def the_one_line(run: Trial) -> str:
@@ -282,7 +294,7 @@ def test_configured_port_in_use_is_one_clear_line(trial: Callable[..., Trial]) -
 def test_configured_simulator_port_in_use_is_one_clear_line(trial: Callable[..., Trial]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        run = trial(AMIWEB_SIMULATOR_PORTS=f"{free_port()},{port}")
+        run = trial(AMIWEB_SIMULATOR_PORTS=f"{free_ports(1)[0]},{port}")
         assert run.ended(START) != 0
         assert "AMIWEB_SIMULATOR_PORTS" in the_one_line(run)
 
