@@ -244,7 +244,7 @@ def have_read(request: HttpRequest, servers: QuerySet[Server]) -> None:
         messages.error(
             request,
             "The task queue can't be reached, so nothing could be read. It is tried by itself once the queue "
-            "is back, if the server is online and was never read; else ask again.",
+            "is back and the server is online.",
         )
     if left_out:
         messages.warning(
