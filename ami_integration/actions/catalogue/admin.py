@@ -25,6 +25,7 @@ from ami_integration.actions.catalogue.models import (
     ServerCatalogue,
 )
 from ami_integration.actions.catalogue.overview import action_overview, catalogues_compare, event_overview
+from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.servers.admin import ServerAdmin
 from ami_integration.servers.models import Server
 
@@ -32,17 +33,8 @@ from ami_integration.servers.models import Server
 LISTED = 200
 
 
-class CatalogueView(admin.ModelAdmin):
+class CatalogueView(ReadOnlyAdmin):
     """Pages to read only: what is in the catalogue was said by PBXs."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) or user_may_run(user=request.user)
