@@ -18,33 +18,24 @@ from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
+from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.servers.encryption import SecretUnreadable
 
 
 @admin.register(FanOut)
-class FanOutAdmin(admin.ModelAdmin):
+class FanOutAdmin(ReadOnlyAdmin):
     """A fan-out is made by running something on several servers, and never changed by hand."""
 
     change_list_template = "ami_integration/actions/fanout_list.html"
     list_display = ("id", "state", "action", "on_servers", "done", "username", "created_at")
     list_filter = ("status", "created_at", "mode")
     search_fields = ("action", "target", "username")
-    actions = None
     list_per_page = 50
     show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
     def has_view_permission(self, request: HttpRequest, obj: FanOut | None = None) -> bool:
         return user_may_view_runs(user=request.user)
-
-    def has_change_permission(self, request: HttpRequest, obj: FanOut | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: FanOut | None = None) -> bool:
-        return False
 
     # -- the list
 

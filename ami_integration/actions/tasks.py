@@ -11,6 +11,7 @@ from ami_integration.ami import AMIError
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import pool
+from ami_integration.servers.waiting import MustWait
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def catalogue_sync(server_id: int) -> None:
         return
     try:
         synced = catalogue.catalogue_sync(server=server)
+    except MustWait as reason:
+        logger.info("Reading the catalogue of %s waits: %s", server.name, reason)
     except (AMIError, SecretUnreadable, catalogue.SyncRefused) as error:
         logger.warning("Reading the catalogue of %s failed: %s", server.name, error)
     else:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ami_integration.ami.action import Action
@@ -27,6 +30,25 @@ _hangups: set[asyncio.Task[bool]] = set()
 
 class _Cancelled(Exception):
     """The originator doesn't want the call any more."""
+
+
+@dataclass
+class _Walk:
+    """How far the steps of a call went: whether the PBX answered any of them."""
+
+    answered: bool = False
+
+
+@contextlib.contextmanager
+def _walking() -> Iterator[_Walk]:
+    """What fails behind the first answer fails a call that the PBX knows of, whatever that action says."""
+    walk = _Walk()
+    try:
+        yield walk
+    except AMIError as error:
+        if walk.answered and not error.sent:
+            raise as_sent(error) from None
+        raise
 
 
 def make_call(client: AMIClient, call: Origination, *, cancel: threading.Event | None) -> Originated:
@@ -57,23 +79,19 @@ def _walk(
     Args:
         extra: seconds that an answer may take beyond its usual time limit.
     """
-    answered = False
-    try:
-        step = next(steps)
-        while True:
-            if isinstance(step, Action):
-                reply = client.action(step, timeout=client.timeouts.action + extra)
-                answered = True
-                step = steps.send(reply)
-            else:
-                step = steps.send(_events(client, follower, step.seconds, cancel))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    except AMIError as error:
-        if answered and not error.sent:
-            raise as_sent(error) from None
-        raise
+    with _walking() as walk:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Action):
+                    reply = client.action(step, timeout=client.timeouts.action + extra)
+                    walk.answered = True
+                    step = steps.send(reply)
+                else:
+                    step = steps.send(_events(client, follower, step.seconds, cancel))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def _events(
@@ -116,23 +134,19 @@ async def make_call_async(client: AsyncAMIClient, call: Origination) -> Originat
 async def _walk_async(
     client: AsyncAMIClient, steps: Steps[T], follower: Subscription, *, extra: float = 0.0
 ) -> T:
-    answered = False
-    try:
-        step = next(steps)
-        while True:
-            if isinstance(step, Action):
-                reply = await client.action(step, timeout=client.timeouts.action + extra)
-                answered = True
-                step = steps.send(reply)
-            else:
-                step = steps.send(await follower._next(step.seconds))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    except AMIError as error:
-        if answered and not error.sent:
-            raise as_sent(error) from None
-        raise
+    with _walking() as walk:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Action):
+                    reply = await client.action(step, timeout=client.timeouts.action + extra)
+                    walk.answered = True
+                    step = steps.send(reply)
+                else:
+                    step = steps.send(await follower._next(step.seconds))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 async def _hang_up_async(client: AsyncAMIClient, call: Origination, follower: Subscription) -> None:

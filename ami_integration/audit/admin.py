@@ -1,4 +1,4 @@
-"""An admin page whose changes are audited."""
+"""The two kinds of admin pages: those whose changes are audited, and those that change nothing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -65,6 +65,21 @@ class AuditedAdmin(admin.ModelAdmin):
             object_id=obj.pk,
             object_name=str(obj),
         )
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """A page to look at: its rows are amiweb's own to write, and nobody changes them by hand."""
+
+    actions: Any = None  # an "Action:" menu would only confuse
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 def value_plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
 from ami_integration.access.services import rows_watchable, servers_watchable
+from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.servers.models import server_label
@@ -64,14 +65,13 @@ class TimeFilter(admin.SimpleListFilter):
         return queryset.filter(id__gte=first_id_at(timezone.now() - timedelta(minutes=int(value))))
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """A page to look at, of what comes from servers whose events one may see."""
+class EventsView(ReadOnlyAdmin):
+    """What is the same for all of what comes from servers whose events one may see."""
 
     paginator = UncountedPaginator
     show_full_result_count = False
     list_per_page = _PER_PAGE
     list_max_show_all = _PER_PAGE
-    actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return rows_watchable(user=request.user, rows=super().get_queryset(request))
@@ -82,18 +82,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         title = str(self.opts.verbose_name_plural).capitalize()
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(EventsView):
     list_display = ("at", "server", "name", "channel", "linkedid")
     list_filter = (ServerFilter, TimeFilter)
     # An inner join: rows of a deleted server are shown nowhere.
@@ -111,7 +102,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Gap)
-class GapAdmin(ReadOnlyAdmin):
+class GapAdmin(EventsView):
     list_display = ("started_at", "ended_at", "server", "reason", "lost", "detail")
     list_filter = (ServerFilter, TimeFilter, "reason")
     list_select_related = ("server",)

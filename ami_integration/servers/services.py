@@ -12,7 +12,7 @@ from ami_integration.ami import Timeouts
 from ami_integration.audit.services import entry_write
 from ami_integration.servers.doctor import ConnectionTest, Step, examine, printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
-from ami_integration.servers.sessions import circuit_reset
+from ami_integration.servers.sessions import circuit_reset, session_counted
 
 # An administrator is waiting at a page: an action's 30 s would be too long, and no step of a healthy PBX
 # needs them.
@@ -140,7 +140,7 @@ def connections_test(
     # The pool's threads touch no database: a connection there would never be closed.
     pool = ThreadPoolExecutor(min(len(servers), TEST_THREADS) or 1, thread_name_prefix="connection-test")
     try:
-        futures = [pool.submit(examine, server, timeouts or TEST_TIMEOUTS) for server in servers]
+        futures = [pool.submit(_examine, server, timeouts or TEST_TIMEOUTS) for server in servers]
         wait(futures, timeout=bound)
         tests = [
             future.result() if future.done() else _unfinished(server, bound)
@@ -162,6 +162,27 @@ def connections_test(
         if test.asterisk_version:
             test.server.simulated = version_is_simulated(test.asterisk_version)
     return tests
+
+
+def _examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
+    """`examine`, its session counted among the server's.
+
+    Somebody who looks for what is wrong isn't sent away because the server is busy: at the limit the test
+    opens one session more, for seconds, and says so.
+    """
+    with session_counted(server) as uncounted:
+        test = examine(server, timeouts)
+    if uncounted:
+        test.steps.insert(
+            0,
+            Step(
+                "Sessions",
+                ok=True,
+                seen=f"{uncounted} Runs wait for one; this test opened one more.",
+                mend="If that is often so, raise “sessions at most” of the server.",
+            ),
+        )
+    return test
 
 
 def _unfinished(server: Server, bound: float) -> ConnectionTest:

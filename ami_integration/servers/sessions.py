@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import redis
 from django.conf import settings
@@ -56,7 +57,7 @@ STOP_LIMIT = 5.0
 def open_session(
     server: Server, *, events: str = "off", timeouts: Timeouts | None = None, for_actions: bool = False
 ) -> Iterator[AMIClient]:
-    """A session of its own with `server`, beside all limits; closed with the block.
+    """A session of its own with `server`, beside all limits, for what is done by hand; closed with the block.
 
     Args:
         for_actions: log in with the account that actions use, if there is a second one.
@@ -129,6 +130,24 @@ class ActionSession:
         return True
 
 
+class Leased(Protocol):
+    """What holds a lease that has to be renewed."""
+
+    @property
+    def server_id(self) -> int: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A session beside the pool that counts all the same (`session_counted`)."""
+
+    server_id: int
+    token: str
+
+
 class Pool:
     """The sessions of this process, in use and idle; its threads share them.
 
@@ -140,7 +159,7 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[int, list[ActionSession]] = {}
-        self._all: set[ActionSession] = set()
+        self._all: set[Leased] = set()
         self._keeper: threading.Thread | None = None
         self._stopped = threading.Event()  # the present keeper's own
         self._away = Outage(
@@ -168,7 +187,7 @@ class Pool:
                 return session
             self.close(session)
 
-    def add(self, session: ActionSession) -> None:
+    def add(self, session: Leased) -> None:
         """A session was opened: its lease is kept from now on."""
         with self._lock:
             self._all.add(session)
@@ -193,6 +212,10 @@ class Pool:
     def close(self, session: ActionSession) -> None:
         """Close a session that is in nobody's hands, and give its lease up."""
         session.client.close()
+        self.remove(session)
+
+    def remove(self, session: Leased) -> None:
+        """A session is closed: give its lease up."""
         with self._lock:
             self._all.discard(session)
         with suppress(redis.RedisError):  # the lease ends by itself
@@ -342,6 +365,34 @@ def action_session(
         pool.give_back(session)
 
 
+@contextmanager
+def session_counted(server: Server) -> Iterator[str]:
+    """Count a session that is opened beside the pool as one of the server's, while the block lasts.
+
+    Yields:
+        "" if it is counted, or if Valkey is away and nobody can count; else why not: the server has as many
+        as it may. Whether to open one more is the caller's to decide.
+    """
+    visitor = Visitor(server.pk, secrets.token_hex(12))
+    try:
+        counted = slots.slot_take(server_id=server.pk, token=visitor.token, limit=server.max_sessions)
+    except redis.RedisError:
+        yield ""
+        return
+    if not counted:
+        yield _all_in_use(server)
+        return
+    pool.add(visitor)
+    try:
+        yield ""
+    finally:
+        pool.remove(visitor)
+
+
+def _all_in_use(server: Server) -> str:
+    return f"All action sessions of {server.name} are in use: it may have {server.max_sessions} at once."
+
+
 def circuit_reset(server: Server) -> None:
     """The server was reached just now, by other means: runs needn't wait for its circuit any more."""
     with suppress(redis.RedisError):
@@ -375,9 +426,7 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
         if not slots.slot_take(
             server_id=server.pk, token=session.token, limit=server.max_sessions, waiter=waiter
         ):
-            raise SessionsBusy(
-                f"All action sessions of {server.name} are in use: it may have {server.max_sessions} at once."
-            )
+            raise SessionsBusy(_all_in_use(server))
         pool.add(session)
         rate_take(server)
     except (MustWait, redis.RedisError):

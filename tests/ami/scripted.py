@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ami_integration.ami import NEED_DATA, TCP, Message, Protocol
 
@@ -50,39 +51,28 @@ class Peer:
 
 
 @contextlib.contextmanager
-def scripted(
-    *scripts: Callable[[Peer], None], host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> Iterator[TCP]:
-    """Serve one script per connection, in order; a failed assertion in a script fails the test."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, 0), family=family)
-    failures: list[BaseException] = []
+def _listening(
+    host: str, serve: Callable[[Callable[[], socket.socket]], None], **options: Any
+) -> Iterator[tuple[TCP, list[socket.socket]]]:
+    """A port whose connections `serve` takes in a thread, by calling what it is given.
+
+    Gives the port, and the connections that were taken; `serve` adds what it makes of them.
+    """
+    listener = socket.create_server((host, 0), **options)
     accepted: list[socket.socket] = []
 
-    def serve() -> None:
-        for script in scripts:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            accepted.append(sock)
-            with sock:
-                try:
-                    if tls is None:
-                        script(Peer(sock))
-                    else:
-                        with tls.wrap_socket(sock, server_side=True) as wrapped:
-                            accepted.append(wrapped)
-                            script(Peer(wrapped))
-                except (EOFError, OSError):
-                    pass  # the client left: for its own reasons, which the test checks
-                except BaseException as error:
-                    failures.append(error)
+    def accept() -> socket.socket:
+        accepted.append(listener.accept()[0])
+        return accepted[-1]
 
-    thread = threading.Thread(target=serve, daemon=True)
+    def work() -> None:
+        with contextlib.suppress(OSError):  # the listener was closed
+            serve(accept)
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield TCP(host, listener.getsockname()[1])
+        yield TCP(host, listener.getsockname()[1]), accepted
     finally:
         # shutdown wakes an accept() or recv() that waits; close alone doesn't.
         for sock in [listener, *accepted]:
@@ -91,6 +81,37 @@ def scripted(
         listener.close()
         thread.join(10)
     assert not thread.is_alive(), "the scripted PBX still waits for something"
+
+
+@contextlib.contextmanager
+def scripted(
+    *scripts: Callable[[Peer], None], host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[TCP]:
+    """Serve one script per connection, in order; a failed assertion in a script fails the test."""
+    failures: list[BaseException] = []
+    wrapped: list[socket.socket] = []
+
+    def serve(accept: Callable[[], socket.socket]) -> None:
+        for script in scripts:
+            with accept() as sock:
+                try:
+                    if tls is None:
+                        script(Peer(sock))
+                    else:
+                        with tls.wrap_socket(sock, server_side=True) as secured:
+                            wrapped.append(secured)
+                            script(Peer(secured))
+                except (EOFError, OSError):
+                    pass  # the client left: for its own reasons, which the test checks
+                except BaseException as error:
+                    failures.append(error)
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with _listening(host, serve, family=family) as (transport, accepted):
+        try:
+            yield transport
+        finally:
+            accepted += wrapped  # to be woken, too
     if failures:
         raise failures[0]
 
@@ -98,27 +119,14 @@ def scripted(
 @contextlib.contextmanager
 def served(script: Callable[[Peer], None], host: str = "127.0.0.1") -> Iterator[TCP]:
     """Serve the same script to every connection, each in a thread of its own."""
-    listener = socket.create_server((host, 0), backlog=200)
-    accepted: list[socket.socket] = []
 
     def serve_one(sock: socket.socket) -> None:
         with contextlib.suppress(EOFError, OSError), sock:
             script(Peer(sock))
 
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = listener.accept()
-                accepted.append(sock)
-                threading.Thread(target=serve_one, args=(sock,), daemon=True).start()
+    def serve(accept: Callable[[], socket.socket]) -> None:
+        while True:
+            threading.Thread(target=serve_one, args=(accept(),), daemon=True).start()
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield TCP(host, listener.getsockname()[1])
-    finally:
-        for sock in [listener, *accepted]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(10)
+    with _listening(host, serve, backlog=200) as (transport, _):
+        yield transport

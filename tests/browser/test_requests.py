@@ -217,7 +217,7 @@ def test_a_fan_out_shows_each_server_live_and_retries_only_the_failed(stack: Sta
         page.goto(f"{stack.url}{ADD}?{query}&action=QueuePause&headers=Interface:%20PJSIP/1%0APaused:%20true")
         page.get_by_label("Order:", exact=True).select_option("serial")
         page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.locator(".request-wire")).to_contain_text("Interface: PJSIP/1")
+        expect(page.locator(".aw-pre")).to_contain_text("Interface: PJSIP/1")
         visitor.picture(page, "request-preview")
         page.get_by_role("button", name="Run on 3 servers").click()
         expect(page.locator("#fanout-status")).to_have_text("Finished")
@@ -268,8 +268,8 @@ def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack
     page.get_by_label("exten:", exact=True).fill("200")
     visitor.picture(page, "request-template")
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.locator(".request-wire")).to_contain_text("Channel: PJSIP/200")
-    expect(page.locator(".request-wire")).to_contain_text("Secret: ********")
+    expect(page.locator(".aw-pre")).to_contain_text("Channel: PJSIP/200")
+    expect(page.locator(".aw-pre")).to_contain_text("Secret: ********")
 
 
 @pytest.mark.pbx

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from ami_integration.ami import TCP, Timeouts
-from ami_integration.servers import services, sessions
+from ami_integration.servers import services, sessions, slots
 from ami_integration.servers.circuits import FAILURES, Circuit
 from ami_integration.servers.models import Server, ServerHealth
 from ami_integration.servers.waiting import CircuitOpen
-from tests.ami.scripted import scripted
+from tests.ami.scripted import Peer, scripted
 from tests.processes import Valkey
 from tests.servers.factories import healthy, make_server
 from tests.simulator.fixtures import Simulator
@@ -168,3 +168,33 @@ def test_a_connection_test_that_succeeds_closes_the_servers_circuit(action_sessi
             circuit.ask()
         assert services.connection_test(server=server)[-1].ok
     circuit.ask()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("action_sessions")
+def test_a_connection_test_counts_as_a_session_and_is_made_even_where_all_are_in_use() -> None:
+    used: list[int] = []
+
+    def script(peer: Peer) -> None:
+        used.append(slots.slots_used(server_id=server.pk))
+        healthy("Ping")(peer)
+
+    with scripted(script, script) as transport:
+        server = make_server(transport, max_sessions=1)
+        free = services.connection_test(server=server)
+        assert slots.slots_used(server_id=server.pk) == 0
+        assert slots.slot_take(server_id=server.pk, token="a run", limit=1)
+        busy = services.connection_test(server=server)
+    assert used == [1, 1]
+    assert all(step.ok for step in [*free, *busy])
+    assert "Sessions" not in [step.name for step in free]
+    assert (busy[0].name, "may have 1 at once" in busy[0].seen) == ("Sessions", True)
+    assert "sessions at most" in busy[0].mend
+
+
+@pytest.mark.django_db
+def test_a_connection_test_goes_on_without_valkey(action_sessions: Valkey) -> None:
+    action_sessions.stop()
+    with scripted(healthy("Ping")) as transport:
+        steps = services.connection_test(server=make_server(transport))
+    assert all(step.ok for step in steps)

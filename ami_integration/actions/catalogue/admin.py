@@ -25,6 +25,7 @@ from ami_integration.actions.catalogue.models import (
     ServerCatalogue,
 )
 from ami_integration.actions.catalogue.overview import action_overview, catalogues_compare, event_overview
+from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.servers.admin import ServerAdmin
 from ami_integration.servers.models import Server
 
@@ -32,17 +33,8 @@ from ami_integration.servers.models import Server
 LISTED = 200
 
 
-class CatalogueView(admin.ModelAdmin):
+class CatalogueView(ReadOnlyAdmin):
     """Pages to read only: what is in the catalogue was said by PBXs."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) or user_may_run(user=request.user)
@@ -244,7 +236,7 @@ def have_read(request: HttpRequest, servers: QuerySet[Server]) -> None:
         messages.error(
             request,
             "The task queue can't be reached, so nothing could be read. It is tried by itself once the queue "
-            "is back, if the server is online and was never read; else ask again.",
+            "is back and the server is online.",
         )
     if left_out:
         messages.warning(

@@ -35,11 +35,12 @@ from ami_integration.actions.catalogue.shipped import (
     shipped_major_for,
     version_key,
 )
-from ami_integration.ami import AMIError, Timeouts
+from ami_integration.ami import AMIError
 from ami_integration.servers.doctor import printable
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerAbilities, ServerHealth
-from ami_integration.servers.sessions import open_session
+from ami_integration.servers.sessions import action_session
+from ami_integration.servers.waiting import MustWait
 
 #: The Celery task that reads a server (`actions.tasks.catalogue_sync`), by name, because it calls us.
 TASK = "actions.catalogue_sync"
@@ -109,11 +110,13 @@ class FoundAction:
 # Reading
 
 
-def catalogue_sync(*, server: Server, timeouts: Timeouts | None = None) -> Synced:
-    """Read what a server says of itself and keep it; over one session, in a second or so.
+def catalogue_sync(*, server: Server) -> Synced:
+    """Read what a server says of itself and keep it; over one action session, in a second or so.
 
     Raises:
         SyncRefused: the server is disabled or in maintenance.
+        MustWait: no action session can be had just now; nothing was asked. Why is kept in
+            `ServerCatalogue.error`, and the sweep tries again.
         AMIError, SecretUnreadable: the session failed; its sentence is kept in `ServerCatalogue.error`.
     """
     if not server.enabled:
@@ -122,9 +125,12 @@ def catalogue_sync(*, server: Server, timeouts: Timeouts | None = None) -> Synce
         raise SyncRefused(f"{server.name} is in maintenance. Take the switch back first.")
     _attempt_note(server)
     try:
-        with open_session(server, timeouts=timeouts, for_actions=True) as client:
-            reading = pbx_read(client)
-            ami_version = client.ami_version
+        with action_session(server) as session:
+            reading = pbx_read(session.client)
+            ami_version = session.client.ami_version
+    except MustWait as reason:
+        ServerCatalogue.objects.filter(pk=server.pk).update(error=str(reason), attempted_at=None)
+        raise
     except (AMIError, SecretUnreadable) as error:
         ServerCatalogue.objects.filter(pk=server.pk).update(error=str(error))
         raise
@@ -206,8 +212,10 @@ def _catalogue_drop(pk: int) -> None:
 
 
 def catalogues_sweep(*, now: datetime | None = None) -> int:
-    """Have those servers read that are online and were never read, or were before their account or their
-    version changed.
+    """Have those servers read that are online and have to be.
+
+    These were never read, or were before their account or their version changed; or somebody asked for it,
+    and the task queue was away or no session could be had.
 
     Returns:
         for how many the task queue was rung.
@@ -216,11 +224,12 @@ def catalogues_sweep(*, now: datetime | None = None) -> int:
     known = Q(abilities__isnull=False, catalogue__read_at__isnull=False)
     unlike = ~Q(abilities__asterisk_version=F("health__asterisk_version")) & ~Q(health__asterisk_version="")
     outdated = Q(abilities__read_at__lt=F("updated_at")) | unlike
+    asked_for = Q(catalogue__isnull=False, catalogue__attempted_at=None)
     left_alone = Q(catalogue__attempted_at__gt=now - RETRY_AFTER)
     due = (
         Server.objects.enabled()
         .filter(maintenance=False, health__state=ServerHealth.State.ONLINE)
-        .filter(~known | outdated)
+        .filter(~known | outdated | asked_for)
         .exclude(left_alone)
         .values_list("pk", flat=True)[:SWEEP_BATCH]
     )

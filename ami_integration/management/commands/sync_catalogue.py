@@ -9,6 +9,7 @@ from ami_integration.actions.catalogue.services import SyncRefused, catalogue_sy
 from ami_integration.ami import AMIError
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
+from ami_integration.servers.waiting import MustWait
 
 
 class Command(BaseCommand):
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         for server in servers:
             try:
                 synced = catalogue_sync(server=server)
-            except (AMIError, SecretUnreadable, SyncRefused) as error:
+            except (AMIError, SecretUnreadable, SyncRefused, MustWait) as error:
                 failed += 1
                 self.stderr.write(f"{server.name}: {error}")
             else:

@@ -16,9 +16,13 @@ from ami_integration.actions import doorbell
 from ami_integration.actions.catalogue import services
 from ami_integration.actions.catalogue.descriptions import Argument
 from ami_integration.actions.catalogue.models import Catalogue, CatalogueAction, ServerCatalogue
+from ami_integration.actions.catalogue.reading import pbx_read
 from ami_integration.actions.tasks import catalogue_sync as task
 from ami_integration.ami import TCP, ConnectError
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth
+from ami_integration.servers.sessions import action_session
+from ami_integration.servers.slots import slots_used
+from ami_integration.servers.waiting import SessionsBusy
 from ami_integration.simulator import Account
 from ami_integration.simulator.wire import classes_from_text
 from tests.access.factories import grant, make_person
@@ -26,7 +30,7 @@ from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.servers.factories import make_server
 from tests.simulator.fixtures import Simulator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("action_sessions")]
 State = ServerHealth.State
 
 
@@ -153,6 +157,31 @@ def test_the_task_reads_and_survives_what_fails(simulator: Simulator) -> None:
     task(server.pk + 1000)
 
 
+def test_reading_takes_one_of_the_sessions_that_the_server_may_have(
+    simulator: Simulator, rung: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = server_at(simulator, max_sessions=1)
+    ServerHealth.objects.create(server=server, state=State.ONLINE, last_seen_at=timezone.now())
+    used: list[int] = []
+    monkeypatch.setattr(
+        services, "pbx_read", lambda client: used.append(slots_used(server_id=server.pk)) or pbx_read(client)
+    )
+    with action_session(server):
+        with pytest.raises(SessionsBusy):
+            services.catalogue_sync(server=server)
+        task(server.pk)  # waits, and holds no worker up
+    link = ServerCatalogue.objects.get(server=server)
+    assert "may have 1 at once" in link.error
+    assert not link.pending
+    assert services.catalogues_sweep() == 1
+    assert rung == [server.pk]
+    task(server.pk)
+    assert used == [1]
+    link.refresh_from_db()
+    assert (link.error, link.read_at is None) == ("", False)
+    assert services.catalogues_sweep() == 0
+
+
 # The sweep
 
 
@@ -228,6 +257,19 @@ def test_a_task_queue_that_is_away_is_tried_again_by_the_next_sweep(
     with monkeypatch.context() as away:
         away.setattr(doorbell, "ring", lambda ids, *, task: [])
         assert services.catalogues_sweep() == 0
+    assert services.catalogues_sweep() == 1
+    assert rung == [server.pk]
+
+
+def test_what_somebody_asked_for_while_the_task_queue_was_away_is_read_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, rung: list[int]
+) -> None:
+    server = online()
+    read(server)
+    assert services.catalogues_sweep() == 0
+    with monkeypatch.context() as away:
+        away.setattr(doorbell, "ring", lambda ids, *, task: [])
+        services.catalogues_ring(server_ids=[server.pk])
     assert services.catalogues_sweep() == 1
     assert rung == [server.pk]
 

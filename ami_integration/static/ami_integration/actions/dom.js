@@ -20,7 +20,7 @@ export function card(title, ...children) {
 }
 
 export function preformatted(text, label) {
-  return element("pre", { class: "run-pre", tabindex: "0", "aria-label": label }, text);
+  return element("pre", { class: "aw-pre aw-pre-lines", tabindex: "0", "aria-label": label }, text);
 }
 
 /** A button that copies text; `shown` is where that text stands, selected where there is no clipboard. */

@@ -31,6 +31,8 @@ function itemsGrid(items, preferred) {
   const there = new Set();
   for (const item of items) for (const [name] of item) there.add(name);
   there.delete("ActionID"); // the same on every row
+  const kinds = new Set(items.map((item) => item.find(([name]) => name === "Event")?.[1]));
+  if (kinds.size === 1) there.delete("Event"); // so is this; where kinds are mixed, it tells them apart
   const columns = [...new Set([...preferred.filter((name) => there.has(name)), ...there])];
   const places = new Map(columns.map((name, index) => [name, index]));
   const rows = items.map((item) => {
@@ -69,9 +71,9 @@ function toolbar(facts) {
   const bar = element("div", { class: "aw-toolbar" });
   const { csv, json, clear } = byId("run").dataset;
   bar.append(
+    element("span", { class: "aw-quiet" }, `What came back, ${bytes(facts.size)}:`),
     element("a", { href: csv, download: "" }, "CSV"),
     element("a", { href: json, download: "" }, "JSON"),
-    element("span", { class: "aw-quiet" }, bytes(facts.size)),
   );
   if (facts.hidden && clear) {
     const template = byId("run-secrets").content.cloneNode(true);

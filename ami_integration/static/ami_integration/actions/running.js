@@ -1,5 +1,6 @@
 // What runs now: draws a snapshot, and draws again whenever the WebSocket sends a newer one.
 
+import { nameCells } from "../cards.js";
 import { connect } from "../socket.js";
 import { element } from "./dom.js";
 
@@ -26,7 +27,7 @@ function table(rows, when) {
     element(
       "tr",
       {},
-      element("td", {}, element("a", { href: page.dataset.run.replace("/0/", `/${row.id}/`) }, row.id)),
+      element("th", { scope: "row" }, element("a", { href: page.dataset.run.replace("/0/", `/${row.id}/`) }, row.id)),
       element("td", {}, element("span", { class: "aw-state", "data-state": row.status }, row.label)),
       element("td", { "data-since": row.since }),
       element("td", {}, row.action),
@@ -35,11 +36,10 @@ function table(rows, when) {
       element("td", { class: "running-words" }, row.words),
     ),
   );
-  return element(
-    "div",
-    { class: "aw-table-scroll", tabindex: "0", role: "region", "aria-label": "Runs" },
-    element("table", { class: "aw-table running-table" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines)),
-  );
+  const made = element("table", { class: "aw-table aw-stack running-table" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines));
+  made.querySelectorAll("[data-since]").forEach((node) => (node.textContent = elapsed(node.dataset.since)));
+  nameCells(made);
+  return element("div", { class: "aw-table-scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, made);
 }
 
 function draw() {
