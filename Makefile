@@ -21,7 +21,7 @@ bench-client:  ## measure the AMI client beside its references and the packaged 
 	$(boot) dev -m pytest tests/bench/bench_client.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
-	$(boot) dev -m pytest -m "soak or hypothesis" -o faulthandler_timeout=0 $(ARGS)
+	$(boot) dev -m pytest -n 0 -m "soak or hypothesis" -o faulthandler_timeout=0 $(ARGS)
 requirements: requirements/bench.txt
 requirements:  ## compile requirements/*.in to the pinned .txt files
 	$(boot) $(compile) requirements/base.in -o requirements/base.txt
