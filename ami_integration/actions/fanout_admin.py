@@ -16,6 +16,7 @@ from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import fanouts, retries, services, submission
 from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
+from ami_integration.actions.filters import MomentFilter
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
 from ami_integration.audit.admin import ReadOnlyAdmin
@@ -29,7 +30,7 @@ class FanOutAdmin(ReadOnlyAdmin):
 
     change_list_template = "ami_integration/actions/fanout_list.html"
     list_display = ("id", "state", "action", "on_servers", "done", "username", "created_at")
-    list_filter = ("status", "created_at", "mode")
+    list_filter = ("status", ("created_at", MomentFilter), "mode")
     search_fields = ("action", "target", "username")
     list_per_page = 50
     show_full_result_count = False
