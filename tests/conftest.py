@@ -34,6 +34,8 @@ hypothesis.settings.load_profile("new" if "AMIWEB_SOAK_SECONDS" in os.environ el
 
 # Fixture → marker of the tests that use it, for `-m "not pbx"` and the like.
 MARKERS = {
+    "db": "database",
+    "transactional_db": "database",
     "asterisk": "pbx",
     "asterisk22": "pbx",
     "asterisk16": "pbx",
@@ -49,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(MARKERS[fixture])
+        if item.get_closest_marker("django_db"):
+            item.add_marker("database")
 
 
 @pytest.fixture(scope="session")
