@@ -9,6 +9,7 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
@@ -29,7 +30,7 @@ class FanOutAdmin(ReadOnlyAdmin):
     """A fan-out is made by running something on several servers, and never changed by hand."""
 
     change_list_template = "ami_integration/actions/fanout_list.html"
-    list_display = ("id", "state", "action", "on_servers", "done", "username", "created_at")
+    list_display = ("id", "state", "action", "on_servers", "done", "by_whom", "submitted")
     list_filter = ("status", ("created_at", MomentFilter), "mode")
     search_fields = ("action", "target", "username")
     list_per_page = 50
@@ -64,6 +65,15 @@ class FanOutAdmin(ReadOnlyAdmin):
     @admin.display(description="servers")
     def on_servers(self, fanout: Any) -> str:
         return f"{fanout.target}: {fanout.total}" if fanout.target else str(fanout.total)
+
+    @admin.display(description="by", ordering="username")
+    def by_whom(self, fanout: FanOut) -> str:
+        return fanout.username or "–"
+
+    @admin.display(description="submitted", ordering="created_at")
+    def submitted(self, fanout: FanOut) -> str:
+        moment = timezone.localtime(fanout.created_at)
+        return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}")
 
     @admin.display(description="done")
     def done(self, fanout: Any) -> str:
