@@ -13,8 +13,9 @@ is timed, any other takes ten seconds; Codecs, EarlyMedia and PreDialGoSub are a
 RTCP events, CDR or CEL; HTTP is not there.
 """
 
+from ami_integration.simulator.company import OfficeSettings, Plan
 from ami_integration.simulator.faults import Faults
-from ami_integration.simulator.office import Office, OfficeSettings, Plan
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.people import open_office
 from ami_integration.simulator.replay import Replay
 from ami_integration.simulator.server import Account, Limits, PortRefused, SimulatedPBX

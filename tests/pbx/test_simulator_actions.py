@@ -1,0 +1,438 @@
+"""The simulator's actions against a real Asterisk's: the same requests, step by step, with their events.
+
+Each step is sent to both, with the names that the queue, the member or the channel has there. Compared is
+what test_simulator.py compares, and of some headers (VALUES) the values too.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from ami_integration.simulator import Account, EventClass, Plan, people
+from ami_integration.simulator.originating import Originate, originate
+from tests.pbx.asterisk import Asterisk
+from tests.pbx.fixtures import running
+from tests.polling import wait_until
+from tests.simulator.comparison import Message
+from tests.simulator.fixtures import Simulator
+from tests.simulator.raw import RawAMI
+from tests.simulator.recording.exchanges import action
+
+pytestmark = pytest.mark.pbx
+
+VALUES = {
+    "Message", "Paused", "Penalty", "PausedReason", "Membership", "Variable", "Value", "Val", "Family",
+    "UserEvent", "Muted", "StatusText", "Conference", "Interface", "MemberName", "Category-000000",
+    "Response",
+}  # fmt: skip
+#: Made by other threads for reasons of their own, or only by a build for tests.
+ELSEWHERE = {"TestEvent", "SuccessfulAuth", "ExtensionStatus"}
+SINCE_16 = {"CoreProcessedCalls", "EndMarkedAny"}
+Step = tuple[str, ...]
+
+QUEUE = ("Queue: {queue}", "Interface: {new}")
+MEMBERS: tuple[Step, ...] = (
+    ("QueueAdd",),
+    ("QueueAdd", "Queue: {queue}"),
+    ("QueueAdd", "Interface: {new}"),
+    ("QueueAdd", "Queue: nosuch", "Interface: {new}"),
+    ("QueueAdd", *QUEUE, "Penalty: 3", "Paused: true", "MemberName: Ann"),
+    ("QueueAdd", *QUEUE),
+    ("QueueStatus", "Queue: {queue}", "Member: {new}"),
+    ("QueueStatus", "Queue: {QUEUE}"),
+    ("QueueStatus", "Queue: nosuch"),
+    ("QueueSummary", "Queue: {QUEUE}"),
+    ("QueueSummary", "Queue: nosuch"),
+    ("QueueSummary",),
+    ("QueuePause",),
+    ("QueuePause", "Interface: {new}"),
+    ("QueuePause", "Queue: {queue}", "Paused: true"),
+    ("QueuePause", "Interface: nobody", "Paused: true"),
+    ("QueuePause", "Queue: nosuch", "Interface: {new}", "Paused: true"),
+    ("QueuePause", "Interface: {new}", "Paused: false"),
+    ("QueuePause", *QUEUE, "Paused: true", "Reason: tea, two"),
+    ("QueuePause", *QUEUE, "Paused: 1"),
+    ("QueuePause", *QUEUE, "Paused: maybe"),
+    ("QueuePenalty",),
+    ("QueuePenalty", "Interface: {new}"),
+    ("QueuePenalty", "Penalty: 7"),
+    ("QueuePenalty", "Interface: nobody", "Penalty: 7"),
+    ("QueuePenalty", "Interface: {new}", "Penalty: 7"),
+    ("QueuePenalty", "Interface: {new}", "Penalty: -1"),
+    ("QueuePenalty", "Interface: {new}", "Penalty: many"),
+    ("QueuePenalty", "Queue: nosuch", "Interface: {new}", "Penalty: 7"),
+    ("QueueRemove",),
+    ("QueueRemove", "Queue: {queue}"),
+    ("QueueRemove", "Interface: {new}"),
+    ("QueueRemove", "Queue: nosuch", "Interface: {new}"),
+    ("QueueRemove", "Queue: {queue}", "Interface: nobody"),
+    ("QueueRemove", "Queue: {queue}", "Interface: {static}"),
+    ("QueueRemove", *QUEUE),
+    ("QueueRemove", *QUEUE),
+    ("QueueAdd", "Queue: {queue}", "Interface: Nonsense/1", "Penalty: few", "StateInterface: {new}"),
+    ("QueueRemove", "Queue: {queue}", "Interface: Nonsense/1"),
+)  # fmt: skip
+OF_THE_CLI = (
+    "queue add member {other} to nosuch",
+    "queue add member {other} to {queue} penalty 2 as Bob",
+    "queue add member {other} to {queue}",
+    "queue pause member {other} queue {queue} reason tea",
+    "queue unpause member {other}",
+    "queue unpause member nobody",
+    "queue pause member nobody queue {queue}",
+    "queue set penalty 4 on {other} in {queue}",
+    "queue set penalty 4 on nobody",
+    "queue show nosuch",
+    "queue remove member {static} from {queue}",
+    "queue remove member {other} from {queue}",
+    "queue remove member {other} from {queue}",
+    "queue remove member {other} from nosuch",
+    "queue add",
+    "database put shelf one 1",
+    "database show shelf",
+    "database showkey one",
+    "database get shelf one",
+    "database get shelf two",
+    "database get",
+    "database deltree nosuch",
+    "database del shelf one",
+    "database del shelf one",
+    "dialplan set global COLOUR red",
+    "core show channels concise",
+    "core show channel nosuch",
+    "channel request hangup nosuch",
+    "core show help nosuch",
+    "pjsip show endpoint nosuch",
+    "pjsip show endpoints like nosuch",
+    "confbridge list",
+    "confbridge list 99",
+    "devstate change Custom:door BUSY",
+    "manager show event Nonsense",
+    "manager show user nobody",
+)
+ENTRY = ("Family: amiweb", "Key: colour")
+DATABASE: tuple[Step, ...] = (
+    ("DBPut",),
+    ("DBPut", "Family: amiweb"),
+    ("DBPut", "Key: colour", "Val: x"),
+    ("DBPut", *ENTRY),
+    ("DBGet", *ENTRY),
+    ("DBPut", *ENTRY, 'Val: ß, " = ; blue'),
+    ("DBPut", "Family: amiweb/deep", "Key: one", "Val: 1"),
+    ("DBGet",),
+    ("DBGet", "Family: amiweb"),
+    ("DBGet", *ENTRY),
+    ("DBGet", "Family: AMIWEB", "Key: colour"),
+    ("DBGet", "Family: amiweb/deep", "Key: one"),
+    ("DBGetTree", "Family: amiweb"),
+    ("DBGetTree", "Family: amiweb", "Key: deep"),
+    ("DBGetTree", "Family: nosuch"),
+    ("DBDel",),
+    ("DBDel", "Family: amiweb"),
+    ("DBDel", "Family: amiweb", "Key: nosuch"),
+    ("DBDel", *ENTRY),
+    ("DBDel", *ENTRY),
+    ("DBDelTree",),
+    ("DBDelTree", "Family: nosuch"),
+    ("DBDelTree", "Family: amiweb", "Key: deep"),
+    ("DBDelTree", "Family: amiweb"),
+)
+GLOBALS: tuple[Step, ...] = (
+    ("Setvar",),
+    ("Setvar", "Value: 1"),
+    ("Setvar", "Variable: COLOUR"),
+    ("Setvar", "Variable: COLOUR", "Value: one, two"),
+    ("Setvar", "Variable: __WIDE", "Value: 1"),
+    ("Setvar", "Variable: A B", "Value: x"),
+    ("Setvar", "Variable: NOSUCH(x)", "Value: 1"),
+    ("Setvar", "Variable: CALLERID(num)", "Value: 1"),
+    ("Setvar", "Variable: DEVICE_STATE(Custom:lamp)", "Value: BUSY"),
+    ("Setvar", "Channel: nosuch", "Variable: COLOUR", "Value: 1"),
+    ("Setvar", "Channel: nosuch"),
+    ("Getvar",),
+    ("Getvar", "Channel: nosuch"),
+    ("Getvar", "Channel: nosuch", "Variable: COLOUR"),
+    *(
+        ("Getvar", f"Variable: {name}")
+        for name in (
+            "COLOUR", "WIDE", "__WIDE", "A B", "NOSUCH", "NOSUCH(x)", "EXTEN", "CALLERID(num)", "LEN(abc)",
+            "DEVICE_STATE(Custom:lamp)",
+        )
+    ),
+)  # fmt: skip
+OTHERS: tuple[Step, ...] = (
+    ("UserEvent",),
+    ("UserEvent", "UserEvent: Mine", "A: 1", "B: ", "Userevent: again", "C:no blank"),
+    ("ExtensionState",),
+    ("ExtensionState", "Exten: nosuch"),
+    ("ExtensionState", "Exten: nosuch", "Context: nosuch"),
+    ("ExtensionState", "Context: nosuch"),
+    ("PJSIPShowEndpoint",),
+    ("PJSIPShowEndpoint", "Endpoint: nosuch"),
+    ("PJSIPShowEndpoints",),
+    ("DeviceStateList",),
+    ("GetConfig",),
+    ("GetConfig", "Filename: nosuch.conf"),
+    ("GetConfig", "Filename: ../queues.conf"),
+    ("GetConfig", "Filename: queues"),
+    ("GetConfig", "Filename: queues.conf", "Category: nosuch"),
+    ("GetConfig", "Filename: queues.conf", "Filter: nosuch=x"),
+    ("GetConfig", "Filename: queues.conf", "Category: GENERAL", "Filter: persistentmembers=^n"),
+    ("ConfbridgeListRooms",),
+    ("ConfbridgeList",),
+    ("ConfbridgeList", "Conference: 1"),
+    ("ConfbridgeKick", "Channel: x"),
+    ("ConfbridgeKick", "Conference: 1"),
+    ("ConfbridgeMute",),
+    ("ConfbridgeMute", "Conference: 1"),
+    ("ConfbridgeUnmute", "Conference: 1", "Channel: x"),
+    ("Redirect",),
+    ("Redirect", "Channel: nosuch"),
+    ("Redirect", "Channel: nosuch", "Context: x"),
+    ("Redirect", "Channel: nosuch", "Context: x", "Exten: x"),
+    ("Redirect", "Channel: nosuch", "Context: x", "Exten: x", "Priority: soon"),
+    ("Redirect", "Channel: nosuch", "Context: x", "Exten: x", "Priority: 1"),
+    ("Redirect", "Channel: x", "ExtraChannel: y", "Context: x", "Exten: x", "Priority: 1", "ExtraContext: x"),
+    ("Status",),
+    ("Status", "Channel: nosuch"),
+    ("Originate", "Channel: Local/{exten}", "Context: {context}", "Exten: {exten}", "Priority: 99"),
+    ("Originate", "Channel: Local/{exten}", "Context: {context}", "Exten: {exten}", "Priority: -1"),
+    ("Originate", "Channel: Local/{exten}", "Context: {context}", "Exten: {exten}", "Priority: 0"),
+)
+NAMED = ("CHANNEL", "CONTEXT", "EXTEN", "PRIORITY", "UNIQUEID", "CHANNEL(language)", "CALLERID(nosuch)")
+PLACE = ("Context: {context}", "Exten: {exten}")
+OF_A_CHANNEL: tuple[Step, ...] = (
+    ("Setvar", "Channel: {channel}", "Variable: colour", "Value: red"),
+    ("Setvar", "Channel: {lower}", "Variable: __wide", "Value: 2"),
+    ("Setvar", "Channel: {uniqueid}", "Variable: colour", "Value: blue"),
+    ("Setvar", "Channel: {channel}", "Variable: CALLERID(num)", "Value: 77"),
+    ("Setvar", "Channel: {channel}", "Variable: CALLERID(name)", "Value: Zed"),
+    ("Setvar", "Channel: {channel}", "Variable: CALLERID(nosuch)", "Value: Zed"),
+    ("Setvar", "Channel: {channel}", "Variable: NOSUCH(1)", "Value: Zed"),
+    ("Setvar", "Channel: {channel}", "Variable: DB(amiweb/x)", "Value: y"),
+    *(
+        ("Getvar", "Channel: {channel}", f"Variable: {name}")
+        for name in (
+            "colour", "wide", "__wide", "COLOUR2", "CALLERID(num)", "CALLERID(all)", "CHANNEL(state)",
+            "DB(amiweb/x)",
+        )
+    ),
+    ("Status",),
+    ("Status", "Channel: {channel}", "Variables: colour,none,CALLERID(num)"),
+    ("Status", "Channel: {channel}", "Variables: NOSUCH(1)"),
+    ("Status", "Channel: {lower}", "AllVariables: true"),
+    ("Redirect", "Channel: {channel}", *PLACE),
+    ("Redirect", "Channel: {channel}", *PLACE, "Priority: soon"),
+    ("Redirect", "Channel: {channel}", *PLACE, "Priority: 1", "ExtraChannel: nosuch"),
+    ("Redirect", "Channel: {channel}", *PLACE, "Priority: 1", "ExtraChannel: y", "ExtraContext: x"),
+    ("Redirect", "Channel: {uniqueid}", *PLACE, "Priority: 1"),
+    ("Getvar", "Channel: {channel}", "Variable: EXTEN"),
+    ("Hangup", "Channel: {lower}"),
+)  # fmt: skip
+OF_A_CONFERENCE: tuple[Step, ...] = (
+    ("ConfbridgeList", "Conference: {room}"),
+    ("ConfbridgeList", "Conference: nosuch"),
+    ("ConfbridgeListRooms",),
+    ("ConfbridgeMute", "Conference: nosuch", "Channel: x"),
+    ("ConfbridgeMute", "Conference: {room}", "Channel: nosuch"),
+    ("ConfbridgeMute", "Conference: {room}", "Channel: {channel}"),
+    ("ConfbridgeMute", "Conference: {room}", "Channel: {channel}"),
+    ("ConfbridgeList", "Conference: {room}"),
+    ("ConfbridgeUnmute", "Conference: {room}", "Channel: {beginning}"),
+    ("ConfbridgeUnmute", "Conference: {room}", "Channel: nosuch"),
+    ("ConfbridgeMute", "Conference: {room}", "Channel: all"),
+    ("ConfbridgeUnmute", "Conference: {room}", "Channel: participants"),
+    ("ConfbridgeKick", "Conference: nosuch", "Channel: x"),
+    ("ConfbridgeKick", "Conference: {room}", "Channel: nosuch"),
+    ("ConfbridgeKick", "Conference: {room}"),
+)
+
+REAL = {
+    "queue": "support", "QUEUE": "SUPPORT", "static": "Local/2001@phones/n", "new": "Local/2002@phones/n",
+    "other": "Local/2003@phones/n",
+    "context": "phones", "exten": "hold", "room": "1000",
+}  # fmt: skip
+SIMULATED = {
+    "queue": "sales", "QUEUE": "SALES", "static": "PJSIP/101", "new": "Local/800@office/n",
+    "other": "Local/100@office/n",
+    "context": "office", "exten": "800", "room": "700",
+}  # fmt: skip
+
+
+class Player:
+    """A session that sends steps and gives what came of each, events included."""
+
+    def __init__(self, host: str, port: int, account: tuple[str, str], names: Mapping[str, str]) -> None:
+        self.ami = RawAMI(host, port, seconds=20)
+        self.names = dict(names)
+        self.ami.log_in(*account)
+        self._steps = 0
+
+    def send(self, step: Step) -> None:
+        """Send a step and read its whole answer."""
+        self._steps += 1
+        last = f"ActionID: end{self._steps}\r\n".encode()
+        text = action(step[0], *(line.format_map(self.names) for line in step[1:]))
+        self.ami.data = b""
+        self.ami.send(text + action("Ping", action_id=last.decode()[10:-2]))
+        self.ami.read_until(last)
+        while not self.ami.data.endswith(b"\r\n\r\n"):
+            assert self.ami.receive()
+
+    def found(self) -> list[object]:
+        """What came until now: the answer in its order, then the events in theirs by name."""
+        answers: list[object] = []
+        events: list[object] = []
+        for message in self.ami.messages():
+            if ("Ping", "Pong") in message or message[0][1] in ELSEWHERE:
+                continue
+            fields = dict(message)
+            is_event = message[0][0] == "Event" and "Privilege" in fields and fields["Privilege"] != "Call"
+            if is_event and not self._of_interest(fields):
+                continue
+            shape = self._shape(message)
+            if is_event:
+                events.append(shape)
+            elif message[0][0] != "Event" or shape not in answers:
+                answers.append(shape)
+        return [*answers, *sorted(events, key=repr)]
+
+    def _of_interest(self, fields: dict[str, str]) -> bool:
+        """Whether an event is of the step and not of what the channels do meanwhile."""
+        name = fields["Event"]
+        if name == "DeviceStateChange":
+            return "_pause_" in fields["Device"] or fields["Device"].startswith("Custom:")
+        if name == "VarSet":
+            return fields["Variable"].lower() in {"colour", "__wide", "a b"}
+        return name.startswith(("QueueMember", "UserEvent", "ConfbridgeMute", "ConfbridgeUnmute"))
+
+    def _shape(self, message: Message) -> object:
+        back = {value: f"<{name}>" for name, value in self.names.items()}
+        names, values = [], []
+        for name, value in message:
+            if name in SINCE_16 or (name == "Reason" and ("Event", "QueueMemberPause") in message):
+                continue
+            names.append(name)
+            if name in VALUES and not re.fullmatch(r"\d{10}\.\d+", value):
+                values.append((name, back.get(value, value).replace("priveledges", "privileges")))
+        kind = message[0]
+        if "EndpointList" in kind or any(name.startswith("Line-") for name in names):
+            names = names[:3]
+        if "Output" in names:
+            return (kind, tuple(names[: names.index("Output") + 1]), tuple(values))
+        return (kind, tuple(names), tuple(values))
+
+
+@pytest.fixture(scope="module", params=["22", "16"])
+def asterisk(request: pytest.FixtureRequest) -> Iterator[Asterisk]:
+    """One of this module's own: its queues and its database are as they began."""
+    yield from running(request.param)
+
+
+@pytest.fixture
+def pbx(make_simulator: Callable[..., Simulator], asterisk: Asterisk) -> Simulator:
+    return make_simulator(accounts=[Account(*asterisk.users["admin"])])
+
+
+@pytest.fixture
+def players(asterisk: Asterisk, pbx: Simulator) -> Iterator[tuple[Player, Player]]:
+    account = asterisk.users["admin"]
+    real = Player(asterisk.host, asterisk.port, account, REAL)
+    simulated = Player(pbx.host, pbx.port, account, SIMULATED)
+    yield real, simulated
+    real.ami.action("Hangup", "Channel: /./")
+    wait_until(
+        lambda: "0 active channels" in asterisk.cli("core show channels"), seconds=15, what="no channel left"
+    )
+    real.ami.close()
+    simulated.ami.close()
+
+
+def play(players: tuple[Player, Player], steps: tuple[Step, ...]) -> None:
+    real, simulated = players
+    for step in steps:
+        simulated.send(step)
+        expected = simulated.found()
+        real.send(step)
+        # The real one's events come when its threads get to it.
+        deadline = time.monotonic() + 5
+        while len(real.found()) < len(expected) and time.monotonic() < deadline:
+            real.ami.stays_silent(0.2)
+        assert expected == real.found(), step
+
+
+@pytest.mark.parametrize(
+    "steps", [MEMBERS, DATABASE, GLOBALS, OTHERS], ids=["members", "database", "globals", "others"]
+)
+def test_the_same_steps_have_the_same_answers_and_events(
+    steps: tuple[Step, ...], players: tuple[Player, Player]
+) -> None:
+    play(players, steps)
+
+
+def test_commands_of_the_cli_are_answered_alike(players: tuple[Player, Player]) -> None:
+    play(players, tuple(("Command", f"Command: {line}") for line in OF_THE_CLI))
+
+
+def test_a_channel_is_read_changed_sent_elsewhere_and_ended_alike(
+    players: tuple[Player, Player], pbx: Simulator
+) -> None:
+    real, _ = players
+    real.ami.action("Originate", "Channel: Local/hold@phones/n", "Application: Wait", "Data: 60")
+    wanted = Originate("PJSIP/100", application="Wait", data="60")
+    pbx.call(lambda: originate(pbx.office, wanted, Plan(answer=0.01)))
+    for player in players:
+        learn_the_channel(player)
+    play(players, OF_A_CHANNEL)
+
+
+def test_a_conference_is_listed_muted_and_kicked_alike(
+    players: tuple[Player, Player], pbx: Simulator
+) -> None:
+    real, _ = players
+    to = ("Context: office", "Exten: conference", "Priority: 1")
+    real.ami.send(action("Originate", "Channel: Local/hold@phones/n", *to))
+    pbx.call(lambda: people.call_from_phone(pbx.office, "100", "700", Plan(talk=600)))
+    for player in players:
+        player.ami.read_until(b"Event: ConfbridgeJoin")
+        learn_the_channel(player)
+    play(players, OF_A_CONFERENCE)
+    for player in players:
+        player.send(("ConfbridgeKick", "Conference: {room}", "Channel: {channel}"))
+        assert b"Message: User kicked" in player.ami.data
+        player.ami.read_until(b"Event: ConfbridgeEnd")
+        player.ami.read_until(b"Application: Hangup")
+        assert b"Variable: CONFBRIDGE_RESULT\r\nValue: KICKED" in player.ami.data
+
+
+def learn_the_channel(player: Player) -> None:
+    """Have the steps mean the first channel that is up and no ;2."""
+
+    def found() -> dict[str, str] | None:
+        player.send(("CoreShowChannels",))
+        listed = [dict(message) for message in player.ami.messages() if ("ChannelStateDesc", "Up") in message]
+        return next((fields for fields in listed if not fields["Channel"].endswith(";2")), None)
+
+    fields = wait_until(found, seconds=15, what="a channel that is up")
+    assert fields is not None
+    name = fields["Channel"]
+    player.names |= {"channel": name, "lower": name.lower(), "uniqueid": fields["Uniqueid"]}
+    player.names["beginning"] = name[:-3]
+
+
+def test_an_account_without_the_class_is_refused_alike(
+    asterisk: Asterisk, make_simulator: Callable[..., Simulator]
+) -> None:
+    account = asterisk.users["readonly"]
+    pbx = make_simulator(accounts=[Account(*account, write=EventClass.NONE)])
+    real = Player(asterisk.host, asterisk.port, account, REAL)
+    simulated = Player(pbx.host, pbx.port, account, SIMULATED)
+    names = {step[0] for steps in (MEMBERS, DATABASE, GLOBALS, OTHERS, OF_A_CHANNEL) for step in steps}
+    free = {"QueueStatus", "QueueSummary"}
+    play((real, simulated), tuple((name,) for name in sorted(names - free)))
+    real.ami.close()
+    simulated.ami.close()
