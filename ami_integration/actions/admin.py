@@ -41,6 +41,7 @@ class ActionRunAdmin(RequestViews):
         "took",
         "in_short",
     )
+    list_display_links = ("asked",)  # a number of two digits is hard to hit
     list_select_related = ("server",)
     list_filter = (
         "status",
