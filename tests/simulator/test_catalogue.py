@@ -130,6 +130,8 @@ def test_every_header_of_an_action_is_explained(name: str, ami: RawAMI) -> None:
     asked = [line.strip("[").partition(":")[0] for line in page.syntax.splitlines()]
     assert asked == ["Action", "ActionID", *(argument.name for argument in page.arguments)]
     assert all(argument.text or argument.choices for argument in page.arguments)
+    # Sentences are one paragraph again, however the page broke them.
+    assert not [text for text in (page.description, *(each.text for each in page.arguments)) if "\n" in text]
 
 
 @pytest.mark.parametrize("name", NAMES)

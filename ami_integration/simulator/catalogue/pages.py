@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ami_integration.simulator.wire import EventClass, privilege_text
 
 _ACTION_ID = "ActionID for this transaction. Will be returned."
+COLUMNS = 79
+"""Where Asterisk breaks its lines; a reader puts them together again by that (main/xmldoc.c)."""
 _PREFIXES = re.compile(r"^(?:Dest|LocalOne|LocalTwo)(?=[A-Z])")
 
 
@@ -140,7 +142,7 @@ def _syntax(name: str, *, optional: bool) -> str:
 def _wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(
         text,
-        78,
+        COLUMNS,
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
