@@ -22,6 +22,7 @@ from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
 from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.audit.services import request_address
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 
 
@@ -99,7 +100,7 @@ class FanOutAdmin(ReadOnlyAdmin):
         """The page of a fan-out, which keeps itself up to date."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        fanout = FanOut.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        fanout = FanOut.objects.filter(pk=pk_of(object_id)).first()
         snapshot = fanout_snapshot(fanout, user=request.user) if fanout is not None else None
         if fanout is None or snapshot is None or not snapshot["rows"]:
             messages.warning(request, f"There is no fan-out {object_id}, or you may not see it.")

@@ -120,6 +120,59 @@ def test_a_tag_that_changed_shows_the_difference_and_a_new_preview() -> None:
     assert ActionRun.objects.count() == 3
 
 
+@pytest.mark.parametrize("mode", FanOut.Mode.values)
+def test_a_new_preview_keeps_the_order_and_after_how_many_failures_it_stops(mode: str) -> None:
+    client, servers = signed_in(make_operator()), make_servers(2, tag="berlin")
+    plan = {"mode": mode, "limit": "3", "stop_after": "1", "timeout": "7"}
+    asked = {"tag": "berlin", "action": "QueuePause", "headers": "", "action_id": "0" * 32, **plan}
+    page = client.post(ADD, asked)
+    make_server(name="Newcomer").tags.add(servers[0].tags.get())
+    again = client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"})
+    client.post(SUBMIT, {"token": token_of(again), "confirmed": "yes"})
+    fanout = FanOut.objects.get()
+    assert (fanout.mode, fanout.limit, fanout.stop_after) == (mode, 3, 1)
+    assert {run.timeout for run in fanout.runs.all()} == {7}
+
+
+RUBBISH = ("9" * 5000, str(2**63), "-1", "x", "²", "٣", "0x10")
+ADDRESSES = (
+    "actionrun/add/?server={}",
+    "actionrun/add/?template={}",
+    "actionrun/add/?run={}",
+    "actionrun/{}/change/",
+    "fanout/{}/change/",
+    "actiontemplate/add/?run={}",
+    "actiontemplate/add/?fanout={}",
+    "catalogueaction/?server={}",
+    "actionrun/add/describe/?action=Ping&server={}",
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_with_rubbish_for_a_number_is_answered(address: str) -> None:
+    client = signed_in(make_operator())
+    for rubbish in RUBBISH:
+        answer = client.get(f"/admin/ami_integration/{address.format(rubbish)}")
+        assert answer.status_code in (200, 302, 403, 404), rubbish
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "catalogueevent/?q=%00",
+        "actionrun/add/describe/?action=Ping&tag=%00",
+        "actionrun/add/search/?q=x&tag=%00",
+        "actionrun/?action=%00",
+        "actionrun/?username=a%00b",
+        "actionrun/%00/change/",
+    ],
+)
+def test_an_address_with_a_nul_is_refused(address: str) -> None:
+    answer = signed_in(make_operator()).get(f"/admin/ami_integration/{address}")
+    assert answer.status_code == 400
+    assert "amiweb" in answer.content.decode()
+
+
 def test_back_to_the_form_brings_everything_along_and_no_secret_into_the_page() -> None:
     client, servers = signed_in(make_operator()), make_servers(3)
     page = ask(client, servers[:2], headers="Queue: sales\nSecret: hunter2", mode="serial", stop_after="2")
@@ -143,7 +196,7 @@ def test_refused_servers_are_named_and_can_be_left_out_on_purpose() -> None:
     client = signed_in(eve)
     page = ask(client, [berlin, bonn])
     content = page.content.decode()
-    assert "you may not run this on 1 of the servers" in content
+    assert "you may not run this on 1 of the 2 servers" in content
     assert "Run on" not in content
     assert client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"}).status_code == 200
     assert not ActionRun.objects.exists()
