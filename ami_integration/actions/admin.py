@@ -22,6 +22,7 @@ from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.audit.services import entry_write, request_address
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
@@ -223,7 +224,7 @@ class ActionRunAdmin(RequestViews):
         if not self.has_view_permission(request):
             raise PermissionDenied
         runs = ActionRun.objects.visible_to(request.user).select_related("server", "retry_of")
-        run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
+        run = runs.filter(pk=pk_of(object_id)).first()
         if run is None:
             messages.warning(request, f"There is no run {object_id}; it may have been deleted.")
             return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_changelist"))
