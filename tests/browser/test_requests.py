@@ -144,7 +144,7 @@ def test_a_refused_preview_says_which_server_and_what_changed(stack: Stack, visi
     query = "&".join(f"server={server.pk}" for server in servers)
     page.goto(f"{stack.url}{ADD}?{query}&action=Reload")
     page.get_by_role("button", name="Preview").click()
-    expect(page.get_by_role("alert")).to_contain_text("you may not run this on 1 of the servers")
+    expect(page.get_by_role("alert")).to_contain_text("you may not run this on 1 of the 3 servers")
     expect(page.get_by_role("row").filter(has_text="Berlin")).to_contain_text("in maintenance")
     visitor.picture(page, "request-preview-refused")
     page.get_by_role("button", name="Leave them out, look again").click()
