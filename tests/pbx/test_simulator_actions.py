@@ -103,6 +103,8 @@ OF_THE_CLI = (
     "database del shelf one",
     "dialplan set global COLOUR red",
     "core show channels concise",
+    "core show uptime",
+    "core show uptime seconds",
     "core show channel nosuch",
     "channel request hangup nosuch",
     "core show help nosuch",
@@ -310,6 +312,15 @@ class Player:
             return fields["Variable"].lower() in {"colour", "__wide", "a b"}
         return name.startswith(("QueueMember", "UserEvent", "ConfbridgeMute", "ConfbridgeUnmute"))
 
+    def _output(self, lines: list[str]) -> tuple[str, ...]:
+        """What a command printed, with names and numbers as marks; of a usage, that it is one."""
+        if lines[0].startswith("Usage:"):
+            return ("Usage:",)
+        text = "\n".join(lines)
+        for name, value in sorted(self.names.items(), key=lambda item: -len(item[1])):
+            text = text.replace(value, f"<{name}>")
+        return tuple(re.sub(r"\d+", "N", text).split("\n"))
+
     def _shape(self, message: Message) -> object:
         back = {value: f"<{name}>" for name, value in self.names.items()}
         names, values = [], []
@@ -323,7 +334,8 @@ class Player:
         if "EndpointList" in kind or any(name.startswith("Line-") for name in names):
             names = names[:3]
         if "Output" in names:
-            return (kind, tuple(names[: names.index("Output") + 1]), tuple(values))
+            output = self._output([value for name, value in message if name == "Output"])
+            return (kind, tuple(names[: names.index("Output") + 1]), tuple(values), output)
         return (kind, tuple(names), tuple(values))
 
 

@@ -31,9 +31,12 @@ def run(pbx: SimulatedPBX, line: str) -> Output:
         (command for command in COMMANDS if tuple(words[: len(command)]) == command), key=len, default=None
     )
     if known is None:
-        start = " ".join(words[: max(1, len(words) - 1)])
         return Output(
-            [f"No such command '{line}' (type 'core show help {start}' for other possible commands)"], False
+            [
+                f"No such command '{line}' (type 'core show help {_beginning(words)}' for other possible "
+                "commands)"
+            ],
+            False,
         )
     command, arguments = COMMANDS[known], words[len(known) :]
     try:
@@ -44,6 +47,14 @@ def run(pbx: SimulatedPBX, line: str) -> Output:
         return Output(command.usage, False)
     except Failed as failed:
         return Output([str(failed), f"Command '{line}' failed."], False)
+
+
+def _beginning(words: list[str]) -> str:
+    """As many words as a command begins with, and the first wrong one; two at least, as Asterisk counts."""
+    for count in range(2, len(words)):
+        if not any(list(command[:count]) == words[:count] for command in COMMANDS):
+            return " ".join(words[:count])
+    return " ".join(words)
 
 
 def _help(pbx: SimulatedPBX, arguments: list[str]) -> list[str]:
