@@ -56,15 +56,16 @@ def is_secret(name: str) -> bool:
     return _SENSITIVE_NAME.fullmatch(name.strip()) is not None
 
 
-def headers_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
-    """The headers with every secret value replaced by `MASK`; names, order and number stay."""
+def headers_mask(headers: Iterable[tuple[str, str]], *, first_names: bool = False) -> Pairs:
+    """The headers with every secret value replaced by `MASK`; names, order and number stay.
+
+    Args:
+        headers: pairs in order.
+        first_names: let only the first header of a name say what another holds, as Asterisk reads them. For
+            eyes each of them counts.
+    """
     pairs = list(headers)
-    named = {
-        values.format(match[1])
-        for name, value in pairs
-        for names, values in _PAIRED
-        if (match := names.fullmatch(name.strip())) and _HAS_WORD.search(value)
-    }
+    named = _named_secret(pairs, first_names)
     masked: Pairs = []
     for name, value in pairs:
         if value and (is_secret(name) or name.strip().lower() in named):
@@ -78,6 +79,21 @@ def headers_mask(headers: Iterable[tuple[str, str]]) -> Pairs:
                 value = _MAILBOX_JSON.sub(rf"\g<1>{MASK}", value)
         masked.append((name, value))
     return masked
+
+
+def _named_secret(pairs: Pairs, first_names: bool) -> set[str]:
+    """The names, in small letters, of headers that hold a secret since another header says so."""
+    named: set[str] = set()
+    seen: set[str] = set()
+    for name, value in pairs:
+        bare = name.strip().lower()
+        if first_names and bare in seen:
+            continue
+        seen.add(bare)
+        for names, values in _PAIRED:
+            if (match := names.fullmatch(bare)) and _HAS_WORD.search(value):
+                named.add(values.format(match[1]))
+    return named
 
 
 def _value_mask(value: str) -> str:

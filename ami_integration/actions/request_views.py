@@ -97,6 +97,7 @@ class RequestViews(ModelAdmin):
                 # With its preview a request gets a new key: this form may have been sent before.
                 key=cleaned["action_id"] if direct else None,
                 template=form.chosen_template.pk if form.chosen_template is not None else None,
+                hidden_by=form.hidden_by,
             )
             if preview.confirm != Confirm.NONE or preview.refused or not direct:
                 return self.preview_page(request, preview)
@@ -152,11 +153,11 @@ class RequestViews(ModelAdmin):
         masked = [(name, value) for name, value in stored.headers_masked if not is_own_header(name, value)]
         initial.setdefault("headers", headers_text(masked))
         try:
-            headers = stored.headers_in_clear()
+            headers = [pair for pair in stored.headers_in_clear() if not is_own_header(*pair)]
         except SecretUnreadable as error:
             messages.warning(request, f"{error} Hidden values have to be written anew.")
             return None
-        return Kept(_user_id(request), stored.action, headers, servers_meant(stored))
+        return Kept(_user_id(request), stored.action, headers, servers_meant(stored), stored.hidden_by_id)
 
     def _form_page(self, request: HttpRequest, form: RunForm) -> HttpResponse:
         servers = form.servers_offered
@@ -234,6 +235,7 @@ class RequestViews(ModelAdmin):
             tag=ticket.tag,
             template=ticket.template,
             timeout=ticket.timeout,
+            hidden_by=ticket.hidden_by,
         )
         return self.preview_page(request, fresh, changed=changed)
 
@@ -261,7 +263,8 @@ class RequestViews(ModelAdmin):
         others = ActionRun.objects.filter(pk__in=ticket.repeated_ids).exclude(user_id=_user_id(request))
         if not others.exists():
             where = [member["id"] for member in ticket.members]
-            initial["kept"] = Kept(_user_id(request), ticket.action, ticket.headers, where).pack()
+            kept = Kept(_user_id(request), ticket.action, ticket.headers, where, ticket.hidden_by)
+            initial["kept"] = kept.pack()
         return RunForm(initial=initial, user=request.user)
 
     def preview_page(
@@ -372,4 +375,5 @@ def _without_refused(request: HttpRequest, ticket: Ticket, servers: list[Server]
         retry_of=ticket.retry_of,
         template=ticket.template,
         timeout=ticket.timeout,
+        hidden_by=ticket.hidden_by,
     )

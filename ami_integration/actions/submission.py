@@ -17,12 +17,13 @@ from django.utils import timezone
 
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
-from ami_integration.actions.rights import fanout_note, run_ask, run_may_be_stopped
+from ami_integration.actions.rights import run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.services import entry_write
 from ami_integration.servers.models import Server
 
 
@@ -114,14 +115,15 @@ def request_submit(
                 action_id=member["action_id"],
                 retry_of=repeated.get(member["retry_of"]),
                 fanout=fanout,
+                hidden_by=ticket.hidden_by,
             )
         if fanout is None:
             return Submitted(run=run)
-        fanout_note(
-            fanout=fanout,
-            verb="fanout.submit",
-            outcome=AuditEntry.Outcome.INTENT,
-            actor=user,
+        _fanout_note(
+            fanout,
+            user,
+            "fanout.submit",
+            AuditEntry.Outcome.INTENT,
             address=address,
             headers=fanout.headers_masked,
             servers=[member["name"] for member in ticket.members],
@@ -231,6 +233,7 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
         action=ticket.action,
         payload=json.dumps(ticket.headers),
         headers_masked=storable_headers(headers_mask(ticket.pairs)),
+        hidden_by_id=ticket.hidden_by,
         target=ticket.tag,
         origin=origin,
         user=user,
@@ -250,6 +253,22 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
 
 
 # -- afterwards
+
+
+def _fanout_note(
+    fanout: FanOut, user: Any, verb: str, outcome: str, *, address: str, **particulars: Any
+) -> None:
+    entry_write(
+        actor=user,
+        origin=fanout.origin,
+        address=address,
+        verb=verb,
+        what={"action": storable(fanout.action)} | particulars,
+        object_type="fanout",
+        object_id=fanout.pk,
+        object_name=storable(str(fanout)),
+        outcome=outcome,
+    )
 
 
 def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
@@ -274,12 +293,7 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
             locked.reason = f"Cancelled by {user.get_username()}; what had begun went on."
             locked.finished_at = timezone.now()
             locked.save(update_fields=["status", "reason", "finished_at"])
-            fanout_note(
-                fanout=locked,
-                verb="fanout.cancel",
-                outcome=AuditEntry.Outcome.DONE,
-                actor=user,
-                address=address,
-                taken_back=taken,
+            _fanout_note(
+                locked, user, "fanout.cancel", AuditEntry.Outcome.DONE, address=address, taken_back=taken
             )
     return taken
