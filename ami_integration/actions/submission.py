@@ -17,13 +17,12 @@ from django.utils import timezone
 
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.masking import headers_mask, storable, storable_headers
+from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
-from ami_integration.actions.rights import run_ask, run_may_be_stopped
+from ami_integration.actions.rights import fanout_note, run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_write
 from ami_integration.servers.models import Server
 
 
@@ -119,11 +118,11 @@ def request_submit(
             )
         if fanout is None:
             return Submitted(run=run)
-        _fanout_note(
-            fanout,
-            user,
-            "fanout.submit",
-            AuditEntry.Outcome.INTENT,
+        fanout_note(
+            fanout=fanout,
+            verb="fanout.submit",
+            outcome=AuditEntry.Outcome.INTENT,
+            actor=user,
             address=address,
             headers=fanout.headers_masked,
             servers=[member["name"] for member in ticket.members],
@@ -255,22 +254,6 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
 # -- afterwards
 
 
-def _fanout_note(
-    fanout: FanOut, user: Any, verb: str, outcome: str, *, address: str, **particulars: Any
-) -> None:
-    entry_write(
-        actor=user,
-        origin=fanout.origin,
-        address=address,
-        verb=verb,
-        what={"action": storable(fanout.action)} | particulars,
-        object_type="fanout",
-        object_id=fanout.pk,
-        object_name=storable(str(fanout)),
-        outcome=outcome,
-    )
-
-
 def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
     """Take back what no worker has begun, and let nothing more go. Returns how many were taken back.
 
@@ -293,7 +276,12 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
             locked.reason = f"Cancelled by {user.get_username()}; what had begun went on."
             locked.finished_at = timezone.now()
             locked.save(update_fields=["status", "reason", "finished_at"])
-            _fanout_note(
-                locked, user, "fanout.cancel", AuditEntry.Outcome.DONE, address=address, taken_back=taken
+            fanout_note(
+                fanout=locked,
+                verb="fanout.cancel",
+                outcome=AuditEntry.Outcome.DONE,
+                actor=user,
+                address=address,
+                taken_back=taken,
             )
     return taken
