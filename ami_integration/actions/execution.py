@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import Error
 
 from ami_integration.access.danger import changes_session
-from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
+from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate, originate_timeout
 from ami_integration.actions.masking import output_mask, secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
@@ -218,14 +218,12 @@ def _unsent(error: SecretUnreadable | AMIError, secrets: set[str]) -> Outcome:
 
 def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> float:
     """Seconds from sending to the end of the answer; an Originate gets the call's own time and a margin."""
-    if run.timeout is not None:
-        return run.timeout
     if run.action.lower() != "originate":
-        return float(settings.AMIWEB_ACTION_TIMEOUT)
-    for name, value in headers:
-        if name.lower() == "timeout" and value.strip().isdecimal():
-            return int(value) / 1000 + ORIGINATE_MARGIN
-    return ORIGINATE_DEFAULT + ORIGINATE_MARGIN
+        return float(settings.AMIWEB_ACTION_TIMEOUT) if run.timeout is None else run.timeout
+    rings = originate_timeout(headers)
+    call = (ORIGINATE_DEFAULT if rings is None else rings / 1000) + ORIGINATE_MARGIN
+    # A limit that ends before the call does would leave a call that nobody follows and nobody can hang up.
+    return max(call, run.timeout or 0.0)
 
 
 def _failure(error: AMIError, secrets: set[str]) -> Outcome:
