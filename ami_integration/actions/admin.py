@@ -199,6 +199,7 @@ class ActionRunAdmin(RequestViews):
         run = self._run(request, run_id)
         try:
             preview = retries.run_retry_preview(user=request.user, run=run)
+            self.note_refused(request, preview)
             if preview.confirm != Confirm.NONE or preview.refused:
                 return self.preview_page(request, preview)
             return self.to_result(request, self.submit_token(request, preview.token))

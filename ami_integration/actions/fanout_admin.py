@@ -144,6 +144,7 @@ class FanOutAdmin(ReadOnlyAdmin):
         assert isinstance(runs, ActionRunAdmin)
         try:
             preview = retries.fanout_retry_preview(user=request.user, fanout=fanout)
+            runs.note_refused(request, preview)
             if preview.confirm != Confirm.NONE or preview.refused:
                 return runs.preview_page(request, preview)
             return runs.to_result(request, runs.submit_token(request, preview.token))

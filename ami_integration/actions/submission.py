@@ -96,7 +96,11 @@ def request_submit(
         raise FanOutExists(known)
     if (run := ActionRun.objects.filter(action_id=ticket.members[0]["action_id"]).first()) is not None:
         raise AlreadySubmitted(run)
-    servers = _servers_unchanged(ticket, user, action, headers)
+    try:
+        servers = _servers_unchanged(ticket, user, action, headers)
+    except RequestChanged:
+        _note_withdrawn(ticket, user, origin, address)
+        raise
     _check_confirmed(ticket, confirmed, typed)
     _check_rights(ticket, user, servers, origin, address)
     with transaction.atomic():
@@ -171,6 +175,21 @@ def _servers_unchanged(
     if differences:
         raise RequestChanged(differences)
     return [now[pk] for pk in ids]
+
+
+def _note_withdrawn(ticket: Ticket, user: Any, origin: str, address: str) -> None:
+    """Tell the audit of servers on which the person has lost every right since the preview."""
+    ids = {member["id"] for member in ticket.members}
+    visible = servers_visible(user=user).filter(pk__in=ids).values("pk")
+    for server in Server.objects.enabled().filter(pk__in=ids).exclude(pk__in=visible):
+        run_ask(
+            user=user,
+            server=server,
+            action=ticket.action,
+            headers=ticket.pairs,
+            origin=origin,
+            address=address,
+        )
 
 
 def _check_confirmed(ticket: Ticket, confirmed: bool, typed: str) -> None:

@@ -12,6 +12,7 @@ from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_fill, variables_of
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
 
@@ -105,10 +106,10 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
     Nobody else's, because their hidden values would come along.
     """
     before: ActionRun | FanOut | None = None
-    if run_id.isdecimal():
-        before = ActionRun.objects.visible_to(user).filter(pk=run_id, user=user).first()
-    elif fanout_id.isdecimal():
-        before = FanOut.objects.filter(pk=fanout_id, user=user).first()
+    if run_id:
+        before = ActionRun.objects.visible_to(user).filter(pk=pk_of(run_id), user=user).first()
+    elif fanout_id:
+        before = FanOut.objects.filter(pk=pk_of(fanout_id), user=user).first()
     if before is None:
         return None
     try:

@@ -11,12 +11,15 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
+from ami_integration.access.models import AccessRule
 from ami_integration.actions.catalogue.descriptions import ActionDescription
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.audit.models import AuditEntry
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers, make_template, person_on
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.actions.factories import make_operator, make_run, make_user
+from tests.actions.test_submission import end, fanned_out
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
@@ -365,3 +368,59 @@ def test_servers_that_are_ticked_in_their_list_lead_to_the_form() -> None:
     ticked = re.findall(r'name="server" value="(\d+)" checked', content)
     assert ticked == [str(server.pk) for server in servers[:2]]
     assert "run_action" not in signed_in(make_person("viewer", "view_server")).get(listed).content.decode()
+
+
+# What the audit is told of those who may not
+
+
+def refusals() -> list[tuple[str, str, str]]:
+    """Who was refused what, on what."""
+    entries = AuditEntry.objects.filter(outcome=AuditEntry.Outcome.REFUSED).order_by("pk")
+    return [(entry.actor_name, entry.verb, entry.object_name) for entry in entries]
+
+
+def test_who_runs_what_he_may_not_is_told_of_in_the_audit_and_who_only_looks_is_not() -> None:
+    berlin, bonn = make_servers(2)
+    eve = person_on(berlin)
+    grant(eve, "read", on=bonn)
+    client = signed_in(eve)
+    ask(client, [berlin, bonn], _preview="Preview")
+    assert refusals() == []
+    ask(client, [berlin, bonn])
+    assert refusals() == [("eve", "run.submit", bonn.name)]
+
+
+def test_who_lost_every_right_between_preview_and_submit_is_told_of_in_the_audit() -> None:
+    (berlin,) = make_servers(1)
+    eve = person_on(berlin)
+    client = signed_in(eve)
+    token = token_of(ask(client, [berlin]))
+    AccessRule.objects.all().delete()
+    client.post(SUBMIT, {"token": token, "confirmed": "yes"})
+    assert refusals() == [("eve", "run.submit", berlin.name)]
+    assert not ActionRun.objects.exists()
+
+
+def test_who_may_run_nothing_is_told_of_in_the_audit() -> None:
+    (berlin,) = make_servers(1)
+    client = signed_in(make_person("eve", "view_actionrun"))
+    assert ask(client, [berlin]).status_code == 403
+    assert client.post(SUBMIT, {"token": "x"}).status_code == 403
+    assert client.get(ADD).status_code == 403
+    assert refusals() == [("eve", "run.submit", "")] * 2
+
+
+def test_who_repeats_what_he_may_not_is_told_of_in_the_audit() -> None:
+    berlin, bonn = make_servers(2)
+    fanout = fanned_out(make_operator(), [berlin, bonn])
+    for run in fanout.runs.all():
+        end(run, "failed")
+    eve = make_person("eve")
+    for server in (berlin, bonn):
+        grant(eve, "read", on=server)
+    client = signed_in(eve)
+    run = fanout.runs.get(server=berlin)
+    client.post(f"/admin/ami_integration/actionrun/{run.pk}/retry/")
+    assert refusals() == [("eve", "run.submit", berlin.name)]
+    client.post(f"/admin/ami_integration/fanout/{fanout.pk}/retry/")
+    assert refusals()[1:] == [("eve", "run.submit", berlin.name), ("eve", "run.submit", bonn.name)]
