@@ -165,7 +165,7 @@ def test_case_does_not_count_and_an_unknown_header_is_nobodys_fault() -> None:
 
 def test_numbered_headers_count_as_their_row() -> None:
     description = ActionDescription("UpdateConfig", arguments=(Argument("Action-000000", required=True),))
-    assert catalogue_faults(description, [("Action-000007", "NewCat")]) == []
+    assert catalogue_faults(description, [("Action-000000", "NewCat"), ("ACTION-000001", "x")]) == []
     assert len(catalogue_faults(description, [("Action", "NewCat")])) == 1
 
 
