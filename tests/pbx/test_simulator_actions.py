@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from ami_integration.simulator import Account, EventClass, Plan, people
+from ami_integration.simulator.catalogue import DESCRIPTIONS, EVENTS
 from ami_integration.simulator.originating import Originate, originate
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.fixtures import running
@@ -33,6 +34,7 @@ VALUES = {
 ELSEWHERE = {"TestEvent", "SuccessfulAuth", "ExtensionStatus"}
 SINCE_16 = {"CoreProcessedCalls", "EndMarkedAny"}
 Step = tuple[str, ...]
+PAGES = [description.name for description in DESCRIPTIONS]
 
 QUEUE = ("Queue: {queue}", "Interface: {new}")
 MEMBERS: tuple[Step, ...] = (
@@ -448,3 +450,36 @@ def test_an_account_without_the_class_is_refused_alike(
     play((real, simulated), tuple((name,) for name in sorted(names - free)))
     real.ami.close()
     simulated.ami.close()
+
+
+def test_no_sentence_of_the_real_pages_is_in_the_simulators(
+    asterisk22: Asterisk, make_simulator: Callable[..., Simulator]
+) -> None:
+    account = asterisk22.users["admin"]
+    pbx = make_simulator(accounts=[Account(*account)])
+    said = []
+    for host, port in ((asterisk22.host, asterisk22.port), (pbx.host, pbx.port)):
+        with RawAMI(host, port, seconds=20) as ami:
+            ami.log_in(*account, "Events: off")
+            pages = [_sentences(ami, f"manager show command {name}") for name in PAGES]
+            pages += [_sentences(ami, f"manager show event {name}") for name in EVENTS]
+            said.append(set().union(*pages))
+    real, simulated = said
+    assert sorted(real & simulated) == []
+
+
+def _sentences(ami: RawAMI, command: str) -> set[str]:
+    """What a page says in four words or more, in whatever lines."""
+    (page,) = ami.action("Command", f"Command: {command}")
+    lines = [value.strip() for header, value in page if header == "Output"]
+    paragraphs = "\n".join(line for line in lines if not line.startswith(("[", "-=", "See"))).split("\n\n")
+    found = {
+        sentence.strip(" .")
+        for paragraph in paragraphs
+        for sentence in re.split(r"[.:;] |\n(?=[A-Za-z]+\n)|^\w+\n", paragraph.replace(" - ", ". "))
+    }
+    return {
+        " ".join(text.split())
+        for text in found
+        if len(re.findall(r"\b[a-z]{2,}\b", text)) >= 4 and "<value>" not in text and " " in text
+    }

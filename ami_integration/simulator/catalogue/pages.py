@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ami_integration.simulator.wire import EventClass, privilege_text
 
-_ACTION_ID = "ActionID for this transaction. Will be returned."
+_ACTION_ID = "Any text of yours, which the answer brings back."
 COLUMNS = 79
 """Where Asterisk breaks its lines; a reader puts them together again by that (main/xmldoc.c)."""
 _PREFIXES = re.compile(r"^(?:Dest|LocalOne|LocalTwo)(?=[A-Z])")
