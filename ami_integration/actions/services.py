@@ -115,6 +115,7 @@ def run_submit(
     action_id: str | None = None,
     address: str = "",
     fanout: FanOut | None = None,
+    hidden_by: int | None = None,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -131,6 +132,7 @@ def run_submit(
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
         address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
+        hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -155,6 +157,7 @@ def run_submit(
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
+        hidden_by_id=hidden_by,
         action_id=action_id,
         timeout=timeout,
         origin=origin,

@@ -23,7 +23,7 @@ class StoredHeaders(models.Model):
         db_index=False,
         db_constraint=False,
         related_name="+",
-        help_text="Who wrote what is hidden in it: for anybody else it is put back into the same request only.",
+        help_text="Who wrote what is hidden in it; anybody else repeats the request as it is, or not at all.",
     )
 
     class Meta:
