@@ -173,7 +173,7 @@ class ActionRunAdmin(RequestViews):
         return own + self.request_urls() + super().get_urls()
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        run = self._run(request, run_id)
+        run = self._run_to_stop(request, run_id)
         try:
             if services.run_cancel(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The run is cancelled; nothing was sent.")
@@ -184,7 +184,7 @@ class ActionRunAdmin(RequestViews):
         return HttpResponseRedirect(_run_url(run))
 
     def hangup_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        run = self._run(request, run_id)
+        run = self._run_to_stop(request, run_id)
         try:
             if services.call_hang_up(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The call is being hung up.")
@@ -211,6 +211,11 @@ class ActionRunAdmin(RequestViews):
         if not self.has_view_permission(request) or not self.has_add_permission(request):
             raise PermissionDenied
         return views.run_visible(request, run_id)
+
+    def _run_to_stop(self, request: HttpRequest, run_id: int) -> ActionRun:
+        """As `_run`, and one's own in any case: what one has begun one may stop, whatever was withdrawn."""
+        mine = ActionRun.objects.filter(pk=run_id, user_id=request.user.pk).select_related("server").first()
+        return mine if mine is not None else self._run(request, run_id)
 
     # -- one run
 
