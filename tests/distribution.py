@@ -30,7 +30,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     chosen = getattr(options, "numprocesses", 0) is not None or options.dist != "no"
     if chosen or "PYTEST_XDIST_WORKER" in os.environ:  # those that we start come here, too
         return
-    alone = options.capture == "no" or options.usepdb or options.lf or options.stepwise or options.collectonly
+    asked = ("usepdb", "lf", "stepwise", "collectonly")  # some are of plugins that may be turned off
+    alone = options.capture == "no" or any(getattr(options, name, False) for name in asked)
     folders = any(Path(config.invocation_params.dir, word).is_dir() for word in config.args)
     processors = len(os.sched_getaffinity(0))
     if folders and not alone and processors > 1:

@@ -9,7 +9,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ami_integration.access import services
@@ -48,6 +48,20 @@ class AccessRuleAdmin(AuditedAdmin):
         form = super().get_form(request, obj, change, **kwargs)
         return type("AccessRuleFormOfUser", (form,), {"viewer": request.user})
 
+    def audit_deleted(self, obj: AccessRule) -> dict[str, Any]:
+        """All that it granted or denied: nobody can look it up any more."""
+        return {
+            "group": str(obj.group),
+            "effect": obj.effect,
+            "enabled": obj.enabled,
+            "all_servers": obj.all_servers,
+            "tags": [str(tag) for tag in obj.tags.all()],
+            "servers": [str(server) for server in obj.servers.all()],
+            "dangers": list(obj.dangers),
+            "actions": lines_of(obj.actions),
+            "cli_prefixes": lines_of(obj.cli_prefixes),
+        }
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
         servers = services.servers_visible(user=request.user)
         tags = services.tags_visible(user=request.user)
@@ -68,8 +82,11 @@ class AccessRuleAdmin(AuditedAdmin):
         return super().changelist_view(request, {"title": "Access rules", **(extra_context or {})})
 
     @admin.display(description="effect", ordering="effect")
-    def shown_effect(self, rule: AccessRule) -> str:
-        return rule.get_effect_display() if rule.enabled else f"{rule.get_effect_display()} (disabled)"
+    def shown_effect(self, rule: AccessRule) -> SafeString:
+        label = rule.get_effect_display()
+        if not rule.enabled:
+            return format_html('<span class="aw-state" data-state="disabled">{} (disabled)</span>', label)
+        return format_html('<span class="aw-state" data-state="{}">{}</span>', rule.effect, label)
 
     @admin.display(description="on")
     def where(self, rule: Any) -> str:

@@ -10,7 +10,9 @@ import enum
 from ami_integration.access.dialplan import (
     PATTERN_TOO_DEAR,
     application_reaches_system,
+    application_stays,
     assignment_reaches_system,
+    assignment_stays,
     expression_reaches_system,
 )
 
@@ -58,6 +60,8 @@ def command_kind(command: str) -> tuple[Kind, str]:
         return Kind.SYSTEM, "it runs a program of the PBX"
     if why := _evaluates(words, lower):
         return Kind.SYSTEM, why
+    if why := _stays(words, lower):
+        return Kind.CONFIG, why
     if "like" in lower and "{" in command:
         return Kind.SYSTEM, PATTERN_TOO_DEAR
     for length in range(min(len(lower), _LONGEST), 0, -1):
@@ -97,6 +101,17 @@ def _evaluates(words: list[str], lower: list[str]) -> str:
     return expression_reaches_system(" ".join(words)) if "${" in "".join(words) else ""
 
 
+def _stays(words: list[str], lower: list[str]) -> str:
+    """Why a command that sets a variable changes what stays; "" if it doesn't."""
+    if lower[:3] in (["dialplan", "set", "global"], ["core", "set", "global"]):
+        return "it sets a global variable"
+    if lower[:3] in (["dialplan", "set", "chanvar"], ["core", "set", "chanvar"]):
+        return assignment_stays(words[4] if len(words) > 4 else "", " ".join(words[5:]))
+    if lower[:2] == ["channel", "originate"] and lower[3:4] == ["application"]:
+        return application_stays(words[4] if len(words) > 4 else "", " ".join(words[5:]))
+    return ""
+
+
 # The longest prefix that fits decides; what isn't here is read with "show" as its second word, else unknown.
 _READ = """
     bridge technology show
@@ -125,6 +140,10 @@ _SECRETS = """
     core show globals
     database get
     database show
+    dundi lookup
+    dundi query
+    dundi show cache
+    dundi show mappings
     database showkey
     dialplan show globals
     iax2 show provisioning
@@ -143,21 +162,34 @@ _SECRETS = """
     sorcery memory cache dump
 """
 _CONFIG = """
+    bridge technology suspend
+    bridge technology unsuspend
     config reload
-    dialplan save
+    devstate change
+    iax2 provision
     keys init
     logger add channel
     logger remove channel
+    pjsip notify
+    presencestate change
     realtime destroy
     realtime store
     realtime update
     realtime update2
+    sip notify
+    sorcery memory cache expire
+    sorcery memory cache populate
+    sorcery memory cache stale
+    voicemail forward
+    voicemail move
     voicemail reload
+    voicemail remove
 """
 _SYSTEM = """
     agi dump
     agi exec
     core abort
+    core reload
     core restart
     core stop
     database del
@@ -167,6 +199,7 @@ _SYSTEM = """
     dialplan add
     dialplan eval
     dialplan remove
+    dialplan save
     file convert
     load
     media cache
@@ -179,6 +212,8 @@ _SYSTEM = """
     restart
     stop
     test execute
+    test generate
+    ulimit
     unload
     xmldoc dump
 """

@@ -9,6 +9,7 @@ module that nobody here has read; its privileges say something about it, and whe
 the most careful class. Nothing in this file asks a database or a PBX.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,14 @@ from ami_integration.access.commandline import Kind, command_kind
 from ami_integration.access.dialplan import (
     PATTERN_TOO_DEAR,
     application_reaches_system,
+    application_stays,
     assignment_reaches_system,
+    assignment_stays,
     expression_reaches_system,
+    recording_leaves_folder,
+    recording_reaches_program,
     variables_reach_system,
+    variables_stay,
 )
 
 Headers = Sequence[tuple[str, str]]
@@ -160,21 +166,20 @@ _OPERATE = """
     CancelAtxfer Challenge ConfbridgeKick ConfbridgeLock ConfbridgeMute ConfbridgeSetSingleVideoSrc
     ConfbridgeStopRecord ConfbridgeUnlock ConfbridgeUnmute ControlPlayback DAHDIDialOffhook DAHDIDNDoff
     DAHDIDNDon DAHDIHangup DAHDITransfer Events Filter Hangup LocalOptimizeAway LoggerRotate Login Logoff
-    MeetmeMute MeetmeUnmute MixMonitorMute MuteAudio MWIDelete MWIUpdate Park PauseMonitor PJSIPHangup
+    MeetmeMute MeetmeUnmute MixMonitorMute MuteAudio Park PauseMonitor PJSIPHangup
     PJSIPQualify PJSIPRegister PJSIPSetMaintenance PJSIPUnregister PlayDTMF PlayMF QueueAdd
     QueueChangePriorityCaller QueueLog QueueMemberRingInUse QueuePause QueuePenalty QueueRemove QueueReset
     QueueWithdrawCaller Redirect SendFlash SendText SIPqualifypeer StopMixMonitor StopMonitor
-    UnpauseMonitor UserEvent VoicemailForward VoicemailMove VoicemailRefresh VoicemailRemove WaitEvent
+    UnpauseMonitor UserEvent VoicemailRefresh WaitEvent
 """
 #: Goes out to people, and may cost money.
 _ORIGINATE = "JabberSend MessageSend"
 #: Changes what stays; or reads what holds secrets, and then it may be sent twice (!).
 _CONFIG = """
-    BridgeTechnologySuspend BridgeTechnologyUnsuspend CreateConfig !DBGet !DBGetTree !GetConfig
-    !GetConfigJSON !ListCategories PJSIPNotify !PJSIPShowAuths !PJSIPShowEndpoint
-    !PJSIPShowRegistrationsOutbound QueueReload SIPnotify SorceryMemoryCacheExpire
-    SorceryMemoryCacheExpireObject SorceryMemoryCachePopulate SorceryMemoryCacheStale
-    SorceryMemoryCacheStaleObject
+    BridgeTechnologySuspend BridgeTechnologyUnsuspend !DBGet !DBGetTree MWIDelete MWIUpdate PJSIPNotify
+    !PJSIPShowAuths !PJSIPShowEndpoint !PJSIPShowRegistrationsOutbound QueueReload SIPnotify
+    SorceryMemoryCacheExpire SorceryMemoryCacheExpireObject SorceryMemoryCachePopulate
+    SorceryMemoryCacheStale SorceryMemoryCacheStaleObject VoicemailForward VoicemailMove VoicemailRemove
 """
 #: Modules, the database, the dialplan, programs.
 _SYSTEM = """
@@ -239,6 +244,8 @@ def _originate(headers: Headers) -> Assessment:
         why = why or expression_reaches_system(value, evaluated="${" in value)
     if why:
         return Assessment(Danger.SYSTEM, False, why)
+    if why := application_stays(application, data) or variables_stay(header_values(headers, "Variable")):
+        return Assessment(Danger.CONFIG, False, why)
     return Assessment(Danger.ORIGINATE, False, "it starts a call")
 
 
@@ -263,6 +270,8 @@ def _setvar(headers: Headers) -> Assessment:
         return Assessment(Danger.SYSTEM, False, why)
     if not header_value(headers, "Channel"):
         return Assessment(Danger.CONFIG, False, "without a channel it sets a global variable")
+    if why := assignment_stays(variable, value):
+        return Assessment(Danger.CONFIG, False, why)
     return Assessment(Danger.OPERATE, False, "it sets a variable of a channel")
 
 
@@ -273,20 +282,41 @@ def _update_config(headers: Headers) -> Assessment:
             return Assessment(
                 Danger.SYSTEM, False, f"{file} decides who may log in, what is loaded or which programs run"
             )
+    for name, value in headers:
+        if not _PART_OF_CHANGE.match(name):
+            continue
+        if value.strip().startswith("#"):
+            return Assessment(
+                Danger.SYSTEM, False, "a line that begins with # includes files, or runs programs"
+            )
+        # What set_var= of an endpoint says is done with every call; say.conf and dundi.conf are evaluated.
+        if why := expression_reaches_system(value, evaluated="${" in value):
+            return Assessment(Danger.SYSTEM, False, f"of what it writes, {why}")
     return Assessment(Danger.CONFIG, False, "it changes a configuration file")
 
 
-#: Who writes one of these can give itself every right that it lacks.
+#: Who writes one of these can give itself every right that it lacks: they say who may log in, what is loaded,
+#: or which programs run. (logger.conf: exec_after_rotate; calendar.conf: app; cdr_custom.conf and its like
+#: evaluate what they hold with each call.)
 _POWERFUL_FILES = re.compile(
     r"(?:manager|users|asterisk|modules|http|ari|cli|cli_aliases|cli_permissions|extconfig|sorcery|func_odbc"
-    r"|res_odbc|voicemail|minivm|confbridge|features|musiconhold|alarmreceiver|festival)(?:\.conf)?"
+    r"|res_odbc|res_pgsql|res_config\w*|res_ldap|voicemail|minivm|confbridge|features|musiconhold"
+    r"|alarmreceiver|festival|logger|calendar|phoneprov|(?:cdr|cel)(?:_\w+)?)(?:\.conf)?"
     r"|extensions.*|.*\.(?:ael|lua)"
 )
+#: Headers whose values go into the file.
+_PART_OF_CHANGE = re.compile(r"(?:cat|var|value|match|options)-", re.IGNORECASE)
 
 
-#: A comma in a file's name is where the next argument of MixMonitor begins, the third being a program; the
-#: others are for the shell that mixes a recording of Monitor.
-_BEYOND_A_NAME = re.compile(r"""[,"'`;$|&<>\\]""")
+def _config_file(headers: Headers) -> Assessment:
+    """Reading or making a configuration file: one of Asterisk's own folder, or any."""
+    if re.search(r"/|\.\.", header_value(headers, "Filename") or ""):
+        return Assessment(Danger.SYSTEM, False, "it names a file outside the folder of the configuration")
+    return Assessment(Danger.CONFIG, True, _WHY[Danger.CONFIG])
+
+
+def _create_config(headers: Headers) -> Assessment:
+    return dataclasses.replace(_config_file(headers), repeatable=False)
 
 
 def _recording(headers: Headers) -> Assessment:
@@ -294,9 +324,9 @@ def _recording(headers: Headers) -> Assessment:
     if header_value(headers, "Command"):
         return Assessment(Danger.SYSTEM, False, "Command names a program of the PBX that runs at the end")
     texts = [header_value(headers, name) or "" for name in ("File", "RecordFile", "Format", "Options")]
-    if any(_BEYOND_A_NAME.search(text) for text in texts):
+    if any(recording_reaches_program(text) for text in texts):
         return Assessment(Danger.SYSTEM, False, "what it calls a file may hold a program of the PBX, too")
-    if any("/" in text or ".." in text for text in texts):
+    if any(recording_leaves_folder(text) for text in texts):
         return Assessment(Danger.CONFIG, False, "it may write a file outside the folder of recordings")
     return Assessment(Danger.OPERATE, False, "it records a call")
 
@@ -308,6 +338,10 @@ _BY_HEADERS: dict[str, Callable[[Headers], Assessment]] = {
     "setvar": _setvar,
     "status": _status,
     "updateconfig": _update_config,
+    "getconfig": _config_file,
+    "getconfigjson": _config_file,
+    "listcategories": _config_file,
+    "createconfig": _create_config,
     "monitor": _recording,
     "changemonitor": _recording,
     "mixmonitor": _recording,

@@ -20,9 +20,10 @@ _HARMLESS_APPLICATIONS = """
 """
 
 #: Functions that compute, and that read or set what belongs to the call. Not those that take the name of a
-#: variable: CUT and its like evaluate it. Nor those that take a regular expression (see `PATTERN_TOO_DEAR`).
+#: variable: CUT and its like evaluate it. Nor those that take a regular expression (see `PATTERN_TOO_DEAR`),
+#: as CHANNELS does. To write to two of them is another matter (`assignment_stays`).
 _HARMLESS_FUNCTIONS = """
-    agc base64_decode base64_encode callerid callerpres cdr channel channels confbridge_channels
+    agc base64_decode base64_encode callerid callerpres cdr channel confbridge_channels
     confbridge_info connectedline csv_quote denoise device_state dialedpeernumber dialplan_exists exists
     extension_state filter group group_count group_list hint if iftime isnull jitterbuffer keypadhash len
     ltrim math max md5 meetme_info min mutechannel pjsip_header pjsip_response_header presence_state
@@ -53,6 +54,20 @@ _CALL = re.compile(r"(\}?)([^\s(){}\[\]$,=&|!<>+*/%:?;\"'-]{0,80})\s{0,20}\(")
 _BUILT_NAME = re.compile(r"\$\{[^(}]*\$\{")
 #: Variables whose value Asterisk runs.
 _BAD_VARIABLE = re.compile(r"_*(?:(?:mix)?monitor_exec(?:_args)?|meetme_agi_background)", re.IGNORECASE)
+#: An expression may hold a pattern: `$[x =~ (x{9}){9}]`. Behind a dollar the brace is a variable's.
+_PATTERN = re.compile(r"(?<![$^])\{")
+#: Variables of which Asterisk makes the name and the arguments of a recording (app_queue, app_meetme, the
+#: features automon and automixmon): MixMonitor's third argument is a program.
+_RECORDING_VARIABLE = re.compile(
+    r"_*(?:monitor_(?:filename|options)|touch_(?:mix)?monitor\w{0,40}|meetme_recording(?:file|format))",
+    re.IGNORECASE,
+)
+#: A comma in a file's name is where the next argument of MixMonitor begins, the third being a program; the
+#: others are for the shell that mixes a recording of Monitor.
+_BEYOND_A_NAME = re.compile(r"""[,"'`;$|&<>\\]""")
+#: Functions whose values lie in Asterisk's own database and outlive its restart (func_devstate,
+#: func_presencestate).
+_STAYS = re.compile(r"(?:device|presence)_state\s{0,20}\(", re.IGNORECASE)
 #: Which argument of Queue names an AGI script, counted from 0.
 _QUEUE_AGI = 5
 #: What keeps a comma from parting two arguments (main/app.c, __ast_app_separate_args).
@@ -75,12 +90,50 @@ def application_reaches_system(application: str, data: str, command: bool = Fals
             variable, _, value = part.partition("=")
             if why := assignment_reaches_system(variable, value):
                 return why
+    if name == "read" and (why := assignment_reaches_system(data.partition(",")[0], "")):
+        return why
     arguments = data.split(",") if name == "queue" else []
     if len(arguments) > _QUEUE_AGI and (arguments[_QUEUE_AGI].strip() or _HOLDS_TOGETHER.search(data)):
         return "Queue is told to run an AGI script"
     if _URL.search(_plain(data)):
         return "it has Asterisk fetch something from a URL"
     return expression_reaches_system(data, evaluated="${" in data)
+
+
+def application_stays(application: str, data: str) -> str:
+    """Why an application that sets something, Set or MSet, changes what stays."""
+    if application.strip().lower() not in ("set", "mset"):
+        return ""
+    return variables_stay([data])
+
+
+def variables_stay(values: list[str]) -> str:
+    """Why one of the headers `Variable: NAME=value` changes what stays."""
+    for piece in (piece for value in values for piece in _pieces(value)):
+        name, _, content = piece.partition("=")
+        if why := assignment_stays(name, content):
+            return why
+    return ""
+
+
+def assignment_stays(variable: str, value: str) -> str:
+    """Why setting this variable, or writing to this function, changes what stays, and reaches no program."""
+    name = _plain(variable).strip()
+    if _STAYS.match(name):
+        return f"what {name.partition('(')[0].upper()} is set to outlives a restart"
+    if _RECORDING_VARIABLE.fullmatch(name) and recording_leaves_folder(value):
+        return f"{name} may have a file written outside the folder of recordings"
+    return ""
+
+
+def recording_reaches_program(text: str) -> bool:
+    """Whether a recording's name, format or options may hold a program of the PBX, too."""
+    return bool(_BEYOND_A_NAME.search(text) or expression_reaches_system(text, evaluated=False))
+
+
+def recording_leaves_folder(text: str) -> bool:
+    """Whether a recording's name or options may name a file outside the folder of recordings."""
+    return "/" in text or ".." in text
 
 
 def variables_reach_system(values: list[str]) -> str:
@@ -100,6 +153,8 @@ def assignment_reaches_system(variable: str, value: str) -> str:
         return f"Asterisk runs the value of {name} as a program"
     if "${" in name:
         return "it builds the name of what it sets"
+    if _RECORDING_VARIABLE.fullmatch(name) and recording_reaches_program(value):
+        return f"Asterisk makes a recording's arguments of {name}, and one of them is a program"
     # "^{" becomes "${" where a queue begins to record: MONITOR_FILENAME and its like.
     evaluated = "${" in value or "^{" in value
     return expression_reaches_system(variable) or expression_reaches_system(value, evaluated=evaluated)
@@ -116,6 +171,8 @@ def expression_reaches_system(text: str, *, evaluated: bool = True) -> str:
             return f"it calls {bad[0].rstrip('( ')}, which reaches files, programs or other machines"
         if bad := _BAD_WORD.search(form):
             return f"it names {bad[0]}, as Asterisk itself refuses without the privilege system"
+        if "$[" in form and _PATTERN.search(form):
+            return PATTERN_TOO_DEAR
         if not evaluated:
             continue
         if _BUILT_NAME.search(form):

@@ -313,13 +313,17 @@ def _of_rules(rules: Sequence[AccessRule]) -> Q:
     )
 
 
-def rows_watchable(*, user: AnyUser, rows: QuerySet[Rows], server: str = "server") -> QuerySet[Rows]:
+def rows_watchable(
+    *, user: AnyUser, rows: QuerySet[Rows], server: str = "server", own: str = ""
+) -> QuerySet[Rows]:
     """Of these rows those of servers whose events and runs this person may see.
 
     What belongs to no server any more is seen by whoever sees every server.
 
     Args:
         server: the rows' foreign key to their server.
+        own: the rows' foreign key to whom they belong, if those are seen by that person in any case, as long
+            as the server itself is.
     """
     if user is not None and user.is_active:
         if user.is_superuser:
@@ -330,7 +334,11 @@ def rows_watchable(*, user: AnyUser, rows: QuerySet[Rows], server: str = "server
         ):
             return rows
     # The ids themselves: with a subquery PostgreSQL may read a whole table of events to find the newest ones.
-    return rows.filter(**{f"{server}__in": list(servers_watchable(user=user).values_list("pk", flat=True))})
+    seen = Q(**{f"{server}__in": list(servers_watchable(user=user).values_list("pk", flat=True))})
+    if own and user is not None:
+        visible = list(servers_visible(user=user).values_list("pk", flat=True))
+        seen |= Q(**{own: user.pk, f"{server}__in": visible})
+    return rows.filter(seen)
 
 
 # What people may do at all

@@ -22,6 +22,7 @@ from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.audit.services import entry_write, request_address
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
@@ -41,6 +42,7 @@ class ActionRunAdmin(RequestViews):
         "took",
         "in_short",
     )
+    list_display_links = ("asked",)  # a number of two digits is hard to hit
     list_select_related = ("server",)
     list_filter = (
         "status",
@@ -171,7 +173,7 @@ class ActionRunAdmin(RequestViews):
         return own + self.request_urls() + super().get_urls()
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        run = self._run(request, run_id)
+        run = self._run_to_stop(request, run_id)
         try:
             if services.run_cancel(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The run is cancelled; nothing was sent.")
@@ -182,7 +184,7 @@ class ActionRunAdmin(RequestViews):
         return HttpResponseRedirect(_run_url(run))
 
     def hangup_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        run = self._run(request, run_id)
+        run = self._run_to_stop(request, run_id)
         try:
             if services.call_hang_up(user=request.user, run=run, address=request_address(request)):
                 messages.success(request, "The call is being hung up.")
@@ -197,6 +199,7 @@ class ActionRunAdmin(RequestViews):
         run = self._run(request, run_id)
         try:
             preview = retries.run_retry_preview(user=request.user, run=run)
+            self.note_refused(request, preview)
             if preview.confirm != Confirm.NONE or preview.refused:
                 return self.preview_page(request, preview)
             return self.to_result(request, self.submit_token(request, preview.token))
@@ -208,6 +211,11 @@ class ActionRunAdmin(RequestViews):
         if not self.has_view_permission(request) or not self.has_add_permission(request):
             raise PermissionDenied
         return views.run_visible(request, run_id)
+
+    def _run_to_stop(self, request: HttpRequest, run_id: int) -> ActionRun:
+        """As `_run`, and one's own in any case: what one has begun one may stop, whatever was withdrawn."""
+        mine = ActionRun.objects.filter(pk=run_id, user_id=request.user.pk).select_related("server").first()
+        return mine if mine is not None else self._run(request, run_id)
 
     # -- one run
 
@@ -222,7 +230,7 @@ class ActionRunAdmin(RequestViews):
         if not self.has_view_permission(request):
             raise PermissionDenied
         runs = ActionRun.objects.visible_to(request.user).select_related("server", "retry_of")
-        run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
+        run = runs.filter(pk=pk_of(object_id)).first()
         if run is None:
             messages.warning(request, f"There is no run {object_id}; it may have been deleted.")
             return HttpResponseRedirect(reverse("admin:ami_integration_actionrun_changelist"))

@@ -11,6 +11,7 @@ the calls that it is to end.
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Iterable
 
@@ -44,6 +45,21 @@ def is_async_originate(action: str, headers: Iterable[tuple[str, str]]) -> bool:
 def header(headers: Iterable[tuple[str, str]], name: str) -> str:
     """The value that Asterisk takes of a header: the first one's."""
     return next((value for key, value in headers if key.lower() == name.lower()), "")
+
+
+def originate_timeout(headers: Iterable[tuple[str, str]]) -> int | None:
+    """Milliseconds that an Originate lets it ring; None where the header doesn't say (Asterisk: 30,000).
+
+    Raises:
+        ValueError: it isn't a whole number above 0. Asterisk reads what begins like a number as far as it
+            goes, and takes 0 and less for "without end".
+    """
+    given = header(headers, "Timeout").strip()
+    if not given:
+        return None
+    if not re.fullmatch(r"\+?[0-9]{1,15}", given) or int(given) == 0:
+        raise ValueError(given)
+    return int(given)
 
 
 def call_headers(*, action: str, headers: Iterable[tuple[str, str]], action_id: str) -> Pairs:

@@ -42,14 +42,43 @@ def wire_faults(headers: Iterable[tuple[str, str]]) -> list[Fault]:
 
 def catalogue_faults(description: ActionDescription, headers: Sequence[tuple[str, str]]) -> list[Fault]:
     """What the catalogue doesn't know of: a required header that is missing, a value that isn't listed."""
-    faults = []
+    faults = _uncounted(description, headers)
     for argument in description.arguments:
-        values = [value for name, value in headers if _fits(argument, name)]
-        if argument.required and not any(value.strip() for value in values):
+        own = [(name, value) for name, value in headers if _fits(argument, name)]
+        if argument.required and not any(value.strip() for _, value in own):
             faults.append(Fault(argument.name, f"{argument.name} is required."))
-        unlisted = [value for value in values if not _takes(argument, value)]
-        faults += [Fault(argument.name, _unlisted(argument, value)) for value in unlisted]
+        faults += [
+            Fault(name if argument.numbered else argument.name, _unlisted(argument, value))
+            for name, value in own
+            if not _takes(argument, value)
+        ]
     return faults
+
+
+def _uncounted(description: ActionDescription, headers: Sequence[tuple[str, str]]) -> list[Fault]:
+    """Numbers without the header that leads its row: Asterisk counts up to the first that is missing.
+
+    (main/manager.c, handle_updates: it looks for Action-000000, Action-000001 … and stops at an empty one.)
+    """
+    numbered = [argument for argument in description.arguments if argument.numbered]
+    if not numbered:
+        return []
+    own = [name for name, _ in headers if any(_fits(argument, name) for argument in numbered)]
+    leading = {_number(name) for name, value in headers if _fits(numbered[0], name) and value.strip()}
+    first = next((number for number in range(len(leading) + 1) if number not in leading), 0)
+    lost = [name for name in own if _number(name) >= first]
+    if not lost:
+        return []
+    lead = _NUMBER.sub(f"-{first:06}", numbered[0].name)
+    return [
+        Fault(
+            lead, f"{lead} is missing: the PBX stops there, and does nothing with {', '.join(lost[:SHOWN])}."
+        )
+    ]
+
+
+def _number(name: str) -> int:
+    return int(name[-6:])
 
 
 def _fits(argument: Argument, name: str) -> bool:

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import Error
 
 from ami_integration.access.danger import changes_session
-from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate
+from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate, originate_timeout
 from ami_integration.actions.masking import output_mask, secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
@@ -131,7 +131,7 @@ def _carry_out(run: ActionRun, prepared: _Prepared, session: ActionSession, secr
         outcome = _send(run, prepared, session, values)
     except AMIError as error:
         session.discard()
-        outcome = _failure(error, secrets)
+        outcome = _failure(error, secrets, _command_of(prepared.action))
     except Exception:
         session.discard()
         outcome = _mistake(run, secrets)
@@ -151,7 +151,7 @@ def _send(run: ActionRun, prepared: _Prepared, session: ActionSession, values: d
             deadline = began + prepared.limit
             outcome = _follow_call(session.client, reply, call, action.action_id, deadline)
         else:
-            outcome = _judge(reply)
+            outcome = _judge(reply, _command_of(action))
             if "permission denied" in reply.message.lower():
                 session.discard()  # rights are copied at login: a corrected manager.conf counts from the next
     finally:
@@ -218,17 +218,15 @@ def _unsent(error: SecretUnreadable | AMIError, secrets: set[str]) -> Outcome:
 
 def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> float:
     """Seconds from sending to the end of the answer; an Originate gets the call's own time and a margin."""
-    if run.timeout is not None:
-        return run.timeout
     if run.action.lower() != "originate":
-        return float(settings.AMIWEB_ACTION_TIMEOUT)
-    for name, value in headers:
-        if name.lower() == "timeout" and value.strip().isdecimal():
-            return int(value) / 1000 + ORIGINATE_MARGIN
-    return ORIGINATE_DEFAULT + ORIGINATE_MARGIN
+        return float(settings.AMIWEB_ACTION_TIMEOUT) if run.timeout is None else run.timeout
+    rings = originate_timeout(headers)
+    call = (ORIGINATE_DEFAULT if rings is None else rings / 1000) + ORIGINATE_MARGIN
+    # A limit that ends before the call does would leave a call that nobody follows and nobody can hang up.
+    return max(call, run.timeout or 0.0)
 
 
-def _failure(error: AMIError, secrets: set[str]) -> Outcome:
+def _failure(error: AMIError, secrets: set[str], command: str) -> Outcome:
     said = storable(text_without(str(error), secrets))
     if error.sent:
         came = error.reply if isinstance(error, Unanswered) else None
@@ -236,7 +234,9 @@ def _failure(error: AMIError, secrets: set[str]) -> Outcome:
             ActionRun.Status.UNKNOWN,
             f"{said} The action had been sent, so the PBX may or may not have carried it out: look there "
             "before you run it again. amiweb doesn't send it a second time.",
-            {} if came is None else {"result": replace(Result.of_reply(came), note=NOT_ENDED)},
+            {}
+            if came is None
+            else {"result": replace(Result.of_reply(came, command=command), note=NOT_ENDED)},
         )
     return _unsent(error, secrets)
 
@@ -286,9 +286,9 @@ def _judge_call(reply: Reply, event: Event, unwanted_by: str) -> Outcome:
     return Outcome(ActionRun.Status.FAILED, storable(f"The call failed: {meaning}."), results)
 
 
-def _judge(reply: Reply) -> Outcome:
-    message = storable(_in_short(reply))
-    results = _results(reply)
+def _judge(reply: Reply, command: str) -> Outcome:
+    message = storable(_in_short(reply, command))
+    results = _results(reply, command)
     if reply.success:
         return Outcome(ActionRun.Status.SUCCEEDED, message, results)
     hint = (
@@ -300,15 +300,20 @@ def _judge(reply: Reply) -> Outcome:
     return Outcome(ActionRun.Status.FAILED, f"The PBX refused: {words}.{hint}", results)
 
 
-def _in_short(reply: Reply) -> str:
+def _command_of(action: Action) -> str:
+    """The CLI command that an action asks for; "" if it asks for none."""
+    return header(action.headers, "Command") if action.name.lower() == "command" else ""
+
+
+def _in_short(reply: Reply, command: str) -> str:
     """The PBX's own words; of a Command's answer its first line, since the words are always the same."""
     if reply.message.lower() != "command output follows":
         return reply.message
     first = next((line.strip() for line in reply.output if line.strip()), "It printed nothing.")
-    masked = output_mask(first)
+    masked = output_mask(first, command)
     return masked if len(masked) <= _SHORT else f"{masked[: _SHORT - 1]}…"
 
 
-def _results(reply: Reply) -> dict[str, Any]:
+def _results(reply: Reply, command: str = "") -> dict[str, Any]:
     """What came back, in clear: `ActionRun.finish` masks what is stored."""
-    return {"result": Result.of_reply(reply)}
+    return {"result": Result.of_reply(reply, command=command)}

@@ -9,6 +9,7 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
@@ -21,6 +22,7 @@ from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
 from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.audit.services import request_address
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 
 
@@ -29,7 +31,7 @@ class FanOutAdmin(ReadOnlyAdmin):
     """A fan-out is made by running something on several servers, and never changed by hand."""
 
     change_list_template = "ami_integration/actions/fanout_list.html"
-    list_display = ("id", "state", "action", "on_servers", "done", "username", "created_at")
+    list_display = ("id", "state", "action", "on_servers", "done", "by_whom", "submitted")
     list_filter = ("status", ("created_at", MomentFilter), "mode")
     search_fields = ("action", "target", "username")
     list_per_page = 50
@@ -65,6 +67,15 @@ class FanOutAdmin(ReadOnlyAdmin):
     def on_servers(self, fanout: Any) -> str:
         return f"{fanout.target}: {fanout.total}" if fanout.target else str(fanout.total)
 
+    @admin.display(description="by", ordering="username")
+    def by_whom(self, fanout: FanOut) -> str:
+        return fanout.username or "–"
+
+    @admin.display(description="submitted", ordering="created_at")
+    def submitted(self, fanout: FanOut) -> str:
+        moment = timezone.localtime(fanout.created_at)
+        return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}")
+
     @admin.display(description="done")
     def done(self, fanout: Any) -> str:
         return f"{fanout.total - fanout.open} of {fanout.total}"
@@ -89,7 +100,7 @@ class FanOutAdmin(ReadOnlyAdmin):
         """The page of a fan-out, which keeps itself up to date."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        fanout = FanOut.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        fanout = FanOut.objects.filter(pk=pk_of(object_id)).first()
         snapshot = fanout_snapshot(fanout, user=request.user) if fanout is not None else None
         if fanout is None or snapshot is None or not snapshot["rows"]:
             messages.warning(request, f"There is no fan-out {object_id}, or you may not see it.")
@@ -133,6 +144,7 @@ class FanOutAdmin(ReadOnlyAdmin):
         assert isinstance(runs, ActionRunAdmin)
         try:
             preview = retries.fanout_retry_preview(user=request.user, fanout=fanout)
+            runs.note_refused(request, preview)
             if preview.confirm != Confirm.NONE or preview.refused:
                 return runs.preview_page(request, preview)
             return runs.to_result(request, runs.submit_token(request, preview.token))

@@ -19,6 +19,8 @@ from django.db.models import Count
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.rights import fanout_note, run_note
+from ami_integration.audit.models import AuditEntry
 
 Status = ActionRun.Status
 #: What counts against `stop_after`, and keeps the rest back when the first one was to succeed. Not CANCELLED:
@@ -99,9 +101,12 @@ def fanout_release(*, fanout_id: int) -> Released:
         if why and tally.statuses[Status.QUEUED]:
             cancelled = _cancel_queued(fanout, f"Not sent: {why}")
             _end(fanout, FanOut.Status.STOPPED, why)
+            _note_end(fanout, "fanout.stop", AuditEntry.Outcome.FAILED, tally, taken_back=len(cancelled))
             return Released(cancelled_ids=tuple(cancelled))
         if tally.ended == tally.total:
             _end(fanout, FanOut.Status.FINISHED)
+            done = AuditEntry.Outcome.FAILED if tally.failed else AuditEntry.Outcome.DONE
+            _note_end(fanout, "fanout.finish", done, tally)
             return Released()
         return Released(run_ids=tuple(_let_go(fanout, _room(fanout, tally))))
 
@@ -147,8 +152,32 @@ def _let_go(fanout: FanOut, room: int) -> list[int]:
 
 
 def _cancel_queued(fanout: FanOut, reason: str) -> list[int]:
-    queued = list(fanout.runs.queued().order_by("pk").values_list("pk", flat=True))
-    return [pk for pk in queued if ActionRun.objects.cancel(pk, reason)]
+    cancelled = [
+        run for run in fanout.runs.queued().order_by("pk") if ActionRun.objects.cancel(run.pk, reason)
+    ]
+    for run in cancelled:
+        run_note(
+            run=run,
+            verb="run.cancel",
+            outcome=AuditEntry.Outcome.DONE,
+            reason=reason,
+        )
+    return [run.pk for run in cancelled]
+
+
+def _note_end(fanout: FanOut, verb: str, outcome: str, tally: Tally, **particulars: int) -> None:
+    """The audit's entry of how it ended, when it did by itself; in the name of whoever began it."""
+    fanout_note(
+        fanout=fanout,
+        verb=verb,
+        outcome=outcome,
+        actor=fanout.user,
+        actor_name=fanout.username,
+        reason=fanout.reason,
+        succeeded=tally.statuses[Status.SUCCEEDED],
+        failed=tally.failed,
+        **particulars,
+    )
 
 
 def _end(fanout: FanOut, status: str, reason: str = "") -> None:

@@ -11,6 +11,7 @@ from django.db.models import Field, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.safestring import SafeString
 
 from ami_integration.access.services import servers_watchable
 from ami_integration.actions.models import ActionRun
@@ -19,6 +20,10 @@ from ami_integration.servers.models import server_label
 
 class ServerFilter(admin.RelatedFieldListFilter):
     """The servers whose runs this person may see."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.empty_value_display = SafeString("deleted ones")
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Any:
         servers = servers_watchable(user=request.user).order_by("name").values_list("pk", "name", "simulated")

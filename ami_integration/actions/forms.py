@@ -227,15 +227,20 @@ class RunForm(ActionFieldsMixin, forms.Form):
             self.add_error("tag", f"No enabled server of yours has the tag {tag.name}.")
         return tagged
 
+    #: The id of the person who wrote what is to be hidden of the headers.
+    hidden_by: int | None = None
+
     def _fill(self, cleaned: dict[str, Any]) -> None:
         """Put hidden values and the template's variables in their places."""
+        self.hidden_by = self.user.pk
         pairs = cleaned["headers"]
         if any(MASK in value for _, value in pairs):
             kept = Kept.unpack(cleaned.get("kept") or "")
             where = [server.pk for server in cleaned.get("servers") or ()]
             stored = kept.for_request(user=self.user, action=cleaned["action"], servers=where) if kept else []
+            self.hidden_by = kept.hidden_by if kept else None
             try:
-                pairs = stars_restore(pairs, stored)
+                pairs = stars_restore(pairs, stored, own=kept is not None and kept.own)
             except HiddenValueMissing as missing:
                 self._fault(Fault(missing.header, str(missing)))
         values = {name: cleaned[f"var_{name}"] for name in self.variables if f"var_{name}" in cleaned}

@@ -62,10 +62,14 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
         return self.filter(status=ActionRun.Status.RUNNING)
 
     def visible_to(self, user: AnyUser) -> "ActionRunQuerySet":
-        """The runs that this person may see: the one filter of lists, pages, exports and sockets."""
+        """The runs that this person may see: the one filter of lists, pages, exports and sockets.
+
+        Those of servers that they may read of, and what they ran themselves on servers that they see: whoever
+        may start something may see what became of it, and stop it.
+        """
         if not user_may_view_runs(user=user):
             return self.none()
-        return cast("ActionRunQuerySet", rows_watchable(user=user, rows=self))
+        return cast("ActionRunQuerySet", rows_watchable(user=user, rows=self, own="user"))
 
     def claim(self, pk: int, worker: str, *, now: datetime | None = None) -> bool:
         """Make this worker the only one that executes the run.
@@ -236,6 +240,7 @@ class ActionRun(StoredHeaders):
             models.Index(fields=("status", "created_at"), name="run_status_created"),
             models.Index(fields=("created_at",), name="run_created"),
             models.Index(fields=("action",), name="run_action"),
+            models.Index(fields=("username",), name="run_username"),
         )
         permissions = (("view_result_secrets", "Can see secrets in results"),)
 

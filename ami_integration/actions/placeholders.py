@@ -6,6 +6,11 @@ put back for the same person, into the same action and for the same servers only
 action, moved into a `UserEvent`, would be told to everybody who listens, and a secret that was typed for one
 PBX is nothing for another. Nor is it put back where it would be seen: `Value` is hidden by what `Variable`
 names, and under another name it would be read by the next Getvar.
+
+What another header does with a value nobody can tell by looking (`Data: PLAIN=${API_SECRET}`). So the values
+that somebody else wrote are put back only into the request that they were written for, header by header; it
+may differ in what its placeholders became, and in nothing else. Whose they are stays with them, through every
+run, template and schedule that is made of the request.
 """
 
 import json
@@ -14,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ami_integration.actions.masking import MASK, headers_mask
+from ami_integration.actions.masking import MASK, headers_mask, storable
 from ami_integration.servers.encryption import Secret, SecretUnreadable
 
 Pairs = list[tuple[str, str]]
@@ -23,11 +28,12 @@ _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w{0,49})\s*\}\}")
 
 
 class HiddenValueMissing(ValueError):
-    """Stars stand where nothing was hidden. Attributes: `header`, its name."""
+    """Stars stand where nothing was hidden, or what isn't lent. Attributes: `header`, its name."""
 
-    def __init__(self, header: str) -> None:
+    def __init__(self, header: str, text: str = "") -> None:
         super().__init__(
-            f"The stars of {header} stand for a hidden value that isn't there, or wasn't meant for this "
+            text
+            or f"The stars of {header} stand for a hidden value that isn't there, or wasn't meant for this "
             "action, server or variable. Write the value anew."
         )
         self.header = header
@@ -46,13 +52,46 @@ def variables_fill(headers: Iterable[tuple[str, str]], values: Mapping[str, str]
     ]
 
 
-def stars_restore(headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str, str]]) -> Pairs:
+def stars_restore(
+    headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str, str]], *, own: bool = False
+) -> Pairs:
     """The headers with hidden values put back where their stars were left alone.
+
+    Args:
+        headers: as they came out of a form.
+        stored: the ones in clear that it was filled with.
+        own: whether who asks wrote the hidden values. Anybody else changes nothing beside them.
 
     Raises:
         HiddenValueMissing: stars that none of the stored headers explains, or whose value would be seen.
     """
-    originals = list(stored)
+    pairs, originals = list(headers), list(stored)
+    if own or not originals:
+        return _restore_own(pairs, originals)
+    if not _same_request(pairs, originals):
+        hidden = next((name for name, value in pairs if MASK in value), "")
+        raise HiddenValueMissing(
+            hidden,
+            f"Somebody else wrote the hidden value of {hidden}. It is sent only with the headers that it was "
+            "written for: leave them all as they were, or write the value anew.",
+        )
+    return originals
+
+
+def _same_request(shown: Pairs, originals: Pairs) -> bool:
+    """Whether these are the stored headers, each one, with nothing but what is hidden hidden."""
+    if len(shown) != len(originals):
+        return False
+    for (name, value), original, masked in zip(shown, originals, headers_mask(originals), strict=True):
+        accepted = {storable(masked[1]).strip(" \t")}
+        if variables_of([original]):  # a placeholder is shown, even where a secret will stand
+            accepted.add(storable(original[1]).strip(" \t"))
+        if name != storable(original[0]).strip() or value not in accepted:
+            return False
+    return True
+
+
+def _restore_own(headers: Pairs, originals: Pairs) -> Pairs:
     hidden = list(zip(headers_mask(originals), originals, strict=True))
     whole: Pairs = []
     restored = []
@@ -66,7 +105,9 @@ def stars_restore(headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str
             restored.append(len(whole))
         whole.append(pair)
     # A placeholder's own name hides nothing: something else will stand there.
-    seen = headers_mask(variables_fill(whole, dict.fromkeys(variables_of(whole), "")))
+    filled = variables_fill(whole, dict.fromkeys(variables_of(whole), ""))
+    # Of several headers that name what another holds, Asterisk takes the first.
+    seen = headers_mask(filled, first_names=True)
     for index in restored:
         if MASK not in seen[index][1]:
             raise HiddenValueMissing(whole[index][0])
@@ -77,13 +118,20 @@ def stars_restore(headers: Iterable[tuple[str, str]], stored: Iterable[tuple[str
 class Kept:
     """Headers that a form carries along, encrypted, for what its stars stand for.
 
-    `servers`: the ids of those that they were meant for; None: any.
+    `servers`: the ids of those that they were meant for; None: any. `hidden_by`: the id of the person who
+    wrote what is hidden in them; None: nobody knows.
     """
 
     user: int
     action: str
     headers: list[Any]
     servers: list[int] | None = None
+    hidden_by: int | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the person who uses them wrote what is hidden in them."""
+        return self.hidden_by == self.user
 
     def pack(self) -> str:
         return Secret.from_plain(json.dumps(asdict(self))).token

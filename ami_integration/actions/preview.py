@@ -87,6 +87,7 @@ class Ticket:
     retry_of: int | None = None
     template: int | None = None
     timeout: float | None = None
+    hidden_by: int | None = None
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -208,6 +209,7 @@ def request_preview(
     retry_of: int | None = None,
     template: int | None = None,
     timeout: float | None = None,
+    hidden_by: int | None = None,
 ) -> Preview:
     """Work out what would run, without writing or sending anything.
 
@@ -223,6 +225,8 @@ def request_preview(
         retry_of: for a retry, the fan-out's id.
         template: the id of the template that it was made from.
         timeout: seconds to wait for the answer; the default of its kind if none.
+        hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows, and
+            nobody may take it elsewhere.
 
     Raises:
         RunRefused: no server, or something that can't be put on the wire.
@@ -273,6 +277,7 @@ def request_preview(
         retry_of=retry_of,
         template=template,
         timeout=timeout,
+        hidden_by=hidden_by,
     )
     return Preview(
         action=action,
@@ -313,6 +318,7 @@ def preview_again(*, user: Any, ticket: Ticket, servers: Sequence[Server]) -> Pr
         retry_of=ticket.retry_of,
         template=ticket.template,
         timeout=ticket.timeout,
+        hidden_by=ticket.hidden_by,
     )
 
 

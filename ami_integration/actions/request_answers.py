@@ -11,6 +11,7 @@ from ami_integration.actions.catalogue.services import action_describe, actions_
 from ami_integration.actions.forms import HeadersField
 from ami_integration.actions.preview import Confirm, confirm_needed, request_worst, server_lacks
 from ami_integration.actions.submission import servers_choosable, servers_tagged
+from ami_integration.keys import pks_of
 from ami_integration.servers.models import Server
 
 #: What comes after the form, for people.
@@ -109,5 +110,5 @@ def _chosen(asked: QueryDict, user: Any) -> list[Server]:
     """The servers that the form names just now: those of its tag, or the ticked ones."""
     if tag := asked.get("tag", ""):
         return servers_tagged(user=user, tag=tag)
-    ids = [int(pk) for pk in asked.getlist("server") if pk.isdecimal()]
-    return list(servers_choosable(user=user).filter(pk__in=ids).select_related("abilities"))
+    chosen = servers_choosable(user=user).filter(pk__in=pks_of(asked.getlist("server")))
+    return list(chosen.select_related("abilities"))

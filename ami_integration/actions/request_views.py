@@ -14,21 +14,23 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.danger import DANGER_MEANS
-from ami_integration.access.services import user_may_view_runs
+from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import request_answers
 from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.forms import RunForm, headers_text
-from ami_integration.actions.masking import headers_mask
+from ami_integration.actions.masking import headers_mask, storable
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
 from ami_integration.actions.preview import (
     Confirm,
+    Plan,
     Preview,
     Ticket,
     preview_again,
     request_preview,
 )
 from ami_integration.actions.request_answers import require_run
+from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.actions.submission import (
     FanOutExists,
@@ -41,7 +43,9 @@ from ami_integration.actions.submission import (
 )
 from ami_integration.actions.templates import servers_meant, templates_usable
 from ami_integration.ami import new_action_id
-from ami_integration.audit.services import request_address
+from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.services import entry_write, request_address
+from ami_integration.keys import pk_of, pks_of
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -74,7 +78,7 @@ class RequestViews(ModelAdmin):
         `?server=<id>` (repeated) or `?tag=<name>`, `action=<name>`, `headers=<lines>`, `mode`, `limit`,
         `stop_after`; or `?template=<id>`, or `?run=<id>` for what one ran before.
         """
-        require_run(request)
+        _require_run(request)
         if request.method != "POST":
             return self._form_page(request, self._form_filled(request))
         form = RunForm(
@@ -97,7 +101,10 @@ class RequestViews(ModelAdmin):
                 # With its preview a request gets a new key: this form may have been sent before.
                 key=cleaned["action_id"] if direct else None,
                 template=form.chosen_template.pk if form.chosen_template is not None else None,
+                hidden_by=form.hidden_by,
             )
+            if direct and preview.refused:
+                self.note_refused(request, preview)
             if preview.confirm != Confirm.NONE or preview.refused or not direct:
                 return self.preview_page(request, preview)
             return self.to_result(request, self.submit_token(request, preview.token))
@@ -123,7 +130,7 @@ class RequestViews(ModelAdmin):
             for name in ("tag", "action", "headers", "mode", "limit", "stop_after", "timeout")
             if name in asked
         }
-        initial["server"] = [int(pk) for pk in asked.getlist("server") if pk.isdecimal()]
+        initial["server"] = pks_of(asked.getlist("server"))
         kept: Kept | None = None
         if template is not None:
             kept = self._fill_from(request, initial, template)
@@ -152,11 +159,11 @@ class RequestViews(ModelAdmin):
         masked = [(name, value) for name, value in stored.headers_masked if not is_own_header(name, value)]
         initial.setdefault("headers", headers_text(masked))
         try:
-            headers = stored.headers_in_clear()
+            headers = [pair for pair in stored.headers_in_clear() if not is_own_header(*pair)]
         except SecretUnreadable as error:
             messages.warning(request, f"{error} Hidden values have to be written anew.")
             return None
-        return Kept(_user_id(request), stored.action, headers, servers_meant(stored))
+        return Kept(_user_id(request), stored.action, headers, servers_meant(stored), stored.hidden_by_id)
 
     def _form_page(self, request: HttpRequest, form: RunForm) -> HttpResponse:
         servers = form.servers_offered
@@ -181,7 +188,7 @@ class RequestViews(ModelAdmin):
 
     def submit_view(self, request: HttpRequest) -> HttpResponse:
         """What the preview's buttons do: run it, go back to the form, or leave out who may not."""
-        require_run(request)
+        _require_run(request)
         token = request.POST.get("token", "")
         try:
             ticket = Ticket.unpack(token, user=request.user)
@@ -232,10 +239,24 @@ class RequestViews(ModelAdmin):
             action=ticket.action,
             headers=ticket.pairs,
             tag=ticket.tag,
+            plan=Plan(**ticket.plan),
             template=ticket.template,
             timeout=ticket.timeout,
+            hidden_by=ticket.hidden_by,
         )
         return self.preview_page(request, fresh, changed=changed)
+
+    def note_refused(self, request: HttpRequest, preview: Preview) -> None:
+        """Somebody wanted to run this, not only to look at it: the audit is told where he may not."""
+        for member in preview.refused:
+            run_ask(
+                user=request.user,
+                server=member.server,
+                action=preview.action,
+                headers=preview.headers,
+                origin=ActionRun.Origin.ADMIN,
+                address=request_address(request),
+            )
 
     def submit_token(self, request: HttpRequest, token: str) -> Submitted:
         return request_submit(
@@ -261,7 +282,8 @@ class RequestViews(ModelAdmin):
         others = ActionRun.objects.filter(pk__in=ticket.repeated_ids).exclude(user_id=_user_id(request))
         if not others.exists():
             where = [member["id"] for member in ticket.members]
-            initial["kept"] = Kept(_user_id(request), ticket.action, ticket.headers, where).pack()
+            kept = Kept(_user_id(request), ticket.action, ticket.headers, where, ticket.hidden_by)
+            initial["kept"] = kept.pack()
         return RunForm(initial=initial, user=request.user)
 
     def preview_page(
@@ -304,6 +326,20 @@ class RequestViews(ModelAdmin):
         return HttpResponseRedirect(reverse("admin:index"))
 
 
+def _require_run(request: HttpRequest) -> None:
+    """Whether this person may run anything anywhere; who tries without is told of in the audit."""
+    if request.method == "POST" and not user_may_run(user=request.user):
+        entry_write(
+            actor=request.user,
+            origin=ActionRun.Origin.ADMIN,
+            address=request_address(request),
+            verb="run.submit",
+            what={"action": storable(request.POST.get("action", ""))[:100]},
+            outcome=AuditEntry.Outcome.REFUSED,
+        )
+    require_run(request)
+
+
 def _user_id(request: HttpRequest) -> int:
     assert request.user.pk is not None  # the admin's pages are for those who logged in
     return request.user.pk
@@ -311,14 +347,13 @@ def _user_id(request: HttpRequest) -> int:
 
 def _template(request: HttpRequest, pk: str | None) -> ActionTemplate | None:
     """The template that the address or the form names, if this person may use templates."""
-    return templates_usable(user=request.user).filter(pk=pk).first() if pk and pk.isdecimal() else None
+    return templates_usable(user=request.user).filter(pk=pk_of(pk or "")).first()
 
 
 def _own_run(request: HttpRequest, pk: str) -> ActionRun | None:
     """A run that this person started and may still see: nobody else's hidden values are lent."""
-    if not pk.isdecimal():
-        return None
-    return ActionRun.objects.visible_to(request.user).filter(pk=pk, user_id=_user_id(request)).first()
+    mine = ActionRun.objects.visible_to(request.user).filter(user_id=_user_id(request))
+    return mine.filter(pk=pk_of(pk)).first()
 
 
 def _field_of(form: RunForm, refused: RunRefused) -> str | None:
@@ -372,4 +407,5 @@ def _without_refused(request: HttpRequest, ticket: Ticket, servers: list[Server]
         retry_of=ticket.retry_of,
         template=ticket.template,
         timeout=ticket.timeout,
+        hidden_by=ticket.hidden_by,
     )

@@ -35,20 +35,23 @@ class Result:
         items: the items of a list, each a list of headers in order.
         output: the output of a Command, lines separated by LF.
         note: a sentence that says what of it is missing; empty when it is whole.
+        command: the CLI command that printed the output, which says how it is masked. It isn't stored here.
     """
 
     response: Pairs = field(default_factory=list)
     items: list[Pairs] = field(default_factory=list)
     output: str = ""
     note: str = ""
+    command: str = ""
 
     @classmethod
-    def of_reply(cls, reply: Reply, *, events: Iterable[Event] = ()) -> "Result":
+    def of_reply(cls, reply: Reply, *, events: Iterable[Event] = (), command: str = "") -> "Result":
         """The whole of an answer, in clear.
 
         Args:
             reply: what the client collected.
             events: shown as items instead of the reply's own, if given: an Originate's OriginateResponse.
+            command: the CLI command that was asked, if it was one.
         """
         response = [pair for part in reply.responses for pair in part.items() if pair[0].lower() != "output"]
         if reply.complete is not None:
@@ -58,6 +61,7 @@ class Result:
             storable_headers(response),
             [storable_headers(event.items()) for event in list(events) or reply.events],
             storable("\n".join(output)),
+            command=command,
         )
 
     def masked(self) -> "Result":
@@ -65,7 +69,7 @@ class Result:
         return Result(
             headers_mask(self.response),
             [headers_mask(item) for item in self.items],
-            output_mask(self.output),
+            output_mask(self.output, self.command),
             self.note,
         )
 
@@ -97,7 +101,7 @@ class Result:
             f"Not whole: the answer was too large, and only {' and '.join(lost)} are kept. A result may "
             f"have {limit / _MIB:,.4g} MiB (AMIWEB_RESULT_LIMIT_MIB)."
         )
-        return Result(response, items, "\n".join(output), f"{self.note} {note}".strip())
+        return Result(response, items, "\n".join(output), f"{self.note} {note}".strip(), self.command)
 
     def data(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -63,6 +63,7 @@ def run_retry_preview(*, user: Any, run: ActionRun) -> Preview:
         headers=run.headers_in_clear(),
         timeout=run.timeout,
         repeats={run.server.pk: run.pk},
+        hidden_by=run.hidden_by_id,
     )
 
 
@@ -103,4 +104,5 @@ def fanout_retry_preview(*, user: Any, fanout: FanOut) -> Preview:
         plan=Plan(fanout.mode, fanout.limit, fanout.stop_after),
         repeats={run.server_id: run.pk for run in runs if run.server_id is not None},
         retry_of=fanout.pk,
+        hidden_by=fanout.hidden_by_id,
     )

@@ -11,7 +11,7 @@ from ami_integration.access.services import (
     user_may_run,
 )
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write
 from ami_integration.servers.encryption import SecretUnreadable
@@ -144,6 +144,31 @@ def run_note(
         object_type="run",
         object_id=run.pk,
         object_name=f"{storable(run.action)} on {run.server_name}",
+        outcome=outcome,
+    )
+
+
+def fanout_note(
+    *,
+    fanout: FanOut,
+    verb: str,
+    outcome: str,
+    actor: AnyUser = None,
+    actor_name: str = "",
+    address: str = "",
+    **particulars: Any,
+) -> None:
+    """An audit entry about a fan-out, to be called in the transaction that changes it. As `run_note`."""
+    entry_write(
+        actor=actor,
+        actor_name=actor_name,
+        origin=fanout.origin,
+        address=address,
+        verb=verb,
+        what={"action": storable(fanout.action)} | particulars,
+        object_type="fanout",
+        object_id=fanout.pk,
+        object_name=storable(str(fanout)),
         outcome=outcome,
     )
 

@@ -8,7 +8,6 @@ to the PBX (`execution.py`); what nobody claimed, and what a dead worker left, i
 import functools
 import json
 import logging
-import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from django.utils import timezone
 
 from ami_integration.access.danger import action_name
 from ami_integration.actions import doorbell
-from ami_integration.actions.calls import call_headers
+from ami_integration.actions.calls import call_headers, originate_timeout
 from ami_integration.actions.fanouts import fanout_release
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
@@ -69,18 +68,11 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
             "seen.",
             field="action",
         )
-    for name, value in headers:
+    for name, _ in headers:
         if name.lower() in ("action", "actionid"):
             raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")
-        # A run holds its thread for as long as its call may ring.
-        if action.strip().lower() == "originate" and name.lower() == "timeout":
-            milliseconds = re.match(r"\s*\+?(\d+)", value)  # as Asterisk's sscanf() reads it
-            if milliseconds and int(milliseconds[1]) > ORIGINATE_LIMIT * 1000:
-                raise RunRefused(
-                    f"Timeout: at most {ORIGINATE_LIMIT * 1000} milliseconds ({ORIGINATE_LIMIT // 60} "
-                    "minutes). The header counts in milliseconds: 30000 lets it ring for 30 seconds.",
-                    field="headers",
-                )
+    if action.lower() == "originate":
+        _timeout_check(headers)
     try:
         Action(action).encode()
     except InvalidAction as error:
@@ -89,6 +81,24 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
         Action(action, headers).encode()
     except InvalidAction as error:
         raise RunRefused(str(error), field="headers") from None
+
+
+def _timeout_check(headers: Sequence[tuple[str, str]]) -> None:
+    """Whether an Originate ends: a run holds its thread for as long as its call may ring."""
+    try:
+        milliseconds = originate_timeout(headers)
+    except ValueError as error:
+        raise RunRefused(
+            f"Timeout: “{error}” is no whole number above 0. The header counts in milliseconds: 30000 lets "
+            "it ring for 30 seconds.",
+            field="headers",
+        ) from None
+    if milliseconds is not None and milliseconds > ORIGINATE_LIMIT * 1000:
+        raise RunRefused(
+            f"Timeout: at most {ORIGINATE_LIMIT * 1000} milliseconds ({ORIGINATE_LIMIT // 60} minutes). The "
+            "header counts in milliseconds: 30000 lets it ring for 30 seconds.",
+            field="headers",
+        )
 
 
 def run_submit(
@@ -105,6 +115,7 @@ def run_submit(
     action_id: str | None = None,
     address: str = "",
     fanout: FanOut | None = None,
+    hidden_by: int | None = None,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -121,6 +132,7 @@ def run_submit(
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
         address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
+        hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -145,6 +157,7 @@ def run_submit(
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
+        hidden_by_id=hidden_by,
         action_id=action_id,
         timeout=timeout,
         origin=origin,

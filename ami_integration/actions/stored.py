@@ -2,6 +2,7 @@
 
 import json
 
+from django.conf import settings
 from django.db import models
 
 from ami_integration.servers.encryption import EncryptedTextField
@@ -12,6 +13,18 @@ class StoredHeaders(models.Model):
 
     payload = EncryptedTextField(help_text="The headers as a JSON list of [name, value].")
     headers_masked = models.JSONField(default=list, editable=False)
+    # Nobody asks for rows by it, and a person who is deleted meanwhile must stop no run: neither an index
+    # nor a constraint.
+    hidden_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
+        help_text="Who wrote what is hidden in it; anybody else repeats the request as it is, or not at all.",
+    )
 
     class Meta:
         abstract = True

@@ -17,13 +17,12 @@ from django.utils import timezone
 
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.masking import headers_mask, storable, storable_headers
+from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
-from ami_integration.actions.rights import run_ask, run_may_be_stopped
+from ami_integration.actions.rights import fanout_note, run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_write
 from ami_integration.servers.models import Server
 
 
@@ -97,7 +96,11 @@ def request_submit(
         raise FanOutExists(known)
     if (run := ActionRun.objects.filter(action_id=ticket.members[0]["action_id"]).first()) is not None:
         raise AlreadySubmitted(run)
-    servers = _servers_unchanged(ticket, user, action, headers)
+    try:
+        servers = _servers_unchanged(ticket, user, action, headers)
+    except RequestChanged:
+        _note_withdrawn(ticket, user, origin, address)
+        raise
     _check_confirmed(ticket, confirmed, typed)
     _check_rights(ticket, user, servers, origin, address)
     with transaction.atomic():
@@ -115,14 +118,15 @@ def request_submit(
                 action_id=member["action_id"],
                 retry_of=repeated.get(member["retry_of"]),
                 fanout=fanout,
+                hidden_by=ticket.hidden_by,
             )
         if fanout is None:
             return Submitted(run=run)
-        _fanout_note(
-            fanout,
-            user,
-            "fanout.submit",
-            AuditEntry.Outcome.INTENT,
+        fanout_note(
+            fanout=fanout,
+            verb="fanout.submit",
+            outcome=AuditEntry.Outcome.INTENT,
+            actor=user,
             address=address,
             headers=fanout.headers_masked,
             servers=[member["name"] for member in ticket.members],
@@ -171,6 +175,21 @@ def _servers_unchanged(
     if differences:
         raise RequestChanged(differences)
     return [now[pk] for pk in ids]
+
+
+def _note_withdrawn(ticket: Ticket, user: Any, origin: str, address: str) -> None:
+    """Tell the audit of servers on which the person has lost every right since the preview."""
+    ids = {member["id"] for member in ticket.members}
+    visible = servers_visible(user=user).filter(pk__in=ids).values("pk")
+    for server in Server.objects.enabled().filter(pk__in=ids).exclude(pk__in=visible):
+        run_ask(
+            user=user,
+            server=server,
+            action=ticket.action,
+            headers=ticket.pairs,
+            origin=origin,
+            address=address,
+        )
 
 
 def _check_confirmed(ticket: Ticket, confirmed: bool, typed: str) -> None:
@@ -232,6 +251,7 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
         action=ticket.action,
         payload=json.dumps(ticket.headers),
         headers_masked=storable_headers(headers_mask(ticket.pairs)),
+        hidden_by_id=ticket.hidden_by,
         target=ticket.tag,
         origin=origin,
         user=user,
@@ -251,22 +271,6 @@ def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
 
 
 # -- afterwards
-
-
-def _fanout_note(
-    fanout: FanOut, user: Any, verb: str, outcome: str, *, address: str, **particulars: Any
-) -> None:
-    entry_write(
-        actor=user,
-        origin=fanout.origin,
-        address=address,
-        verb=verb,
-        what={"action": storable(fanout.action)} | particulars,
-        object_type="fanout",
-        object_id=fanout.pk,
-        object_name=storable(str(fanout)),
-        outcome=outcome,
-    )
 
 
 def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
@@ -291,7 +295,12 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
             locked.reason = f"Cancelled by {user.get_username()}; what had begun went on."
             locked.finished_at = timezone.now()
             locked.save(update_fields=["status", "reason", "finished_at"])
-            _fanout_note(
-                locked, user, "fanout.cancel", AuditEntry.Outcome.DONE, address=address, taken_back=taken
+            fanout_note(
+                fanout=locked,
+                verb="fanout.cancel",
+                outcome=AuditEntry.Outcome.DONE,
+                actor=user,
+                address=address,
+                taken_back=taken,
             )
     return taken

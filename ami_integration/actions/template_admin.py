@@ -53,7 +53,9 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
             except SecretUnreadable:
                 headers = []  # then stars are refused, and the values have to be written anew
             where = templates.servers_meant(self.instance)
-            self.initial["kept"] = Kept(self.user.pk, self.instance.action, headers, where).pack()
+            self.initial["kept"] = Kept(
+                self.user.pk, self.instance.action, headers, where, self.instance.hidden_by_id
+            ).pack()
         if "servers" in self.fields:
             for name in ("servers", "tag"):  # they are made on pages of their own
                 related = self.fields[name].widget
@@ -62,9 +64,13 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
             choices_set(self, "servers", servers.order_by("name"))
             choices_set(self, "tag", Tag.objects.filter(servers__in=servers).distinct())
 
+    #: The id of the person who wrote what is to be hidden of the headers.
+    hidden_by: int | None = None
+
     def clean(self) -> dict[str, Any]:
         super().clean()
         cleaned = self.cleaned_data
+        self.hidden_by = self.user.pk
         if not (cleaned.get("tag") or cleaned.get("servers")):
             # As with servers: whoever edits a template takes no tag out of it that the form didn't offer.
             cleaned["tag"] = self._hidden_tag()
@@ -76,8 +82,9 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
                 if kept
                 else []
             )
+            self.hidden_by = kept.hidden_by if kept else None
             try:
-                cleaned["headers"] = stars_restore(pairs, stored)
+                cleaned["headers"] = stars_restore(pairs, stored, own=kept is not None and kept.own)
             except HiddenValueMissing as missing:
                 self.add_error("headers", str(missing))
         self.check_action(self)
@@ -157,14 +164,19 @@ class ActionTemplateAdmin(admin.ModelAdmin):
             initial |= {
                 "action": made.action,
                 "headers": headers_text(made.headers_masked),
-                "kept": Kept(made.user_id, made.action, made.headers, made.meant).pack(),
+                "kept": Kept(made.user_id, made.action, made.headers, made.meant, made.hidden_by).pack(),
                 "servers": made.server_ids,
                 "tag": made.tag_id,
             } | made.plan
         return initial
 
     def save_model(self, request: HttpRequest, obj: ActionTemplate, form: Any, change: bool) -> None:
-        templates.template_save(user=request.user, template=obj, headers=form.cleaned_data["headers"])
+        templates.template_save(
+            user=request.user,
+            template=obj,
+            headers=form.cleaned_data["headers"],
+            hidden_by=form.hidden_by,
+        )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Whoever edits a template takes no server out of it that the form didn't offer."""

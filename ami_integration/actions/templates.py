@@ -12,6 +12,7 @@ from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_fill, variables_of
+from ami_integration.keys import pk_of
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
 
@@ -31,6 +32,8 @@ class Draft:
     plan: dict[str, Any] = field(default_factory=dict)
     #: For which servers its hidden values were written.
     meant: list[int] = field(default_factory=list)
+    #: The id of the person who wrote what is hidden in it.
+    hidden_by: int | None = None
 
     @property
     def headers_masked(self) -> Pairs:
@@ -63,11 +66,26 @@ def template_variables(template: ActionTemplate) -> list[str]:
         return variables_of((name, value) for name, value in template.headers_masked)
 
 
-def template_save(*, user: Any, template: ActionTemplate, headers: Iterable[tuple[str, str]]) -> None:
-    """Store a template; whoever makes it owns it. Values that look like secrets are kept encrypted alone."""
+def template_save(
+    *,
+    user: Any,
+    template: ActionTemplate,
+    headers: Iterable[tuple[str, str]],
+    hidden_by: int | None = None,
+) -> None:
+    """Store a template; whoever makes it owns it. Values that look like secrets are kept encrypted alone.
+
+    Args:
+        user: who saves it.
+        template: with the fields as they shall be.
+        headers: the action's headers in clear.
+        hidden_by: the id of the person who wrote what is hidden of them, not always the owner; None: nobody
+            knows.
+    """
     pairs = [(str(name), str(value)) for name, value in headers]
     template.payload = json.dumps(pairs)
     template.headers_masked = storable_headers(template_mask(pairs))
+    template.hidden_by_id = hidden_by
     if template.pk is None:
         template.owner = user
     template.save()
@@ -88,10 +106,10 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
     Nobody else's, because their hidden values would come along.
     """
     before: ActionRun | FanOut | None = None
-    if run_id.isdecimal():
-        before = ActionRun.objects.visible_to(user).filter(pk=run_id, user=user).first()
-    elif fanout_id.isdecimal():
-        before = FanOut.objects.filter(pk=fanout_id, user=user).first()
+    if run_id:
+        before = ActionRun.objects.visible_to(user).filter(pk=pk_of(run_id), user=user).first()
+    elif fanout_id:
+        before = FanOut.objects.filter(pk=pk_of(fanout_id), user=user).first()
     if before is None:
         return None
     try:
@@ -100,7 +118,15 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
         return None
     if isinstance(before, ActionRun):
         where = servers_meant(before) or []
-        return Draft(user.pk, before.action, headers, where, plan={"timeout": before.timeout}, meant=where)
+        return Draft(
+            user.pk,
+            before.action,
+            headers,
+            where,
+            plan={"timeout": before.timeout},
+            meant=where,
+            hidden_by=before.hidden_by_id,
+        )
     tag = Tag.objects.filter(name=before.target).first() if before.target else None
     ran_on = before.runs.exclude(server=None).values_list("server_id", flat=True)
     servers = [pk for pk in ran_on if pk is not None]
@@ -117,4 +143,5 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
             "timeout": before.runs.values_list("timeout", flat=True).first(),  # the same for all
         },
         servers,
+        before.hidden_by_id,
     )

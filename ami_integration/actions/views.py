@@ -24,6 +24,7 @@ from ami_integration.actions.models import ActionRun, RunResult
 from ami_integration.actions.results import Result
 from ami_integration.actions.retention import log_holdings
 from ami_integration.actions.snapshots import running_snapshot
+from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.servers.encryption import SecretUnreadable
 
@@ -138,19 +139,25 @@ def _result_row(run: ActionRun) -> RunResult:
 
 def _in_clear(request: HttpRequest, run: ActionRun, how: str) -> Result:
     """The result with its secrets. Raises `PermissionDenied`, `Http404`, `SecretUnreadable`."""
+
+    def note(outcome: AuditEntry.Outcome) -> None:
+        entry_write(
+            actor=request.user,
+            origin=ActionRun.Origin.ADMIN,
+            address=request_address(request),
+            verb="run.secrets",
+            what={"action": run.action, "server": run.server_name, "how": how},
+            object_type="run",
+            object_id=run.pk,
+            object_name=str(run),
+            outcome=outcome,
+        )
+
     if not user_may_view_secrets(user=request.user):
+        note(AuditEntry.Outcome.REFUSED)
         raise PermissionDenied(
             "Secrets in results are hidden from you: ask for “Can see secrets in results”."
         )
     content = _result_row(run).in_clear()
-    entry_write(
-        actor=request.user,
-        origin=ActionRun.Origin.ADMIN,
-        address=request_address(request),
-        verb="run.secrets",
-        what={"action": run.action, "server": run.server_name, "how": how},
-        object_type="run",
-        object_id=run.pk,
-        object_name=str(run),
-    )
+    note(AuditEntry.Outcome.DONE)
     return content

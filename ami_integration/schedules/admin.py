@@ -67,7 +67,12 @@ class ScheduleAdmin(AuditedAdmin):
         )
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
-        services.schedule_save(user=request.user, schedule=obj, headers=form.cleaned_data["headers"])
+        services.schedule_save(
+            user=request.user,
+            schedule=obj,
+            headers=form.cleaned_data["headers"],
+            hidden_by=form.hidden_by,
+        )
 
     # -- the list
 

@@ -56,6 +56,8 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
 
     user: Any = None
     address = ""
+    #: The id of the person who wrote what is to be hidden of the headers.
+    hidden_by: int | None = None
     headers = HeadersField()
 
     class Meta(TimingForm.Meta):
@@ -76,10 +78,13 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         everybody, by an edit of somebody who never knew it.
         """
         values = self.cleaned_data
+        self.hidden_by = self.user.pk
         if not any(MASK in value for _, value in values["headers"]):
             return
+        self.hidden_by = self.instance.hidden_by_id
+        own = self.hidden_by == self.user.pk
         try:
-            values["headers"] = stars_restore(values["headers"], self._hidden_for(values))
+            values["headers"] = stars_restore(values["headers"], self._hidden_for(values), own=own)
         except SecretUnreadable as error:
             self.add_error("headers", f"{error} Or write the hidden values anew.")
         except HiddenValueMissing as missing:

@@ -56,6 +56,7 @@ def schedule_save(
     headers: Iterable[tuple[str, str]],
     now: datetime | None = None,
     address: str = "",
+    hidden_by: int | None = None,
 ) -> Schedule:
     """Save a new or edited schedule; the edit holds at once.
 
@@ -68,6 +69,8 @@ def schedule_save(
         headers: the action's headers in clear.
         now: the moment; the clock's if not given.
         address: the IP address that asks, if any.
+        hidden_by: the id of the person who wrote what is hidden of the headers, not always the owner; None:
+            nobody knows.
 
     Raises:
         RunRefused: no right to run this, or something that can't be put on the wire.
@@ -83,6 +86,7 @@ def schedule_save(
     timing_check(timing=schedule)
     schedule.payload = json.dumps(pairs)
     schedule.headers_masked = storable_headers(headers_mask(pairs))
+    schedule.hidden_by_id = hidden_by
     schedule.owner = user
     schedule.owner_name = user.get_username()
     with transaction.atomic():
@@ -213,6 +217,7 @@ def _run_submit(schedule: Schedule) -> ActionRun:
         headers=schedule.headers_in_clear(),
         origin=ActionRun.Origin.SCHEDULE,
         origin_detail=schedule.name,
+        hidden_by=schedule.hidden_by_id,
     )
 
 

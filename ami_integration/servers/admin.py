@@ -43,8 +43,14 @@ from ami_integration.servers.models import Server, ServerHealth, Tag
 class TagAdmin(AuditedAdmin):
     """Tags. Which servers have one is said on the pages of the servers."""
 
+    change_list_template = "ami_integration/servers/tag_list.html"
     list_display = ("name", "servers_with_it")
     search_fields = ("name",)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Tags"} | (extra_context or {}))
 
     def audit_deleted(self, obj: Tag) -> dict[str, Any]:
         names = [str(server) for server in obj.servers.all()]

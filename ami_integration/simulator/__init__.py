@@ -9,12 +9,15 @@ told in requests.py and wire.py. How far it is like a real Asterisk 22 is measur
 
 Known to differ: the order of events of different channels is always one of the many that a real PBX's
 threads produce; a Local channel's device tells each state once; of an Originate's applications only Wait()
-is timed, any other takes ten seconds; Codecs, EarlyMedia and PreDialGoSub are accepted and do nothing; no
-RTCP events, CDR or CEL; HTTP is not there.
+is timed, any other takes ten seconds; Codecs, EarlyMedia and PreDialGoSub are accepted and do nothing; a
+queue calls only members whose interface is a phone of the office; Setvar and Getvar know few functions
+(variables.py), and variables aren't inherited; endpoints have no authentication to show; no RTCP events, CDR
+or CEL; HTTP is not there.
 """
 
+from ami_integration.simulator.company import OfficeSettings, Plan
 from ami_integration.simulator.faults import Faults
-from ami_integration.simulator.office import Office, OfficeSettings, Plan
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.people import open_office
 from ami_integration.simulator.replay import Replay
 from ami_integration.simulator.server import Account, Limits, PortRefused, SimulatedPBX

@@ -1,13 +1,15 @@
 """ConfBridge(): any number of channels in one room."""
 
+from ami_integration.simulator.calls import Call, HungUp, Kicked, Redirected
+from ami_integration.simulator.channels import Bridge, Channel
+from ami_integration.simulator.company import Conference, Plan
 from ami_integration.simulator.dialling import Steps, next_priority
-from ami_integration.simulator.office import Call, Conference, HungUp, Plan
-from ami_integration.simulator.telephony import Bridge, Channel
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.wire import EventClass, Header
 
 
 def confbridge(call: Call, channel: Channel, room: str, plan: Plan) -> Steps:
-    """ConfBridge(): talk with whoever is in the room. Raises HungUp when the channel is gone."""
+    """ConfBridge(): talk with whoever is in the room. Raises HungUp, but not when kicked."""
     office, switch = call.office, call.office.switch
     next_priority(call, channel, "ConfBridge", room)
     conference = office.conferences.get(room)
@@ -33,10 +35,20 @@ def confbridge(call: Call, channel: Channel, room: str, plan: Plan) -> Steps:
     if gone.by_user:
         switch.report_quality(channel)
         switch.request_hangup(channel, None)
+    stays = isinstance(gone, Kicked | Redirected)
+    if isinstance(gone, Kicked):
+        switch.set_variable(channel, ("CONFBRIDGE_RESULT", "KICKED"))
+    if stays:
+        switch.set_variable(channel, ("BRIDGEPEER", ""))
+    if isinstance(gone, Redirected):
+        gone.go(call)
     _tell_conference(call, "ConfbridgeLeave", conference, channel, ("Admin", "No"))
     conference.channels.remove(channel)
+    if channel in conference.muted:
+        conference.muted.remove(channel)
     last = not conference.channels
-    switch.set_variable(channel, ("BRIDGEPEER", ""))
+    if not stays:
+        switch.set_variable(channel, ("BRIDGEPEER", ""))
     switch.leave_bridge(bridge, channel)
     if last:
         del office.conferences[room]
@@ -46,8 +58,30 @@ def confbridge(call: Call, channel: Channel, room: str, plan: Plan) -> Steps:
         switch.set_device(f"CBAnn/{room}", "UNKNOWN")
     else:
         _tell_peers(call, conference)
+    if isinstance(gone, Kicked):
+        return
     switch.set_variable(channel, ("CONFBRIDGE_RESULT", "HANGUP"))
     raise gone
+
+
+def mute(office: Office, conference: Conference, channels: list[Channel], muted: bool) -> None:
+    """Let nobody hear these channels any more, or all again; told whether or not it changes anything."""
+    for channel in channels:
+        if channel in conference.muted:
+            conference.muted.remove(channel)
+        if muted:
+            conference.muted.append(channel)
+        name = "ConfbridgeMute" if muted else "ConfbridgeUnmute"
+        office.switch.tell(
+            name,
+            EventClass.CALL,
+            [
+                ("Conference", conference.room),
+                *conference.bridge.snapshot(),
+                *channel.snapshot(),
+                ("Admin", "No"),
+            ],
+        )
 
 
 def _tell_conference(

@@ -8,8 +8,9 @@ it made and passes it on.
 
 from collections.abc import Callable, Generator
 
-from ami_integration.simulator.office import Call, HungUp, Plan
-from ami_integration.simulator.telephony import UNKNOWN, Channel, State
+from ami_integration.simulator.calls import Call, HungUp, Redirected
+from ami_integration.simulator.channels import UNKNOWN, Channel, State
+from ami_integration.simulator.company import Plan
 from ami_integration.simulator.wire import Header
 
 Wait = float | None
@@ -93,7 +94,7 @@ def dial(call: Call, caller: Channel, plan: Plan) -> Generator[Wait, None, tuple
             return _dial_failed(call, caller, callee, "NOANSWER", 0, 16)
     except HungUp as hung_up:
         if hung_up.channel is callee:
-            return _dial_failed(call, caller, callee, "NOANSWER", 0, 16, variable="CHANUNAVAIL")
+            return _dial_failed(call, caller, callee, "NOANSWER", 0, 16, variable="CHANUNAVAIL", why=hung_up)
         if not callee.gone:
             if hung_up.cause == 19:
                 callee.tech_cause = "480"
@@ -109,12 +110,13 @@ def dial(call: Call, caller: Channel, plan: Plan) -> Generator[Wait, None, tuple
     if caller.state is not State.UP:
         switch.set_state(caller, State.UP)
     gone = yield from talk(call, caller, callee, plan)
-    switch.set_variable(
-        caller,
-        *elapsed("ANSWEREDTIME", office.time - answered),
-        *elapsed("DIALEDTIME", office.time - begun),
-        ("DIALSTATUS", "ANSWER"),
-    )
+    if not (isinstance(gone, Redirected) and gone.channel is caller):
+        switch.set_variable(
+            caller,
+            *elapsed("ANSWEREDTIME", office.time - answered),
+            *elapsed("DIALEDTIME", office.time - begun),
+        )
+    switch.set_variable(caller, ("DIALSTATUS", "ANSWER"))
     if gone.channel is caller:
         raise gone
     return "ANSWER", 16
@@ -129,12 +131,26 @@ def _dial_failed(
     caller_cause: int,
     *,
     variable: str = "",
+    why: HungUp | None = None,
 ) -> tuple[str, int]:
     switch = call.office.switch
     switch.dial_event("DialEnd", caller, callee, ("DialStatus", status))
-    switch.hang_up(callee, callee_cause)
+    end_leg(call, callee, callee_cause, why)
     switch.set_variable(caller, ("DIALSTATUS", variable or status))
     return status, caller_cause
+
+
+def end_leg(call: Call, channel: Channel, cause: int, why: HungUp | None = None) -> None:
+    """End a called one's channel, unless it was (``why``) or is about to be sent elsewhere."""
+    if isinstance(why, Redirected) and why.channel is channel:
+        redirected: Redirected | None = why
+    else:
+        redirected = call.take_redirect(channel)
+    if redirected is None:
+        call.office.switch.hang_up(channel, cause)
+    else:
+        redirected.go(call)
+        redirected.resume()
 
 
 def elapsed(name: str, seconds: float) -> tuple[Header, Header]:
@@ -190,11 +206,13 @@ def talk(
         switch.request_hangup(first, 16 if callee.application == "AppDial" else None)
     on_ended(first)
     switch.clear_bridge_peers(first, other)
+    if isinstance(gone, Redirected):
+        gone.go(call)
     switch.leave_bridge(bridge, first)
     if first is callee:
-        switch.hang_up(callee, gone.cause)
+        end_leg(call, callee, gone.cause, gone)
     switch.leave_bridge(bridge, other)
     switch.destroy_bridge(bridge)
     if other is callee:
-        switch.hang_up(callee, 16)
+        end_leg(call, callee, 16)
     return gone

@@ -68,8 +68,12 @@ class Faults:
             setattr(faults, name.replace("-", "_"), value)
         return faults
 
-    def spoil_list(self, start: bytes, items: list[bytes], complete: str, action_id: list[Header]) -> bytes:
-        """A list as it goes out: its start, its items, and its end, right unless a fault says otherwise."""
+    def spoil_list(
+        self, start: bytes, items: list[bytes], complete: str, action_id: list[Header], more: list[Header]
+    ) -> bytes:
+        """A list as it goes out, right unless a fault says otherwise: its start, its items, and its end, with
+        ``more`` headers last.
+        """
         if self.crlf_lf:
             items = [item.removesuffix(b"\r\n\r\n") + b"\r\n\n" for item in items]
         count = str(len(items) + self.list_items)
@@ -78,5 +82,6 @@ class Faults:
         elif self.error_after_start:
             end = encode([("Response", "Error"), *action_id, ("Message", "Simulated error after the start")])
         else:
-            end = encode([("Event", complete), *action_id, ("EventList", "Complete"), ("ListItems", count)])
+            counted: list[Header] = [("EventList", "Complete"), ("ListItems", count)]
+            end = encode([("Event", complete), *action_id, *counted, *more])
         return b"".join([start, *items, end])

@@ -11,192 +11,21 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
-from ami_integration.simulator.telephony import DEVICE_STATES, Bridge, Channel, Switch
+from ami_integration.simulator.calls import Call
+from ami_integration.simulator.channels import DEVICE_STATES
+from ami_integration.simulator.company import PEOPLE, ROOMS, Conference, Member, OfficeSettings, Phone, Queue
+from ami_integration.simulator.database import Database
+from ami_integration.simulator.telephony import Switch
 from ami_integration.simulator.wire import Event, EventClass, Header
-
-Script = Generator[float | None, None, None]
-"""A call's course: it yields the seconds to wait, None for "until woken"."""
-
-PEOPLE = (
-    "Anna Aalto", "Ben Brook", "Chloe Carr", "David Demir", "Elena Ek", "Farid Fuchs", "Grace Gómez",
-    "Hugo Hahn", "Ines Ivanova", "Jonas Jørgensen", "Katya Kowalczyk", "Leon Łukasik", "Mina Müller",
-    "Noah Nagy", "Olga Ortiz", "Pavel Peña", "Quentin Quist", "Rosa Ruiz", "Samir Sørensen", "Tara Tóth",
-)  # fmt: skip
-CALLERS = (
-    "Dana Caller", "Björk & Söhne GmbH", "O'Neill, Patrick", "Żaneta Wójcik", "Fahrrad Österreicher",
-    "Acme Inc.", 'José "Pepe" Núñez', "WITHHELD", "Taxi 24/7", "山田太郎",
-)  # fmt: skip
-
-
-ROOMS = tuple(str(number) for number in range(700, 800))
-"""Conference rooms, which are extensions too."""
-
-
-@dataclass(frozen=True)
-class OfficeSettings:
-    """Times in seconds. ``phones`` 0: as many as the rate of calls needs."""
-
-    calls_per_second: float = 0.2
-    phones: int = 0
-    ring_seconds: int = 20
-    member_timeout: int = 15
-    retry: int = 5
-    queue_timeout: int = 60
-    sip_domain: str = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the people of one call will do. Times in seconds.
-
-    answer: when the called one picks up; None: not at all. busy: refuses instead. patience: when the caller
-    gives up waiting; None: never. talk, ended_by: how long they talk, and who ends it. hold: when the caller
-    holds the other one, and for how long. missed: how many queue members let it ring before one picks up.
-    """
-
-    answer: float | None = 3.0
-    busy: bool = False
-    patience: float | None = None
-    talk: float = 20.0
-    ended_by: str = "caller"
-    hold: tuple[float, float] | None = None
-    missed: int = 0
-
-
-@dataclass(eq=False)
-class Phone:
-    """A telephone on a desk."""
-
-    number: str
-    name: str
-
-    @property
-    def device(self) -> str:
-        return f"PJSIP/{self.number}"
-
-
-@dataclass(eq=False)
-class Member:
-    """A queue's member and what the queue remembers of it."""
-
-    phone: Phone
-    login_time: int
-    calls_taken: int = 0
-    last_call: int = 0
-    in_call: bool = False
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A caller in a queue."""
-
-    channel: Channel
-    since: float
-    original_position: int
-
-
-@dataclass(eq=False)
-class Queue:
-    """A queue, its members and its callers, and the figures that QueueStatus shows."""
-
-    name: str
-    exten: str
-    strategy: str
-    members: list[Member]
-    callers: list[Waiting] = field(default_factory=list)
-    next_member: int = 0
-    hold_time: int = 0
-    talk_time: int = 0
-    completed: int = 0
-    abandoned: int = 0
-
-
-@dataclass(eq=False)
-class Conference:
-    """A conference room in use."""
-
-    room: str
-    bridge: Bridge
-    announcer: str
-    channels: list[Channel] = field(default_factory=list)
-
-
-class HungUp(Exception):
-    """Thrown into a call's script: one of its channels is asked to end."""
-
-    def __init__(self, channel: Channel, cause: int, *, by_user: bool = False) -> None:
-        super().__init__(channel.name)
-        self.channel = channel
-        self.cause = cause
-        self.by_user = by_user
-
-
-class Call:
-    """A running script and the owner of its channels."""
-
-    def __init__(self, office: "Office") -> None:
-        self.office = office
-        self.script: Script | None = None
-        self._turn = 0
-        self._running = False
-        self.listening = False
-        """Whether a change of a channel ends the script's wait early."""
-        self._hung_up: list[HungUp] = []
-
-    def start(self, script: Script, delay: float = 0.0) -> None:
-        """Give the call its script and let it begin."""
-        self.script = script
-        self.wake(delay)
-
-    def wake(self, delay: float = 0.0) -> None:
-        """Take the next step after ``delay`` seconds, whatever was planned before."""
-        self._turn += 1
-        self.office.plan(delay, self, self._turn)
-
-    def step(self, turn: int) -> None:
-        """Let the script run to its next wait, unless this turn was overtaken by another."""
-        if turn != self._turn or self.script is None:
-            return
-        self._hung_up = [one for one in self._hung_up if not one.channel.gone]
-        hung_up = self._hung_up.pop(0) if self._hung_up else None
-        self._running = True
-        try:
-            if hung_up:
-                wait = self.script.throw(hung_up)
-            else:
-                wait = next(self.script)
-        except StopIteration:
-            self.script = None
-            return
-        finally:
-            self._running = False
-        if self._hung_up:
-            self.wake()
-        elif wait is not None:
-            self.wake(wait)
-
-    def channel_changed(self, channel: Channel) -> None:
-        """A channel that this call owns changed."""
-        if self.listening and not self._running:
-            self.wake()
-
-    def hang_up_requested(self, channel: Channel, cause: int) -> None:
-        """End a channel, as AMI's Hangup asks; takes effect at the script's next step."""
-        if channel.gone or any(hung_up.channel is channel for hung_up in self._hung_up):
-            return
-        self._hung_up.append(HungUp(channel, cause))
-        if not self._running:
-            self.wake()
 
 
 class Office:
     """The simulated company. Single-threaded; all times are seconds since the epoch."""
 
     def __init__(self, *, seed: int = 0, start: float, settings: OfficeSettings | None = None) -> None:
-        """``start``: when it opens. Nobody calls by themselves until calls.open_office() sends them."""
+        """``start``: when it opens. Nobody calls by themselves until people.open_office() sends them."""
         self.settings = settings or OfficeSettings()
         self.rng = random.Random(seed)
         self.time = start
@@ -215,7 +44,9 @@ class Office:
         self._memberships: dict[str, list[tuple[Queue, Member]]] = {}
         for queue in self.queues.values():
             for member in queue.members:
-                self._memberships.setdefault(member.phone.device, []).append((queue, member))
+                self.join(queue, member)
+        self.database = Database()
+        self.globals: dict[str, str] = {}
 
     def _make_phones(self) -> Iterator[Phone]:
         # A call lasts about half a minute and takes up to two phones; the rest are free ones to choose from.
@@ -230,8 +61,12 @@ class Office:
         share = max(2, len(phones) // 4)
         # All of a ringall queue's phones ring at once, so it stays small. One member is in both queues.
         sales, support = phones[:share][:40], phones[share - 1 : 2 * share - 1][:5]
-        yield Queue("sales", "600", "rrmemory", [Member(phone, int(self.started)) for phone in sales])
-        yield Queue("support", "601", "ringall", [Member(phone, int(self.started)) for phone in support])
+        for name, exten, strategy, staff in (
+            ("sales", "600", "rrmemory", sales),
+            ("support", "601", "ringall", support),
+        ):
+            members = [Member(phone.device, phone.name, int(self.started)) for phone in staff]
+            yield Queue(name, exten, strategy, members)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -269,60 +104,90 @@ class Office:
         self.publish(event)
 
     def _device_changed(self, device: str, state: str) -> None:
-        phone = self.phones.get(device.partition("/")[2]) if device.startswith("PJSIP/") else None
-        if phone is None:
-            return
-        status, text, _ = DEVICE_STATES[state]
-        self.switch.tell(
-            "ExtensionStatus",
-            EventClass.CALL,
-            [
-                ("Exten", phone.number),
-                ("Context", "office"),
-                ("Hint", device),
-                ("Status", str(status)),
-                ("StatusText", text),
-            ],
-        )
+        phone = self.phone_of(device)
+        if phone is not None:
+            about: list[Header] = [("Exten", phone.number), ("Context", "office"), ("Hint", device)]
+            self.switch.tell("ExtensionStatus", EventClass.CALL, [*about, *self.hint_state(phone)])
         for queue, member in self._memberships.get(device, ()):
-            self.tell_member(queue, member)
+            self.tell_member("QueueMemberStatus", queue, member)
+            self.switch.set_device(self.availability_device(queue), self.availability(queue))
 
-    def tell_member(self, queue: Queue, member: Member) -> None:
-        """QueueMemberStatus, and the queue's device when its last free member went or the first came back."""
+    def hint_state(self, phone: Phone) -> list[Header]:
+        """What the hint of a phone's extension tells."""
+        status, text, _ = DEVICE_STATES[self.switch.known_device_state(phone.device)]
+        return [("Status", str(status)), ("StatusText", text)]
+
+    def tell_member(self, name: str, queue: Queue, member: Member) -> None:
+        """QueueMemberStatus and its like."""
         self.switch.tell(
-            "QueueMemberStatus",
+            name,
             EventClass.AGENT,
             [
                 ("Queue", queue.name),
-                ("MemberName", member.phone.name),
-                ("Interface", member.phone.device),
+                ("MemberName", member.name),
+                ("Interface", member.interface),
                 *self.member_headers(member),
                 ("Ringinuse", "0"),
                 ("Wrapuptime", "0"),
             ],
         )
-        free = any(self.member_status(other) == 1 for other in queue.members)
-        self.switch.set_device(f"Queue:{queue.name}_avail", "NOT_INUSE" if free else "INUSE")
+
+    def availability(self, queue: Queue) -> str:
+        """What the queue's device for its free members does."""
+        return "NOT_INUSE" if any(map(self.is_available, queue.members)) else "INUSE"
+
+    @staticmethod
+    def availability_device(queue: Queue) -> str:
+        """The device that tells whether the queue has a free member."""
+        return f"Queue:{queue.name}_avail"
+
+    def is_available(self, member: Member) -> bool:
+        """Whether the queue may call the member."""
+        return not member.paused and self.member_status(member) == 1
+
+    def join(self, queue: Queue, member: Member) -> None:
+        """The queue hears of the member's device from now on."""
+        self._memberships.setdefault(member.watched, []).append((queue, member))
+
+    def leave(self, queue: Queue, member: Member) -> None:
+        """And no more."""
+        self._memberships[member.watched].remove((queue, member))
+
+    def state_of(self, device: str) -> str:
+        """What a device does, whatever kind of device it is."""
+        technology, _, address = device.partition("/")
+        if technology == "Local":
+            exten, _, context = address.partition("/")[0].partition("@")
+            if not self.extension_exists(context or "default", exten):
+                return "INVALID"
+        elif self.phone_of(device) is None and device not in self.switch.devices:
+            return "UNKNOWN" if device.startswith("Custom:") else "INVALID"
+        return self.switch.known_device_state(device)
 
     def member_status(self, member: Member) -> int:
-        """app_queue's number for what the member's phone does."""
-        return DEVICE_STATES[self.switch.known_device_state(member.phone.device)][2]
+        """app_queue's number for what the member's device does."""
+        return DEVICE_STATES[self.state_of(member.watched)][2]
 
     def member_headers(self, member: Member) -> list[Header]:
         """What QueueMemberStatus and QueueMember have in common."""
         return [
-            ("StateInterface", member.phone.device),
-            ("Membership", "static"),
-            ("Penalty", "0"),
+            ("StateInterface", member.watched),
+            ("Membership", "dynamic" if member.dynamic else "static"),
+            ("Penalty", str(member.penalty)),
             ("CallsTaken", str(member.calls_taken)),
             ("LastCall", str(member.last_call)),
-            ("LastPause", "0"),
+            ("LastPause", str(member.last_pause)),
             ("LoginTime", str(member.login_time)),
             ("InCall", str(int(member.in_call))),
             ("Status", str(self.member_status(member))),
-            ("Paused", "0"),
-            ("PausedReason", ""),
+            ("Paused", str(int(member.paused))),
+            ("PausedReason", member.reason),
         ]
+
+    def phone_of(self, device: str) -> Phone | None:
+        """The phone that a device is, if it is one."""
+        technology, _, number = device.partition("/")
+        return self.phones.get(number) if technology == "PJSIP" else None
 
     def free_phones(self, count: int) -> list[Phone]:
         """So many different phones without a channel, by chance; fewer if hardly any is free."""
@@ -335,15 +200,26 @@ class Office:
                     break
         return list(found.values())
 
+    def can_ring(self, member: Member) -> bool:
+        """Whether the member is called now: it has a free phone of the office."""
+        phone = self.phone_of(member.interface)
+        return phone is not None and self.is_free(phone)
+
     def is_free(self, phone: Phone) -> bool:
         """Whether a phone has no channel at all."""
         return not self.switch.channels_of(phone.device)
 
-    def extension_exists(self, context: str, exten: str) -> bool:
+    def extension_exists(self, context: str, exten: str, priority: int = 1) -> bool:
         """Whether the dialplan has it."""
+        return 1 <= priority <= self.last_priority(context, exten)
+
+    def last_priority(self, context: str, exten: str) -> int:
+        """The extension's last priority in the dialplan, 0 if there is no such extension."""
         if context == "from-trunk":
-            return exten.startswith("5550") and self.extension_exists("office", exten[4:])
+            return int(exten.startswith("5550") and self.last_priority("office", exten[4:]) > 0)
         if context != "office":
-            return False
+            return 0
+        if exten in self.phones:
+            return 2
         queues = {queue.exten for queue in self.queues.values()}
-        return exten in self.phones or exten in queues or exten in ROOMS or exten == "800"
+        return 3 if exten in queues or exten in ROOMS or exten == "800" else 0

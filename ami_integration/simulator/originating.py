@@ -5,11 +5,13 @@ Originate: call a phone or a Local channel, and let it run an extension or an ap
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
+from ami_integration.simulator.calls import Call, HungUp, Redirected
+from ami_integration.simulator.channels import UNKNOWN, Channel, State
+from ami_integration.simulator.company import Phone, Plan
 from ami_integration.simulator.dialling import NETWORK, Steps, Wait
 from ami_integration.simulator.dialplan import run_dialplan
-from ami_integration.simulator.office import Call, HungUp, Office, Phone, Plan
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.people import some_plan
-from ami_integration.simulator.telephony import UNKNOWN, Channel, State
 from ami_integration.simulator.wire import EventClass, Header
 
 
@@ -68,15 +70,26 @@ def _originate(call: OriginateCall, wanted: Originate, plan: Plan) -> Steps:
     if technology == "Local":
         channel, inner = _make_local(call, wanted, f"Local/{exten}@{context}", context, exten, plan)
         call.inner = inner
-        answered = yield from _wait_for_local(call, channel, wanted)
-        if answered:
-            yield from _run_originated(call, channel, wanted, plan)
+        yield from _run_or_redirect(call, channel, wanted, plan, _wait_for_local(call, channel, wanted))
         inner.other_end_gone()
     else:
         channel = _make_phone_channel(call, wanted, office.phones[address])
-        answered = yield from _ring_phone(call, channel, wanted, plan)
+        yield from _run_or_redirect(call, channel, wanted, plan, _ring_phone(call, channel, wanted, plan))
+
+
+def _run_or_redirect(
+    call: Call, channel: Channel, wanted: Originate, plan: Plan, ringing: Generator[Wait, None, bool]
+) -> Steps:
+    """What the channel does once ``ringing`` says that it was answered, or where it was sent before that."""
+    try:
+        answered = yield from ringing
         if answered:
             yield from _run_originated(call, channel, wanted, plan)
+    except Redirected as redirected:
+        # It had no dialplan of its own until now, so nothing is told of what it did.
+        channel.application = ""
+        redirected.go(call)
+        yield from run_dialplan(call, channel, plan)
 
 
 def _run_originated(call: Call, channel: Channel, wanted: Originate, plan: Plan) -> Steps:
@@ -91,13 +104,15 @@ def _run_originated(call: Call, channel: Channel, wanted: Originate, plan: Plan)
     wanted.done(wanted, True, 4)
     cause = 0
     try:
-        yield _applicationelapsed(wanted)
+        yield _application_seconds(wanted)
+    except Redirected:
+        raise
     except HungUp as hung_up:
         cause = hung_up.cause
     switch.hang_up(channel, cause)
 
 
-def _applicationelapsed(wanted: Originate) -> float:
+def _application_seconds(wanted: Originate) -> float:
     """How long an application keeps the channel: Wait() as told, any other ten seconds."""
     try:
         return min(3600.0, max(0.0, float(wanted.data))) if wanted.application.lower() == "wait" else 10.0
@@ -176,6 +191,9 @@ def _ring_phone(call: Call, channel: Channel, wanted: Originate, plan: Plan) -> 
         switch.dial_event("DialState", None, channel, ("DialStatus", "RINGING"))
         in_time = plan.answer is not None and plan.answer < wanted.timeout
         yield plan.answer if in_time and plan.answer is not None else wanted.timeout
+    except Redirected:
+        wanted.done(wanted, False, 0)
+        raise
     except HungUp as hung_up:
         switch.dial_event("DialEnd", None, channel, ("DialStatus", "NOANSWER"))
         wanted.done(wanted, False, 0)
@@ -292,6 +310,9 @@ def _wait_for_local(call: Call, channel: Channel, wanted: Originate) -> Generato
                 rang = True
                 switch.dial_event("DialState", None, channel, ("DialStatus", "RINGING"))
             yield deadline - office.time
+    except Redirected:
+        wanted.done(wanted, False, 0)
+        raise
     except HungUp as hung_up:
         switch.dial_event(
             "DialEnd", None, channel, ("DialStatus", "BUSY" if hung_up.cause == 17 else "NOANSWER")

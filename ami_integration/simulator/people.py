@@ -2,10 +2,12 @@
 The people: who calls whom, when, and what they do with the call. All of it by the office's seeded chance.
 """
 
+from ami_integration.simulator.calls import Call
+from ami_integration.simulator.channels import State
+from ami_integration.simulator.company import CALLERS, ROOMS, OfficeSettings, Plan
 from ami_integration.simulator.dialling import Steps
 from ami_integration.simulator.dialplan import run_dialplan
-from ami_integration.simulator.office import CALLERS, ROOMS, Call, Office, OfficeSettings, Plan
-from ami_integration.simulator.telephony import State
+from ami_integration.simulator.office import Office
 
 
 def open_office(*, seed: int, start: float, settings: OfficeSettings | None = None) -> Office:

@@ -3,18 +3,21 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from ami_integration.simulator.calls import Call, HungUp, Redirected
+from ami_integration.simulator.channels import Channel, State
+from ami_integration.simulator.company import Member, Plan, Queue, Waiting
 from ami_integration.simulator.dialling import (
     NETWORK,
     TIME_VARIABLES,
     Steps,
     Wait,
     elapsed,
+    end_leg,
     next_priority,
     talk,
     wait_or_give_up,
 )
-from ami_integration.simulator.office import Call, HungUp, Member, Office, Plan, Queue, Waiting
-from ami_integration.simulator.telephony import Channel, State
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.wire import EventClass, Header
 
 
@@ -60,9 +63,9 @@ def run_queue(call: Call, caller: Channel, queue: Queue, plan: Plan) -> Steps:
             wait = min(float(office.settings.retry), left)
             if not (yield from wait_or_give_up(call, caller, wait, _patience_left(office, waiting, plan))):
                 raise _gave_up(call, caller)
-    except HungUp:
+    except HungUp as hung_up:
         if waiting in queue.callers:
-            _leave_queue(call, waiting, queue, abandoned=True)
+            _leave_queue(call, waiting, queue, abandoned=True, why=hung_up)
         raise
     yield from _talk_to_member(call, waiting, queue, leg, plan)
 
@@ -88,10 +91,14 @@ def _gave_up(call: Call, caller: Channel) -> HungUp:
 def _members_to_ring(office: Office, queue: Queue, ahead: int) -> list[Member]:
     """Who rings for the caller with so many ahead: all free members, or the next one in turn."""
     count = len(queue.members)
+    if not count:
+        return []
     turn = [queue.members[(queue.next_member + step) % count] for step in range(count)]
-    free = [member for member in turn if office.is_free(member.phone)]
+    free = [member for member in turn if not member.paused and office.can_ring(member)]
     if ahead >= len(free):
         return []
+    best = min(member.penalty for member in free)
+    free = [member for member in free if member.penalty == best]
     if queue.strategy == "ringall":
         return [member for member in queue.members if member in free]
     queue.next_member = (queue.members.index(free[0]) + 1) % count
@@ -113,6 +120,7 @@ def _ring_members(
     if len(legs) == 1:
         switch.set_connected(caller, legs[0].channel.caller)
     begun = office.time
+    ended: HungUp | None = None
     try:
         yield NETWORK
         for leg in legs:
@@ -131,9 +139,10 @@ def _ring_members(
             for leg in legs:
                 switch.dial_event("DialEnd", caller, leg.channel, ("DialStatus", "CANCEL"))
                 switch.dial_event("DialEnd", caller, leg.channel, ("DialStatus", "CANCEL"))
-                switch.hang_up(leg.channel, 0)
+                end_leg(call, leg.channel, 0)
             raise
         pick_up = seconds
+        ended = hung_up
     if pick_up >= seconds:
         for leg in legs:
             ring_time = ("RingTime", str(int((office.time - begun) * 1000)))
@@ -141,7 +150,7 @@ def _ring_members(
             switch.dial_event("DialEnd", caller, leg.channel, ("DialStatus", "NOANSWER"))
         for leg in legs:
             switch.dial_event("DialEnd", caller, leg.channel, ("DialStatus", "CANCEL"))
-            switch.hang_up(leg.channel, 0)
+            end_leg(call, leg.channel, 0, ended)
         return None
     # In a ringall queue a different one is quickest each time.
     chosen = office.rng.choice(legs)
@@ -155,12 +164,14 @@ def _ring_members(
         switch.set_connected(caller, chosen.channel.caller)
     for leg in others:
         switch.dial_event("DialEnd", caller, leg.channel, ("DialStatus", "CANCEL"))
-        switch.hang_up(leg.channel, 26)
+        end_leg(call, leg.channel, 26)
     return chosen
 
 
 def _call_member(call: Call, caller: Channel, queue: Queue, member: Member) -> _Leg:
-    switch, phone = call.office.switch, member.phone
+    switch, phone = call.office.switch, call.office.phone_of(member.interface)
+    if phone is None:
+        raise ValueError(f"{member.interface} is no phone of the office and can't ring")
     channel = switch.new_channel(
         phone.device, call, context="office", exten="s", caller=(phone.number, phone.name), linked=caller
     )
@@ -183,25 +194,35 @@ def _tell_agent(call: Call, name: str, caller: Channel, queue: Queue, leg: _Leg,
             *caller.snapshot(),
             *leg.channel.snapshot("Dest"),
             ("Queue", queue.name),
-            ("Interface", leg.member.phone.device),
-            ("MemberName", leg.member.phone.name),
+            ("Interface", leg.member.interface),
+            ("MemberName", leg.member.name),
             *headers,
         ],
     )
 
 
 def _leave_queue(
-    call: Call, waiting: Waiting, queue: Queue, *, abandoned: bool, timeout: bool = False
+    call: Call,
+    waiting: Waiting,
+    queue: Queue,
+    *,
+    abandoned: bool,
+    timeout: bool = False,
+    why: HungUp | None = None,
 ) -> None:
     office, switch, caller = call.office, call.office.switch, waiting.channel
     position = queue.callers.index(waiting) + 1
     waited = int(office.time - waiting.since)
+    if isinstance(why, Redirected) and caller.hears_music:
+        switch.stop_music(caller)
     if abandoned:
         queue.abandoned += 1
         told: list[Header] = [("QUEUEWAIT", str(waited)), ("QUEUEWAIT_MS", str(waited * 1000))]
         told += [(name, "0") for name in (*TIME_VARIABLES[2:], *TIME_VARIABLES[:2])]
         if not timeout:
             switch.set_variable(caller, *told)
+        if isinstance(why, Redirected):
+            why.go(call)
         switch.set_variable(caller, ("ABANDONED", "TRUE"))
         _tell_queue(
             call,

@@ -7,6 +7,7 @@ and in time. Faults (faults.py) and a recording to replay (replay.py) may be set
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import ssl
@@ -100,6 +101,8 @@ class SimulatedPBX:
         self.replay = replay
         self.hung: set[str] = set()
         self.sessions: set[Session] = set()
+        self.numbers = itertools.count(20)
+        """What the sessions are numbered by, as file descriptors of a real PBX would."""
         self.slow_sessions = 0
         self._server: asyncio.Server | None = None
         self._office_task: asyncio.Task[None] | None = None

@@ -54,6 +54,8 @@ class Session:
         self._replaying: asyncio.Task[None] | None = None
         self._stalled: list[bytes] | None = None
         self._events_told = 0
+        self.since = pbx.clock()
+        self.number = next(pbx.numbers)
         self.peer = _address(writer.get_extra_info("peername"))
         self.local = _address(writer.get_extra_info("sockname"))
 
@@ -129,9 +131,13 @@ class Session:
 
     def may_run(self, action: Action) -> bool:
         """Whether the account's write classes allow the action. Any one of its classes is enough."""
-        if not action.classes:
+        return self.may(action.classes)
+
+    def may(self, classes: EventClass) -> bool:
+        """Whether the account has one of these write classes; without any, everybody may."""
+        if not classes:
             return True
-        return self.account is not None and bool(self.account.write & action.classes)
+        return self.account is not None and bool(self.account.write & classes)
 
     def may_read(self, classes: EventClass) -> bool:
         """Whether the account's read classes and the mask let an event of these classes pass."""
@@ -190,15 +196,24 @@ class Session:
     # -- writing ----------------------------------------------------------------------------------
 
     def respond(
-        self, request: Request, response: str, message: str = "", headers: list[Header] | None = None
+        self,
+        request: Request,
+        response: str,
+        message: str = "",
+        headers: list[Header] | None = None,
+        *,
+        line: str = "",
     ) -> None:
-        """Write a response: Response, ActionID, Message, then its own headers."""
+        """Write a response: Response, ActionID, Message, then its headers, and a ``line`` that is none."""
         head: list[Header] = [("Response", response)]
         if request.action_id:
             head.append(("ActionID", request.action_id))
         if message:
             head.append(("Message", message))
-        self.answer(request, encode([*head, *(headers or [])]))
+        told = encode([*head, *(headers or [])])
+        if line:
+            told = told.removesuffix(b"\r\n") + f"{line}\r\n\r\n".encode()
+        self.answer(request, told)
 
     def answer(self, request: Request, data: bytes) -> None:
         """Write the whole answer of an action, with whatever fault is to befall it."""
@@ -232,16 +247,18 @@ class Session:
         complete: str,
         *,
         action_id_last: bool = False,
+        more: tuple[Header, ...] = (),
     ) -> None:
         """Write a list: its start, an event for each item (without Privilege, as Asterisk's), and its end.
 
-        ``action_id_last``: some lists have the ActionID at the end of their items instead of first.
+        ``action_id_last``: some lists have the ActionID at the end of their items instead of first. ``more``:
+        headers of the list's end, besides the count.
         """
         action_id: list[Header] = [("ActionID", request.action_id)] if request.action_id else []
         first, last = ([], action_id) if action_id_last else (action_id, [])
         start = encode([("Response", "Success"), *action_id, ("EventList", "start"), ("Message", message)])
         told = [encode([("Event", name), *first, *headers, *last]) for name, headers in items]
-        self.answer(request, self.pbx.faults.spoil_list(start, told, complete, action_id))
+        self.answer(request, self.pbx.faults.spoil_list(start, told, complete, action_id, list(more)))
 
     def send_event(self, event: Event) -> None:
         """Write an event, or hold it while an action runs; nothing if classes or mask don't let it pass."""

@@ -11,41 +11,9 @@ taken, so that a seed gives one history.
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Protocol
 
+from ami_integration.simulator.channels import CAUSES, UNKNOWN, Bridge, Channel, ChannelOwner, State
 from ami_integration.simulator.wire import Event, EventClass, Header
-
-UNKNOWN = "<unknown>"
-
-
-class State(IntEnum):
-    """Channel states, with Asterisk's numbers."""
-
-    DOWN = 0
-    RING = 4
-    RINGING = 5
-    UP = 6
-
-
-CAUSES = {
-    0: "Unknown",
-    16: "Normal Clearing",
-    17: "User busy",
-    19: "User alerting, no answer",
-    26: "Answered elsewhere",
-    127: "Interworking, unspecified",
-}
-
-# Device state -> (ExtensionStatus number, its text, app_queue's number)
-DEVICE_STATES: dict[str, tuple[int, str, int]] = {
-    "NOT_INUSE": (0, "Idle", 1),
-    "INUSE": (1, "InUse", 2),
-    "RINGING": (8, "Ringing", 6),
-    "RINGINUSE": (9, "InUse&Ringing", 7),
-    "ONHOLD": (16, "Hold", 8),
-}
 
 _QUALITY = {
     "": "ssrc={ssrc};themssrc={themssrc};lp=0;rxjitter=0.000000;rxcount={packets};txjitter=0.000000;"
@@ -58,93 +26,6 @@ _QUALITY = {
     "MES": "   minrxmes=088.200000;   maxrxmes=088.200000;   avgrxmes=088.200000;   stdevrxmes=000.000000;"
     "   mintxmes=088.200000;   maxtxmes=088.200000;   avgtxmes=088.200000;   stdevtxmes=000.000000;",
 }
-
-
-class ChannelOwner(Protocol):
-    """What moves a channel and wants to hear when it answers, ends, or is asked to end."""
-
-    def channel_changed(self, channel: "Channel") -> None: ...
-
-    def hang_up_requested(self, channel: "Channel", cause: int) -> None: ...
-
-
-@dataclass(eq=False)
-class Channel:
-    """One channel; the fields are the headers of a channel snapshot."""
-
-    name: str
-    uniqueid: str
-    linkedid: str
-    device: str
-    created: float
-    owner: ChannelOwner
-    state: State = State.DOWN
-    caller: tuple[str, str] = (UNKNOWN, UNKNOWN)
-    connected: tuple[str, str] = (UNKNOWN, UNKNOWN)
-    account: str = ""
-    context: str = ""
-    exten: str = ""
-    priority: int = 1
-    application: str = ""
-    application_data: str = ""
-    tech_cause: str = ""
-    call_id: str = ""
-    on_hold: bool = False
-    bridge: "Bridge | None" = None
-    gone: bool = False
-    cause: int = 0
-    quality_told: bool = False
-    dial_status: str = ""
-
-    @property
-    def is_sip(self) -> bool:
-        return self.name.startswith("PJSIP/")
-
-    def snapshot(self, prefix: str = "") -> list[Header]:
-        """Its headers as every channel event carries them."""
-        values = (
-            ("Channel", self.name),
-            ("ChannelState", str(int(self.state))),
-            ("ChannelStateDesc", self.state.name.capitalize()),
-            ("CallerIDNum", self.caller[0]),
-            ("CallerIDName", self.caller[1]),
-            ("ConnectedLineNum", self.connected[0]),
-            ("ConnectedLineName", self.connected[1]),
-            ("Language", "en"),
-            ("AccountCode", self.account),
-            ("Context", self.context),
-            ("Exten", self.exten),
-            ("Priority", str(self.priority)),
-            ("Uniqueid", self.uniqueid),
-            ("Linkedid", self.linkedid),
-        )
-        return [(prefix + name, value) for name, value in values]
-
-
-@dataclass(eq=False)
-class Bridge:
-    """One bridge and the channels in it."""
-
-    uniqueid: str
-    type: str = "basic"
-    technology: str = "simple_bridge"
-    creator: str = UNKNOWN
-    name: str = UNKNOWN
-    channels: list[Channel] = field(default_factory=list)
-    invisible: int = 0
-    """Channels that count and make no events: a conference's announcer."""
-
-    def snapshot(self) -> list[Header]:
-        """Its headers as every bridge event carries them."""
-        return [
-            ("BridgeUniqueid", self.uniqueid),
-            ("BridgeType", self.type),
-            ("BridgeTechnology", self.technology),
-            ("BridgeCreator", self.creator),
-            ("BridgeName", self.name),
-            ("BridgeNumChannels", str(len(self.channels) + self.invisible)),
-            ("BridgeVideoSourceMode", "none"),
-        ]
 
 
 class Switch:
@@ -180,6 +61,11 @@ class Switch:
     def set_variable(self, channel: Channel, *variables: Header) -> None:
         """VarSet, for each."""
         for name, value in variables:
+            own = (
+                name.lstrip("_") if name.startswith("_") else name
+            )  # how a variable says that it is inherited
+            channel.variables.pop(own, None)
+            channel.variables[own] = value
             if name == "DIALSTATUS":
                 channel.dial_status = value
             self.tell_channel(
@@ -192,6 +78,13 @@ class Switch:
         """A UUID of this office's own chance."""
         text = f"{self.rng.getrandbits(128):032x}"
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+    def find(self, name: str) -> Channel | None:
+        """The channel of that name, in any case, or of that uniqueid: whatever an action may call it."""
+        lowered = name.lower()
+        by_name = (channel for channel in self.channels.values() if channel.name.lower() == lowered)
+        by_id = (channel for channel in self.channels.values() if channel.uniqueid == name)
+        return self.channels.get(name) or next(by_name, None) or next(by_id, None)
 
     def uniqueid_taken(self, uniqueid: str) -> bool:
         """Whether a live channel has that id."""
@@ -242,6 +135,8 @@ class Switch:
     def set_state(self, channel: Channel, state: State) -> None:
         """Newstate, then what it does to the device."""
         channel.state = state
+        if state is State.UP:
+            channel.answered = self.now()
         self.tell_channel("Newstate", channel)
         self.look_at_device(channel.device)
         channel.owner.channel_changed(channel)
@@ -251,6 +146,9 @@ class Switch:
     ) -> None:
         """Newexten: the channel runs an application."""
         channel.application, channel.application_data = application, data
+        told, channel.place_told = channel.place_told, False
+        if told:
+            return
         self.tell_channel(
             "Newexten",
             channel,
@@ -259,6 +157,13 @@ class Switch:
             ("AppData", data),
             classes=EventClass.DIALPLAN,
         )
+
+    def send_to(self, channel: Channel, context: str, exten: str, priority: int) -> None:
+        """The channel's next step is elsewhere. Newexten tells at once, still with what it did until now."""
+        channel.context, channel.exten, channel.priority = context, exten, priority
+        if channel.application:
+            self.execute(channel, channel.application, channel.application_data)
+            channel.place_told = True
 
     def set_caller(self, channel: Channel, caller: tuple[str, str]) -> None:
         """NewCallerid."""
@@ -312,10 +217,12 @@ class Switch:
 
     def start_music(self, channel: Channel) -> None:
         """MusicOnHoldStart."""
+        channel.hears_music = True
         self.tell_channel("MusicOnHoldStart", channel, ("Class", "default"))
 
     def stop_music(self, channel: Channel) -> None:
         """MusicOnHoldStop."""
+        channel.hears_music = False
         self.tell_channel("MusicOnHoldStop", channel)
 
     def report_quality(self, channel: Channel, bridged: Channel | None = None) -> None:
@@ -417,6 +324,18 @@ class Switch:
             self._devices[device] = state
         self.tell("DeviceStateChange", EventClass.CALL, [("Device", device), ("State", state)])
         self.on_device(device, state)
+
+    def announce_device(self, device: str, state: str) -> None:
+        """Tell a device's state if it changed or was never told."""
+        if self._devices.get(device) == state:
+            return
+        self._devices[device] = state
+        self.tell("DeviceStateChange", EventClass.CALL, [("Device", device), ("State", state)])
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The states that were told and are known still."""
+        return self._devices
 
 
 def _age(uniqueid: str) -> tuple[float, int]:

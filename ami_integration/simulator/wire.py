@@ -89,16 +89,24 @@ def encode(headers: Iterable[Header]) -> bytes:
 
 @dataclass(frozen=True)
 class Event:
-    """An unsolicited event. ``classes`` decides who gets it and is shown as its Privilege."""
+    """An unsolicited event. ``classes`` decides who gets it and is shown as its Privilege.
+
+    ``lines`` come after the headers as they are: of a UserEvent, Asterisk looks at none of them.
+    """
 
     name: str
     classes: EventClass
     headers: tuple[Header, ...]
+    lines: tuple[str, ...] = ()
 
     @cached_property
     def encoded(self) -> bytes:
         """Its bytes, made once however many sessions get it."""
-        return encode([("Event", self.name), ("Privilege", privilege_text(self.classes)), *self.headers])
+        told = encode([("Event", self.name), ("Privilege", privilege_text(self.classes)), *self.headers])
+        if not self.lines:
+            return told
+        more = "".join(f"{line}\r\n" for line in self.lines).encode("utf-8", "surrogateescape")
+        return told.removesuffix(b"\r\n") + more + b"\r\n"
 
     def passes(self, mask: EventClass) -> bool:
         """Whether a session with this mask gets it: an event of several classes needs all of them."""

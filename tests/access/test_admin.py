@@ -63,6 +63,9 @@ def test_a_rule_is_made_changed_and_deleted_and_the_audit_tells(admin_client: Cl
     admin_client.post(LIST, {"action": "delete_selected", "_selected_action": [rule.pk], "post": "yes"})
     entries = AuditEntry.objects.order_by("pk")
     assert [entry.verb for entry in entries] == ["accessrule.add", "accessrule.change", "accessrule.delete"]
+    gone = entries[2].what
+    assert (gone["group"], gone["effect"], gone["dangers"]) == (rule.group.name, rule.effect, ["operate"])
+    assert gone.keys() >= {"all_servers", "tags", "servers", "actions", "cli_prefixes", "enabled"}
     assert entries[1].what["dangers"] == {"from": ["read", "operate"], "to": ["operate"]}
     assert entries[1].what["tags"] == {"from": [], "to": ["north"]}
     assert {entry.actor_name for entry in entries} == {"admin"}

@@ -12,6 +12,7 @@ from ami_integration.access.services import (
     servers_watchable,
     user_may_run,
     user_may_view_secrets,
+    user_may_view_templates,
 )
 from ami_integration.access.starters import STARTERS, starter_groups_make
 from tests.access.factories import grant, make_person
@@ -49,6 +50,7 @@ def test_all_of_them_look_and_only_administrators_edit_servers_and_rules() -> No
     for name, user in people.items():
         assert list(servers_watchable(user=user)) == [server]
         assert user.has_perms(["ami_integration.view_event", "ami_integration.view_actionrun"])
+        assert user_may_view_templates(user=user)
         assert user_may_run(user=user) is (name != "Viewer")
         for permission in ("change_server", "add_accessrule", "change_tag"):
             assert user.has_perm(f"ami_integration.{permission}") is (name == "Administrator")

@@ -362,15 +362,17 @@ def test_an_originate_ends_with_what_became_of_the_call(
     assert ["Response", response] in run.items[0]
 
 
-def test_an_originate_whose_outcome_nobody_tells_is_unknown() -> None:
+def test_an_originate_whose_outcome_nobody_tells_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ami_integration.actions.execution.ORIGINATE_MARGIN", 0.3)
+
     def script(peer: Peer) -> None:
         peer.log_in()
         events_set(peer)
         peer.answer(peer.hear(), "Message: Originate successfully queued")
         events_set(peer, "off")
 
-    headers = [("Channel", "Local/1"), ("Async", "true")]
-    with pbx(script, action="Originate", headers=headers, timeout=0.3) as run:
+    headers = [("Channel", "Local/1"), ("Async", "true"), ("Timeout", "1")]
+    with pbx(script, action="Originate", headers=headers) as run:
         execute(run)
     assert run.status == Status.UNKNOWN
     assert "may lack call" in run.reason
@@ -395,8 +397,9 @@ def test_a_synchronous_originate_ends_with_its_response() -> None:
         ({"timeout": 2.5}, [], 2.5),
         ({"action": "originate"}, [], 40),
         ({"action": "Originate"}, [("timeout", "5000")], 15),
-        ({"action": "Originate"}, [("Timeout", "soon")], 40),
-        ({"action": "Originate", "timeout": 3}, [("Timeout", "5000")], 3),
+        ({"action": "Originate"}, [("Timeout", " +5000 "), ("Timeout", "90000")], 15),
+        ({"action": "Originate", "timeout": 3}, [("Timeout", "5000")], 15),
+        ({"action": "Originate", "timeout": 60}, [("Timeout", "5000")], 60),
     ],
 )
 def test_the_time_limit_of_a_run(

@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
 
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
 from ami_integration.actions.models import ActionRun, FanOut
@@ -86,18 +85,6 @@ def test_a_retry_is_offered_only_for_servers_that_one_may_choose() -> None:
     fanout = make_fanout("failed", "failed", "failed", servers=servers)
     assert fanout_snapshot(fanout, user=person_on(servers[1]))["summary"]["retryable"] == 1
     assert fanout_snapshot(fanout, user=make_operator())["summary"]["retryable"] == 3
-
-
-def test_the_list_costs_the_same_for_many_fan_outs(
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    servers = make_servers(3)
-    for _ in range(12):
-        make_fanout("succeeded", "failed", "queued", servers=servers)
-    client = signed_in(make_operator())
-    # Session, user, permissions, rules, two counts, the fan-outs, dates to filter by.
-    with django_assert_max_num_queries(14):
-        client.get(LIST)
 
 
 def test_the_snapshot_says_what_a_run_waits_for() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.actions import services
@@ -16,6 +17,7 @@ from ami_integration.actions.fanouts import fanout_release, fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.watch import run_expire, runs_reap, runs_sweep
 from ami_integration.ami import new_action_id
+from ami_integration.audit.models import AuditEntry
 from tests.actions.factories import make_run
 from tests.servers.factories import make_server
 
@@ -203,3 +205,32 @@ def test_two_who_look_at_the_same_moment_let_nothing_go_twice() -> None:
         thread.join(30)
     assert len(released) == len(set(released)) == 3
     assert held(fanout).count(False) == 3
+
+
+def entries(fanout: FanOut) -> list[tuple[str, str, str]]:
+    """Verb, outcome and who, of what the audit tells of a fan-out and of its runs, in its order."""
+    runs = [str(pk) for pk in fanout.runs.values_list("pk", flat=True)]
+    about = Q(object_type="fanout", object_id=fanout.pk) | Q(object_type="run", object_id__in=runs)
+    found = AuditEntry.objects.filter(about).order_by("pk")
+    return [(entry.verb, entry.outcome, entry.actor_name) for entry in found]
+
+
+def test_the_audit_tells_of_what_a_stop_takes_back_and_of_the_stop() -> None:
+    fanout = make_fanout(3, mode=FanOut.Mode.SERIAL, stop_after=1)
+    services.fanout_advance(fanout_id=fanout.pk)
+    end(fanout, 0, "failed")
+    told = entries(fanout)
+    assert told.count(("run.cancel", "done", "")) == 2
+    assert told[-1] == ("fanout.stop", "failed", fanout.username)
+    what = AuditEntry.objects.get(verb="fanout.stop").what
+    assert (what["taken_back"], what["failed"]) == (2, 1)
+    assert what["reason"] == fanout.reason
+
+
+@pytest.mark.parametrize(("last", "outcome"), [("succeeded", "done"), ("failed", "failed")])
+def test_the_audit_tells_how_a_fan_out_ended(last: str, outcome: str) -> None:
+    fanout = make_fanout(2)
+    services.fanout_advance(fanout_id=fanout.pk)
+    end(fanout, 0, "succeeded")
+    end(fanout, 1, last)
+    assert entries(fanout)[-1] == ("fanout.finish", outcome, fanout.username)

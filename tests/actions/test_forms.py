@@ -165,7 +165,7 @@ def test_case_does_not_count_and_an_unknown_header_is_nobodys_fault() -> None:
 
 def test_numbered_headers_count_as_their_row() -> None:
     description = ActionDescription("UpdateConfig", arguments=(Argument("Action-000000", required=True),))
-    assert catalogue_faults(description, [("Action-000007", "NewCat")]) == []
+    assert catalogue_faults(description, [("Action-000000", "NewCat"), ("ACTION-000001", "x")]) == []
     assert len(catalogue_faults(description, [("Action", "NewCat")])) == 1
 
 
@@ -212,20 +212,62 @@ def test_variables_are_found_once_each_in_order_and_filled_in() -> None:
             [("Var-000000", "secret"), ("Value-000000", "x")],
             [("Var-000000", "note"), ("Value-000000", "********")],
         ),
+        # Asterisk takes the first of them, and the next Getvar would tell.
+        (
+            [("Variable", "PASSWORD"), ("Value", "x")],
+            [("Variable", "PLAIN"), ("Variable", "PASSWORD"), ("Value", "********")],
+        ),
+        (
+            [("Var-000000", "secret"), ("Value-000000", "x")],
+            [("var-000000", "note"), ("Var-000000", "secret"), ("Value-000000", "********")],
+        ),
     ],
 )
 def test_a_hidden_value_is_not_put_back_where_it_would_be_seen(stored: Any, asked: Any) -> None:
     with pytest.raises(HiddenValueMissing):
-        stars_restore(asked, stored)
-    assert stars_restore(headers_mask(stored), stored) == stored
+        stars_restore(asked, stored, own=True)
+    for own in (True, False):
+        assert stars_restore(headers_mask(stored), stored, own=own) == stored
 
 
 def test_stars_that_were_left_alone_become_what_they_hide() -> None:
     stored = [("Secret", "a"), ("Note", "x"), ("Secret", "b")]
     shown = [("Secret", "********"), ("Secret", "********"), ("Note", "y")]
-    assert stars_restore(shown, stored) == [("Secret", "a"), ("Secret", "b"), ("Note", "y")]
+    assert stars_restore(shown, stored, own=True) == [("Secret", "a"), ("Secret", "b"), ("Note", "y")]
     with pytest.raises(HiddenValueMissing):
-        stars_restore([*shown, ("Secret", "********")], stored)
+        stars_restore([*shown, ("Secret", "********")], stored, own=True)
+
+
+_CALL = [
+    ("Channel", "PJSIP/{{exten}}"),
+    ("Application", "Dial"),
+    ("Data", "PJSIP/x"),
+    ("Variable", "API_SECRET=x"),
+]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [
+            *headers_mask(_CALL)[:1],
+            ("Application", "MSet"),
+            ("Data", "PLAIN=${API_SECRET}"),
+            *headers_mask(_CALL)[3:],
+        ],
+        [("Channel", "Local/1@mine"), *headers_mask(_CALL)[1:]],
+        [*headers_mask(_CALL), ("Priority", "1")],
+        headers_mask(_CALL)[1:],
+        list(reversed(headers_mask(_CALL))),
+    ],
+)
+def test_what_somebody_else_hid_goes_into_the_same_request_only(asked: Any) -> None:
+    with pytest.raises(HiddenValueMissing, match="Somebody else wrote the hidden value of Variable"):
+        stars_restore(asked, _CALL)
+    assert stars_restore(headers_mask(_CALL), _CALL) == _CALL
+    secret_asked_for = [("Secret", "{{secret}}"), ("Note", "Zoë "), ("Password", "x")]
+    shown = [("Secret", "{{secret}}"), ("Note", "Zoë"), ("Password", "********")]
+    assert stars_restore(shown, secret_asked_for) == secret_asked_for
 
 
 @pytest.mark.django_db

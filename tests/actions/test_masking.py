@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ami_integration.actions.masking import (
@@ -199,3 +201,162 @@ def test_secrets_are_taken_out_of_a_text_the_longest_first() -> None:
 )
 def test_what_a_database_cannot_take_becomes_visible(text: str, stored: str) -> None:
     assert storable(text) == stored
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dbpass=*",
+        "pass = *",
+        "vmpwd=*",
+        "refresh_token=*",
+        "access_token = *",
+        "api_key=*",
+        "apikey=*",
+        "tlsprivatekeypassphrase=*",
+        "digest=*",
+        "admin_pin=*",
+        "userpin=*",
+        "pinnumber=*",
+        "register => user:*@host",
+        "register=1234:*@sip.example.org:5060/1234",
+        "register => user@domain:*@host/100",
+        "register=tls://user:*@host",
+        "register => user:*@host,with?everything",
+        "auth = user:*@realm",
+        "auth=user#*@realm",
+        "conf => 1000,*",
+        "100 => *",
+        "dsn=postgresql://asterisk:*@db.example.org/calls",
+        "outbound_proxy=sip:trunk:*@host",
+    ],
+)
+def test_secrets_of_configuration_files_are_masked_as_getconfig_tells_them(line: str) -> None:
+    for secret in ("Hunter:2", "4711,0815", "0123456789abcdef" * 2):
+        told = line.replace("*", secret).replace("with?", secret + "@")
+        shown = line.replace("*", MASK).replace(",with?everything", "")
+        masked = headers_mask([("Line-000001-000003", told)])[0][1]
+        assert secret.partition(",")[0] not in masked, masked
+        if secret == "0123456789abcdef" * 2 and "with?" not in line:
+            assert masked == shown
+            assert secret_values([("Line-000001-000003", told)]) == {secret}
+    told = line.replace("*", r"hun\"ter2").replace(",with?everything", "")
+    name, equals, value = told.partition("=" if "=>" not in told else "=>")
+    for json in (f'{{"a":["{told}","b=c"]}}', f'{{"a":{{"{name.strip()}":"{value.strip()}","b":"c"}}}}'):
+        masked = headers_mask([("JSON", json)])[0][1]
+        assert equals and "ter2" not in masked and masked.endswith(json[-6:])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "digest=MD5",
+        "digest = SHA-256,md5",
+        "requirecalltoken=yes",
+        "token=auto",
+        "token_url=https://accounts.example.org/o/oauth2/token",
+        "pin=no",
+        "passthrough=yes",
+        "PassThrough=3",
+        "bypass=1",
+        "compass=north",
+        "opinion=1",
+        "auth=md5",
+        "auth=trunk-auth",
+        "auth_type=userpass",
+        "register=no",
+        "contact=sip:100@10.0.0.1:5060",
+        "contact=sips:100@[2001:db8::1]:5060",
+        "hint=park:701@parkedcalls",
+        "mailbox=100@default",
+        "exten=100,1,Dial(PJSIP/100/sip:100@10.0.0.1:5060&PJSIP/101/sip:101@10.0.0.2:5060,30)",
+        "exten=100,1,Dial(Local/100@office/n&Local/101@office/n)",
+        "started=2026-01-01 12:30:00",
+    ],
+)
+def test_what_only_looks_like_a_secret_of_a_configuration_file_stays(line: str) -> None:
+    assert headers_mask([("Line-000001-000003", line)]) == [("Line-000001-000003", line)]
+    assert output_mask(line.replace("=", ": ", 1)) == line.replace("=", ": ", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Digest", "MD5"), ("SupportedDigests", "MD5,SHA-256"), ("PassThrough", "yes"), ("PinSet", "no")]
+    + [("Spinning", "1"), ("CallToken", "x"), ("Ping", "Pong"), ("Mapping", "x"), ("Passive", "x")],
+)
+def test_ordinary_columns_are_no_secrets(name: str, value: str) -> None:
+    assert headers_mask([(name, value)]) == [(name, value)]
+
+
+@pytest.mark.parametrize("name", ["Pin", "AdminPin", "UserPIN", "RefreshToken", "PasswordDigest", "ApiKey"])
+def test_columns_that_hold_a_secret_are_masked(name: str) -> None:
+    assert headers_mask([(name, "1234")]) == [(name, MASK)]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ('"database" put trunk secret X', '"database" put trunk secret *'),
+        ('database put trunk "my secret" X', 'database put trunk "my secret" *'),
+        ('database put "my secret" 100 "X y"', 'database put "my secret" 100 *'),
+        ("DataBase  PUT trunk se\\cret X", "DataBase  PUT trunk se\\cret *"),
+        ("database put trunk secret a=b", "database put trunk secret *"),
+        ("database put trunk secret user:pw@host", "database put trunk secret *"),
+        ('database put trunk secret {"pass":"x","user":"y"}', "database put trunk secret *"),
+        ("core set global TRUNK_PASSWORD X", "core set global TRUNK_PASSWORD *"),
+        ('dialplan set global "DB_PIN" X y', 'dialplan set global "DB_PIN" *'),
+        ("core set chanvar C TRUNK_PASSWORD X", "core set chanvar C TRUNK_PASSWORD *"),
+        ("dialplan set chanvar PJSIP/1 PLAIN api_key=X", "dialplan set chanvar PJSIP/1 PLAIN api_key=*"),
+        ("realtime update sippeers name bob secret X", "realtime update sippeers name bob secret *"),
+        ("agi exec PJSIP/1 SET VARIABLE A_SECRET X", "agi exec PJSIP/1 SET VARIABLE A_SECRET *"),
+        ("channel originate Local/1@x application Set A_SECRET=X", None),
+        ("database put trunk note X", "database put trunk note X"),
+        ("database get trunk secret", "database get trunk secret"),
+        ("core set chanvar SECRET PLAIN X", "core set chanvar SECRET PLAIN X"),
+        ("pjsip show endpoint secret", "pjsip show endpoint secret"),
+        ("", ""),
+    ],
+)
+def test_a_command_is_masked_by_its_words_as_asterisk_takes_them(command: str, shown: str | None) -> None:
+    if shown is None:
+        shown = command.removesuffix("X") + "*"
+    masked = headers_mask([("Command", command)])
+    assert masked == [("Command", shown.replace("*", MASK))]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Var-000000", "dbpass"), ("Value-000000", "hunter2")],
+        [("Var-000000", "secret"), ("Match-000000", "hunter2")],
+        [("Var-000001", "register"), ("Value-000001", "user:hunter2@host")],
+        [("DstFilename", "voicemail.conf"), ("Var-000000", "100"), ("Value-000000", "hunter2,Ada")],
+        [("Variable", "API_KEY"), ("Value", "hunter2")],
+        [("Channel", "IAX2/user:hunter2@host/100")],
+    ],
+)
+def test_a_configuration_that_is_changed_hides_what_its_other_headers_call_secret(headers: Any) -> None:
+    assert "hunter2" not in str(headers_mask(headers))
+    assert any("hunter2" in value for value in secret_values(headers))
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "shown"),
+    [
+        ("database get trunk secret", "Value: hunter2", "Value: *"),
+        ('"DATABASE" get "trunk" my\\ secret', "Value: hunter2\nmore", "Value: *\n*"),
+        ("database get trunk note", "Value: x", "Value: x"),
+        ("database get trunk secret", "Database entry not found.", "Database entry not found."),
+        ("dialplan eval function DB(trunk/secret)", "Return Value: Success (0)\nResult: x", None),
+        ("database query x", "key  : /trunk/secret\nvalue: x\n\nkey  : /a/b\nvalue: y", None),
+        ("database show", "/trunk/a secret b     : hunter2", "/trunk/a secret b     : *"),
+        ("module show", "res_auth_digest.so  Authenticates  0", "res_auth_digest.so  Authenticates  0"),
+        ("sip show registry", "register => user:hunter2@host", "register => user:*@host"),
+    ],
+)
+def test_what_a_command_prints_alone_is_masked_by_what_was_asked(
+    command: str, text: str, shown: str | None
+) -> None:
+    if shown is None:
+        shown = text.replace(": x", ": *")
+    assert output_mask(text, command) == shown.replace("*", MASK)

@@ -11,12 +11,15 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
+from ami_integration.access.models import AccessRule
 from ami_integration.actions.catalogue.descriptions import ActionDescription
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.audit.models import AuditEntry
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers, make_template, person_on
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.actions.factories import make_operator, make_run, make_user
+from tests.actions.test_submission import end, fanned_out
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
@@ -120,6 +123,59 @@ def test_a_tag_that_changed_shows_the_difference_and_a_new_preview() -> None:
     assert ActionRun.objects.count() == 3
 
 
+@pytest.mark.parametrize("mode", FanOut.Mode.values)
+def test_a_new_preview_keeps_the_order_and_after_how_many_failures_it_stops(mode: str) -> None:
+    client, servers = signed_in(make_operator()), make_servers(2, tag="berlin")
+    plan = {"mode": mode, "limit": "3", "stop_after": "1", "timeout": "7"}
+    asked = {"tag": "berlin", "action": "QueuePause", "headers": "", "action_id": "0" * 32, **plan}
+    page = client.post(ADD, asked)
+    make_server(name="Newcomer").tags.add(servers[0].tags.get())
+    again = client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"})
+    client.post(SUBMIT, {"token": token_of(again), "confirmed": "yes"})
+    fanout = FanOut.objects.get()
+    assert (fanout.mode, fanout.limit, fanout.stop_after) == (mode, 3, 1)
+    assert {run.timeout for run in fanout.runs.all()} == {7}
+
+
+RUBBISH = ("9" * 5000, str(2**63), "-1", "x", "²", "٣", "0x10")
+ADDRESSES = (
+    "actionrun/add/?server={}",
+    "actionrun/add/?template={}",
+    "actionrun/add/?run={}",
+    "actionrun/{}/change/",
+    "fanout/{}/change/",
+    "actiontemplate/add/?run={}",
+    "actiontemplate/add/?fanout={}",
+    "catalogueaction/?server={}",
+    "actionrun/add/describe/?action=Ping&server={}",
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_with_rubbish_for_a_number_is_answered(address: str) -> None:
+    client = signed_in(make_operator())
+    for rubbish in RUBBISH:
+        answer = client.get(f"/admin/ami_integration/{address.format(rubbish)}")
+        assert answer.status_code in (200, 302, 403, 404), rubbish
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "catalogueevent/?q=%00",
+        "actionrun/add/describe/?action=Ping&tag=%00",
+        "actionrun/add/search/?q=x&tag=%00",
+        "actionrun/?action=%00",
+        "actionrun/?username=a%00b",
+        "actionrun/%00/change/",
+    ],
+)
+def test_an_address_with_a_nul_is_refused(address: str) -> None:
+    answer = signed_in(make_operator()).get(f"/admin/ami_integration/{address}")
+    assert answer.status_code == 400
+    assert "amiweb" in answer.content.decode()
+
+
 def test_back_to_the_form_brings_everything_along_and_no_secret_into_the_page() -> None:
     client, servers = signed_in(make_operator()), make_servers(3)
     page = ask(client, servers[:2], headers="Queue: sales\nSecret: hunter2", mode="serial", stop_after="2")
@@ -143,7 +199,7 @@ def test_refused_servers_are_named_and_can_be_left_out_on_purpose() -> None:
     client = signed_in(eve)
     page = ask(client, [berlin, bonn])
     content = page.content.decode()
-    assert "you may not run this on 1 of the servers" in content
+    assert "you may not run this on 1 of the 2 servers" in content
     assert "Run on" not in content
     assert client.post(SUBMIT, {"token": token_of(page), "confirmed": "yes"}).status_code == 200
     assert not ActionRun.objects.exists()
@@ -312,3 +368,59 @@ def test_servers_that_are_ticked_in_their_list_lead_to_the_form() -> None:
     ticked = re.findall(r'name="server" value="(\d+)" checked', content)
     assert ticked == [str(server.pk) for server in servers[:2]]
     assert "run_action" not in signed_in(make_person("viewer", "view_server")).get(listed).content.decode()
+
+
+# What the audit is told of those who may not
+
+
+def refusals() -> list[tuple[str, str, str]]:
+    """Who was refused what, on what."""
+    entries = AuditEntry.objects.filter(outcome=AuditEntry.Outcome.REFUSED).order_by("pk")
+    return [(entry.actor_name, entry.verb, entry.object_name) for entry in entries]
+
+
+def test_who_runs_what_he_may_not_is_told_of_in_the_audit_and_who_only_looks_is_not() -> None:
+    berlin, bonn = make_servers(2)
+    eve = person_on(berlin)
+    grant(eve, "read", on=bonn)
+    client = signed_in(eve)
+    ask(client, [berlin, bonn], _preview="Preview")
+    assert refusals() == []
+    ask(client, [berlin, bonn])
+    assert refusals() == [("eve", "run.submit", bonn.name)]
+
+
+def test_who_lost_every_right_between_preview_and_submit_is_told_of_in_the_audit() -> None:
+    (berlin,) = make_servers(1)
+    eve = person_on(berlin)
+    client = signed_in(eve)
+    token = token_of(ask(client, [berlin]))
+    AccessRule.objects.all().delete()
+    client.post(SUBMIT, {"token": token, "confirmed": "yes"})
+    assert refusals() == [("eve", "run.submit", berlin.name)]
+    assert not ActionRun.objects.exists()
+
+
+def test_who_may_run_nothing_is_told_of_in_the_audit() -> None:
+    (berlin,) = make_servers(1)
+    client = signed_in(make_person("eve", "view_actionrun"))
+    assert ask(client, [berlin]).status_code == 403
+    assert client.post(SUBMIT, {"token": "x"}).status_code == 403
+    assert client.get(ADD).status_code == 403
+    assert refusals() == [("eve", "run.submit", "")] * 2
+
+
+def test_who_repeats_what_he_may_not_is_told_of_in_the_audit() -> None:
+    berlin, bonn = make_servers(2)
+    fanout = fanned_out(make_operator(), [berlin, bonn])
+    for run in fanout.runs.all():
+        end(run, "failed")
+    eve = make_person("eve")
+    for server in (berlin, bonn):
+        grant(eve, "read", on=server)
+    client = signed_in(eve)
+    run = fanout.runs.get(server=berlin)
+    client.post(f"/admin/ami_integration/actionrun/{run.pk}/retry/")
+    assert refusals() == [("eve", "run.submit", berlin.name)]
+    client.post(f"/admin/ami_integration/fanout/{fanout.pk}/retry/")
+    assert refusals()[1:] == [("eve", "run.submit", berlin.name), ("eve", "run.submit", bonn.name)]

@@ -176,6 +176,7 @@ def test_of_the_unknown_ones_only_what_is_safe_to_repeat_is_retried() -> None:
 def test_a_retry_is_a_fan_out_of_its_own_that_names_the_first_and_happens_once() -> None:
     ada = make_operator()
     fanout = fanned_out(ada, make_servers(3), headers=[("Queue", "sales")])
+    fanout.runs.update(timeout=7)
     for run in fanout.runs.order_by("pk")[1:]:
         end(run, "failed")
     preview = fanout_retry_preview(user=ada, fanout=fanout)
@@ -184,6 +185,7 @@ def test_a_retry_is_a_fan_out_of_its_own_that_names_the_first_and_happens_once()
     retry = submit(ada, preview).fanout
     assert retry is not None
     assert retry.retry_of == fanout
+    assert {run.timeout for run in retry.runs.all()} == {7}
     assert {run.retry_of.server_name for run in retry.runs.all() if run.retry_of} == {"PBX 1", "PBX 2"}
     with pytest.raises(RequestChanged, match="repeated meanwhile"):
         submit(ada, same)

@@ -227,6 +227,27 @@ def test_ones_own_run_may_be_cancelled_after_the_rule_is_gone(server: Server, op
     assert services.run_cancel(user=operator, run=run)
 
 
+def test_who_may_operate_and_not_read_sees_what_he_ran_and_nothing_else(server: Server, viewer: User) -> None:
+    doer = make_person("doer")
+    rule = grant(doer, Danger.OPERATE, on=server)
+    mine, other = submit(doer, server), submit(viewer, server, "Ping")
+    client = Client()
+    client.force_login(doer)
+    assert set(ActionRun.objects.visible_to(doer)) == {mine}
+    page = reverse("admin:ami_integration_actionrun_change", args=(mine.pk,))
+    assert client.get(page).status_code == 200
+    assert client.get(page.replace(str(mine.pk), str(other.pk))).status_code == 302
+    assert set(ActionRun.objects.visible_to(make_person("another"))) == set()
+
+    rule.delete()  # then the server itself is nothing of his any more, and only the way out is left
+    assert set(ActionRun.objects.visible_to(doer)) == set()
+    for run, status in ((other, 404), (mine, 302)):
+        stop = reverse("admin:ami_integration_actionrun_cancel", args=(run.pk,))
+        assert client.post(stop).status_code == status
+    mine.refresh_from_db()
+    assert mine.status == "cancelled"
+
+
 def test_a_call_is_hung_up_by_who_may_start_the_same(
     server: Server, stranger: User, viewer: User, neighbour: User
 ) -> None:

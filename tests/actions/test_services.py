@@ -89,7 +89,10 @@ def test_a_disabled_server_takes_no_action() -> None:
         ("Ping", [("actionid", "mine")], "headers"),
         ("Ping", [("Action", "Originate")], "headers"),
         ("originate", [("timeout", "600001")], "headers"),
-        ("Originate", [("Timeout", "30000"), ("Timeout", " +99999999999s")], "headers"),
+        *(
+            ("Originate", [("Timeout", value)], "headers")
+            for value in ("0", "-1", "0x10", "120000ms", "soon", "٣")
+        ),
     ],
 )
 def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
@@ -103,7 +106,7 @@ def test_what_cannot_go_on_the_wire_is_refused_with_its_field(
 
 @pytest.mark.parametrize(
     ("action", "timeout"),
-    [("Originate", "600000"), ("Originate", ""), ("Originate", "soon"), ("QueueAdd", "600001")],
+    [("Originate", "600000"), ("Originate", ""), ("Originate", " +5000 "), ("QueueAdd", "600001")],
 )
 def test_a_timeout_that_holds_nobody_up_is_taken(action: str, timeout: str) -> None:
     run = submit(action=action, headers=[("Timeout", timeout)])

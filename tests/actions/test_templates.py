@@ -120,7 +120,8 @@ def test_a_fan_out_becomes_a_draft_with_its_tag_or_its_servers() -> None:
 
 def test_a_run_is_kept_as_a_template_with_its_hidden_values() -> None:
     ada = keeper()
-    run = make_run(user=ada, username="ada", action="Originate", headers=[("Secret", "hunter2")])
+    headers = [("Secret", "hunter2")]
+    run = make_run(user=ada, username="ada", action="Originate", headers=headers, hidden_by=ada)
     client = signed_in(ada)
     page = client.get(ADD, {"run": run.pk})
     content = page.content.decode()
@@ -244,8 +245,9 @@ def test_templates_are_listed_and_used_by_who_may_view_them_and_run_where_the_ru
 
 
 def test_a_change_keeps_what_its_stars_hide() -> None:
-    template = make_template(headers=[("Secret", "hunter2"), ("Exten", "1")])
-    client = signed_in(keeper())
+    ada = keeper()
+    template = make_template(headers=[("Secret", "hunter2"), ("Exten", "1")], hidden_by=ada)
+    client = signed_in(ada)
     url = reverse("admin:ami_integration_actiontemplate_change", args=(template.pk,))
     page = client.get(url)
     assert "hunter2" not in page.content.decode()

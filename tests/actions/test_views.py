@@ -120,7 +120,7 @@ def test_who_sees_the_run_but_no_secrets_is_refused_them(run: ActionRun, view: s
     response = signed_in(viewer(run)).post(url(view, run), {"secrets": "1"})
     assert response.status_code == 403
     assert b"hunter2" not in response.getvalue()
-    assert not AuditEntry.objects.filter(verb="run.secrets").exists()
+    assert AuditEntry.objects.get(verb="run.secrets").outcome == AuditEntry.Outcome.REFUSED
 
 
 def test_secrets_are_not_to_be_had_by_a_link(run: ActionRun) -> None:

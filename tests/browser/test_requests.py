@@ -136,6 +136,28 @@ def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> 
     assert FanOut.objects.get().target == "rhine"
 
 
+def test_a_refused_preview_says_which_server_and_what_changed(stack: Stack, visitor: Visitor) -> None:
+    servers = shown_servers()
+    Server.objects.filter(pk=servers[0].pk).update(maintenance=True)
+    stack.start("web")
+    page = log_in(visitor, stack)
+    query = "&".join(f"server={server.pk}" for server in servers)
+    page.goto(f"{stack.url}{ADD}?{query}&action=Reload")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("alert")).to_contain_text("you may not run this on 1 of the 3 servers")
+    expect(page.get_by_role("row").filter(has_text="Berlin")).to_contain_text("in maintenance")
+    visitor.picture(page, "request-preview-refused")
+    page.get_by_role("button", name="Leave them out, look again").click()
+    expect(page.locator(".request-lead")).to_contain_text("Nothing has been sent yet")
+    Server.objects.filter(pk=servers[1].pk).update(host="192.0.2.77")
+    page.keyboard.type(page.locator("#phrase").inner_text())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("it is not what you looked at")
+    expect(page.get_by_role("alert")).to_contain_text("Bonn")
+    visitor.picture(page, "request-preview-changed")
+    assert not ActionRun.objects.exists()
+
+
 def test_many_servers_are_filtered_and_ticked_by_what_is_shown(stack: Stack, visitor: Visitor) -> None:
     berlin = Tag.objects.create(name="berlin")
     for number in range(30):
@@ -249,6 +271,8 @@ def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack
     page.goto(f"{stack.url}{ADD}?{query}&action=Originate&headers=Channel:%20PJSIP/100%0ASecret:%20hunter2")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("button", name="Run on 2 servers").click()
+    expect(page.locator("#fanout-words")).to_have_text("0 of 2 done: 2 queued.")
+    visitor.picture(page, "fanout-live")
     page.get_by_role("button", name="Cancel what is queued").click()
     expect(page.locator("#fanout-status")).to_have_text("Cancelled")
     visitor.picture(page, "fanout-cancelled")

@@ -131,7 +131,8 @@ def test_a_schedule_may_be_saved_while_its_server_is_switched_off() -> None:
 def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:
     headers = [("Interface", "a"), ("Secret", "one"), ("Secret", "two")]
     schedule = make_schedule(action="QueueReset", headers=headers)
-    Schedule.objects.update(headers_masked=[["Interface", "a"], ["Secret", MASK], ["Secret", MASK]])
+    shown = [["Interface", "a"], ["Secret", MASK], ["Secret", MASK]]
+    Schedule.objects.update(headers_masked=shown, hidden_by=schedule.owner)
     client = signed_in(schedule.owner)  # type: ignore[arg-type]
     page = client.get(change(schedule)).content.decode()
     assert MASK in page

@@ -5,8 +5,9 @@ The scenarios of recording/record.py, played by the simulator's office with the 
 from collections.abc import Callable
 
 from ami_integration.simulator import originating, people
-from ami_integration.simulator.actions import read_variables
-from ami_integration.simulator.office import Office, OfficeSettings, Plan
+from ami_integration.simulator.actions.originate import read_variables
+from ami_integration.simulator.company import OfficeSettings, Plan
+from ami_integration.simulator.office import Office
 from ami_integration.simulator.wire import Event
 
 START = 1_700_000_000.0
@@ -33,7 +34,7 @@ class Stage:
     def first_member(self, device: str) -> None:
         """The queue ``sales`` rings this member next."""
         sales = self.office.queues["sales"]
-        sales.next_member = [member.phone.device for member in sales.members].index(device)
+        sales.next_member = [member.interface for member in sales.members].index(device)
 
     def data(self) -> bytes:
         return b"".join(event.encoded for event in self.told)

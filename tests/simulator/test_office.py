@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from ami_integration.simulator import Event, OfficeSettings, open_office, originating
-from ami_integration.simulator.telephony import State
+from ami_integration.simulator.channels import State
 
 START = 1_700_000_000.0
 

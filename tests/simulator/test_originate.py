@@ -2,7 +2,7 @@
 
 import pytest
 
-from ami_integration.simulator.actions import read_caller_id, read_variables
+from ami_integration.simulator.actions.originate import read_caller_id, read_variables
 from tests.simulator.comparison import Message
 from tests.simulator.raw import RawAMI
 

@@ -26,6 +26,7 @@ from ami_integration.actions.catalogue.models import (
 )
 from ami_integration.actions.catalogue.overview import action_overview, catalogues_compare, event_overview
 from ami_integration.audit.admin import ReadOnlyAdmin
+from ami_integration.keys import pk_of, pks_of
 from ami_integration.servers.admin import ServerAdmin
 from ami_integration.servers.models import Server
 
@@ -43,7 +44,7 @@ class CatalogueView(ReadOnlyAdmin):
         """The servers of which this person is told; one of them if the address names it."""
         servers: QuerySet[Server] = servers_visible(user=request.user)
         chosen = request.GET.get("server", "")
-        return servers.filter(pk=chosen) if chosen.isdecimal() else servers
+        return servers if (pk := pk_of(chosen)) is None else servers.filter(pk=pk)
 
     def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
         if not self.has_view_permission(request):
@@ -191,7 +192,7 @@ class CatalogueAdmin(CatalogueView):
         """The button."""
         if not request.user.has_perm("ami_integration.change_server"):
             raise PermissionDenied
-        ids = [int(pk) for pk in request.POST.getlist("server") if pk.isdecimal()]
+        ids = pks_of(request.POST.getlist("server"))
         have_read(request, servers_visible(user=request.user).filter(pk__in=ids))
         back = request.POST.get("next", "")
         if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):

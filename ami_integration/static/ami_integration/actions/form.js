@@ -5,6 +5,7 @@
 // "Other headers", so switching between the two loses nothing. Catalogue and errors are written as text, never
 // as HTML: a PBX told them.
 
+import { changesField, numberOf } from "./changes.js";
 import { element } from "./dom.js";
 import { serverPicker } from "./picker.js";
 import { PAUSE, typeAhead } from "./typeahead.js";
@@ -54,7 +55,12 @@ function insert(pair) {
   const order = (name) => description?.arguments.findIndex((one) => fits(one, name)) ?? -1;
   const mine = order(pair.name);
   let at = pairs.length;
-  if (mine >= 0) {
+  if (mine >= 0 && description.arguments[mine].numbered) {
+    const numbered = pairs.filter(isNumbered);
+    const place = (one) => numberOf(one.name) * 1000 + order(one.name); // change by change
+    const next = numbered.find((one) => place(one) > place(pair));
+    if (numbered.length) at = next ? pairs.indexOf(next) : pairs.indexOf(numbered.at(-1)) + 1;
+  } else if (mine >= 0) {
     at = pairs.findIndex((one) => order(one.name) > mine);
     if (at < 0) at = pairs.length;
   }
@@ -71,6 +77,8 @@ function fits(argument, name) {
   if (argument.numbered) return /-\d{6}$/.test(name) && stem(name) === stem(argument.name);
   return argument.name.toLowerCase() === name.toLowerCase();
 }
+
+const isNumbered = (pair) => description?.arguments.some((one) => one.numbered && fits(one, pair.name));
 
 // ---------------------------------------------------------------- the generated fields
 
@@ -167,16 +175,8 @@ function variableRow(pair, slot) {
 function rowsOf(argument, own, slot) {
   const box = element("div");
   const isVariable = argument.name.toLowerCase() === "variable";
-  const nextName = () => {
-    if (!argument.numbered) return argument.name;
-    const used = pairs.filter((one) => fits(argument, one.name)).map((one) => Number(one.name.slice(-6)));
-    const drawn = [...box.querySelectorAll("[data-number]")].map((one) => Number(one.dataset.number));
-    const next = Math.max(-1, ...used, ...drawn) + 1;
-    return argument.name.replace(/\d{6}$/, String(next).padStart(6, "0"));
-  };
   const add = (pair, focus) => {
     const row = element("div", { class: "request-row" });
-    if (argument.numbered) row.dataset.number = pair.name.slice(-6);
     const parts = isVariable ? variableRow(pair, slot) : [control(argument, pair, slot)];
     if (!isVariable) parts[0].setAttribute("aria-label", pair.name);
     const drop = element("button", { type: "button", class: "request-small", "aria-label": `Remove this ${argument.name}` }, "Remove");
@@ -187,30 +187,31 @@ function rowsOf(argument, own, slot) {
       row.remove();
       (next?.querySelector("input, select") ?? more).focus();
     });
-    row.append(...(argument.numbered ? [element("span", { class: "aw-quiet" }, pair.name.slice(-6))] : []), ...parts, drop);
+    row.append(...parts, drop);
     box.append(row);
     if (focus) row.querySelector("input, select").focus();
   };
   own.forEach((pair) => add(pair, false));
   const more = element("button", { type: "button", class: "request-small" }, own.length ? "Add another" : "Add");
   more.addEventListener("click", () => {
-    add({ name: nextName(), value: "" }, true);
+    add({ name: argument.name, value: "" }, true);
     more.textContent = "Add another";
   });
   return [box, more];
 }
 
-function fieldOf(argument) {
-  const own = pairs.filter((pair) => fits(argument, pair.name));
+// The field of an argument; or of one header of it, `only`, if it belongs to a change.
+function fieldOf(argument, only = null, title = argument.name) {
+  const own = only ? [only] : pairs.filter((pair) => fits(argument, pair.name));
   const id = `field-${(unique += 1)}`;
   const slot = element("p", { class: "request-error", id: `${id}-error`, role: "alert" });
   const help = argument.text ? element("p", { class: "request-help", id: `${id}-help` }, argument.text) : null;
-  const field = element("div", { class: "request-field", "data-name": argument.name.toLowerCase() });
+  const field = element("div", { class: "request-field", "data-name": (only ?? argument).name.toLowerCase() });
   if (argument.required) field.dataset.required = "";
   const box = element("div", { class: "request-control" });
-  const label = argument.required ? `${argument.name} (required)` : argument.name;
+  const label = argument.required ? `${title} (required)` : title;
   // A header that was given twice has two rows, whatever the catalogue says.
-  if (argument.repeatable || argument.numbered || own.length > 1) {
+  if (!only && (argument.repeatable || own.length > 1)) {
     field.setAttribute("role", "group");
     field.setAttribute("aria-labelledby", id);
     field.append(element("span", { class: "request-legend", id }, label));
@@ -276,17 +277,23 @@ function othersField() {
 
 function drawFields() {
   fields.replaceChildren();
-  const argumentsKnown = description?.arguments ?? [];
+  const described = description?.arguments ?? [];
+  const argumentsKnown = described.filter((argument) => !argument.numbered);
+  const numbered = described.filter((argument) => argument.numbered);
   const used = (argument) => pairs.some((pair) => fits(argument, pair.name)) || faultsOf(argument.name).length > 0;
   const first = argumentsKnown.filter((argument) => argument.required || used(argument));
   const rest = argumentsKnown.filter((argument) => !first.includes(argument));
   first.push(...rest.splice(0, rest.length <= SHOWN + 2 ? rest.length : SHOWN)); // in the PBX's own order
   first.sort((a, b) => argumentsKnown.indexOf(a) - argumentsKnown.indexOf(b));
-  fields.append(...first.map(fieldOf));
+  fields.append(...first.map((argument) => fieldOf(argument)));
   if (rest.length) {
     const more = element("details", { class: "request-more" }, element("summary", {}, `${rest.length} more headers`));
-    more.append(...rest.map(fieldOf));
+    more.append(...rest.map((argument) => fieldOf(argument)));
     fields.append(more);
+  }
+  if (numbered.length) {
+    const own = () => pairs.filter(isNumbered);
+    fields.append(changesField(numbered, { own, remove, write, fits, fieldOf }));
   }
   fields.append(othersField());
   showFaults();
@@ -298,7 +305,8 @@ function showFaults() {
   let firstBad = null;
   for (const fault of faults) {
     const named = [...fields.querySelectorAll(".request-field")];
-    const field = named.find((one) => one.dataset.name && (one.dataset.name === fault.header.toLowerCase() || stem(one.dataset.name) === stem(fault.header))) ?? named.at(-1);
+    const bad = fault.header.toLowerCase();
+    const field = named.find((one) => one.dataset.name === bad) ?? named.find((one) => one.dataset.name && stem(one.dataset.name) === stem(bad)) ?? named.at(-1);
     const slot = field?.querySelector(".request-error");
     if (!slot) continue;
     slot.textContent = slot.textContent ? `${slot.textContent} ${fault.text}` : fault.text;
