@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: The protocol's "internal error" and "try again later"; the page connects again after either.
 CLOSE_FAILED = 1011
 CLOSE_AWAY = 1013
+#: How long a cancelled task may take to end, before it is cancelled again.
+AGAIN_SECONDS = 1.0
 
 database = Outage(logger, "the database is away; pages are closed, and come back by themselves")
 
@@ -52,9 +54,10 @@ class PageConsumer(AsyncWebsocketConsumer):
         code = 0
         try:
             async with asyncio.TaskGroup() as self._works:
-                await super().__call__(scope, receive, send_to_page)
-                for task in self._started:
-                    task.cancel()
+                try:
+                    await super().__call__(scope, receive, send_to_page)
+                finally:
+                    await _end(self._started)
         except* PageGone:
             pass
         except* VALKEY_ERRORS as group:
@@ -92,3 +95,15 @@ class PageConsumer(AsyncWebsocketConsumer):
         """The reverse. Raises one of VALKEY_ERRORS."""
         self._member_of.discard(group)
         await self.channel_layer.group_discard(group, self.channel_name)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once isn't enough on Python 3.11: its `asyncio.wait_for`, through which redis-py writes, loses a
+    cancellation that comes together with what it waits for. A gone page's task would go on for ever.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=AGAIN_SECONDS)

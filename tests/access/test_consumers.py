@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from ami_integration.access.consumers import PageConsumer
 from ami_integration.actions.models import ActionRun
 from tests.actions.factories import make_run
 from tests.polling import wait_until
@@ -108,3 +111,27 @@ async def test_valkey_may_go_and_come_while_pages_are_open(stack: Stack) -> None
     log = stack.log("web")
     assert "Traceback" not in log
     assert log.count("Valkey is away") == 2, log  # its beginning and its end
+
+
+class Deaf(PageConsumer):
+    """Its work misses the first cancellation, as `asyncio.wait_for` of Python 3.11 may."""
+
+    channel_layer_alias = "none"
+
+    async def connect(self) -> None:
+        await self.accept()
+        self.start(self.deaf())
+
+    async def deaf(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+
+async def test_what_misses_its_cancellation_ends_with_its_page_all_the_same() -> None:
+    page = ApplicationCommunicator(Deaf.as_asgi(), {"type": "websocket", "path": "/"})
+    await page.send_input({"type": "websocket.connect"})
+    assert (await page.receive_output(timeout=WAIT))["type"] == "websocket.accept"
+    await page.send_input({"type": "websocket.disconnect", "code": 1000})
+    await page.wait(timeout=WAIT)
+    assert not page.future.cancelled(), "it ended by itself"

@@ -84,7 +84,8 @@ class Page:
     async def disconnect(self) -> None:
         assert self._socket is not None
         await self._socket.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self._socket.wait(timeout=10)
+        await self._socket.wait(timeout=10)  # then it cancels, without a word
+        assert not self._socket.future.cancelled(), "the socket ended with its page"
 
     async def until(self, condition: Callable[[], Any], *, what: str, seconds: float = 15) -> None:
         """Read messages until the condition is true."""
