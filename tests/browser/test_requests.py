@@ -79,6 +79,13 @@ def test_the_form_is_made_of_what_the_pbx_says_and_raw_mode_loses_nothing(
     page.keyboard.press("Tab")
     page.keyboard.type("a: b")
     visitor.picture(page, "request-form")
+    # A value without a name can't be written, so it is asked for instead of being lost.
+    field(page, "").get_by_role("button", name="Add a header").click()
+    page.get_by_label("Value of the header").last.fill("whose?")
+    page.get_by_role("button", name="Raw").click()
+    expect(page.get_by_text("Name the header whose value is “whose?”, or remove it.")).to_be_visible()
+    expect(page.get_by_label("Name of the header").last).to_be_focused()
+    page.get_by_role("button", name="Remove this header").last.click()
     page.get_by_role("button", name="Raw").click()
     quoted = quote_variable(greeting)
     raw = f"Channel: PJSIP/100\nAsync: true\nVariable: GREETING={quoted}\nX-Mine: a: b"

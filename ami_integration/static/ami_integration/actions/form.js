@@ -44,6 +44,7 @@ function parse(content) {
 }
 
 let pairs = [];
+let drafts = []; // headers that have no name yet, which no text can hold
 let description = null;
 
 function write() {
@@ -246,6 +247,8 @@ function othersField() {
       const there = pairs.includes(pair);
       if (pair.name && !there) pairs.push(pair);
       if (!pair.name && there) remove(pair);
+      drafts = drafts.filter((one) => one !== pair);
+      if (!pair.name && pair.value) drafts.push(pair);
       write();
     };
     name.addEventListener("input", change);
@@ -253,6 +256,7 @@ function othersField() {
     guardPaste(value, slot);
     const drop = element("button", { type: "button", class: "request-small", "aria-label": "Remove this header" }, "Remove");
     drop.addEventListener("click", () => {
+      drafts = drafts.filter((one) => one !== pair);
       remove(pair);
       write();
       row.remove();
@@ -262,7 +266,7 @@ function othersField() {
     list.append(row);
     if (focus) name.focus();
   };
-  others.forEach((pair) => add(pair, false));
+  [...others, ...drafts].forEach((pair) => add(pair, false));
   const more = element("button", { type: "button", class: "request-small" }, "Add a header");
   more.addEventListener("click", () => add({ name: "", value: "" }, true));
   box.append(list, more);
@@ -323,8 +327,21 @@ function showFaults() {
 
 let mode = "raw";
 
+// Whether a value would be lost because nobody has said of which header it is; says so at its row.
+function hasUnnamed() {
+  if (mode !== "form" || drafts.length === 0) return false;
+  const names = [...fields.querySelectorAll('[aria-label="Name of the header"]')];
+  const nameless = names.find((name) => !name.value.trim() && name.nextElementSibling.value);
+  nameless.closest(".request-field").querySelector(".request-error").textContent =
+    `Name the header whose value is “${nameless.nextElementSibling.value}”, or remove it.`;
+  nameless.setAttribute("aria-invalid", "true");
+  nameless.focus();
+  return true;
+}
+
 function setMode(wanted) {
   byId("mode-said").textContent = "";
+  if (wanted === "raw" && hasUnnamed()) return;
   if (wanted === "form") {
     const read = parse(text.value);
     if (read.bad) {
@@ -347,8 +364,9 @@ byId("mode-form").addEventListener("click", () => {
   setMode("form");
 });
 byId("mode-raw").addEventListener("click", () => {
-  wish = "raw";
   setMode("raw");
+  if (mode !== "raw") return;
+  wish = "raw";
   text.focus();
 });
 let wish = ""; // what the person chose; else the catalogue decides
@@ -454,7 +472,8 @@ typeAhead(action, byId("request-options"), search, () => {
   assessSoon();
 });
 form.querySelector(".request-modes").hidden = false;
-form.addEventListener("submit", () => {
+form.addEventListener("submit", (event) => {
+  if (hasUnnamed()) event.preventDefault();
   if (mode === "form") write();
 });
 describe();
