@@ -55,10 +55,13 @@ class Process:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def end(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 10) -> int:
-        """Send a signal, wait for the end (SIGKILL after that long) and give the exit code."""
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, if it is still there."""
         if self.alive():
             self.process.send_signal(number)
+
+    def ended(self, *, seconds: float = 10) -> int:
+        """Wait for the end (SIGKILL after that long) and give the exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -66,6 +69,11 @@ class Process:
             return self.process.wait()
         finally:
             self._output.close()
+
+    def end(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 10) -> int:
+        """Send a signal, wait for the end (SIGKILL after that long) and give the exit code."""
+        self.tell(number)
+        return self.ended(seconds=seconds)
 
 
 class Valkey:
@@ -178,8 +186,11 @@ class Stack:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def close(self) -> None:
+        """End all of them together: one after the other would take several times as long."""
         for process in self.processes.values():
-            process.end(signal.SIGTERM)
+            process.tell(signal.SIGTERM)
+        for process in self.processes.values():
+            process.ended()
         self.processes.clear()
 
     # When a process is at work
