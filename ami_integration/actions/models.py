@@ -45,6 +45,9 @@ from ami_integration.servers.models import Server, Tag
 MOST_AT_ONCE = 100
 #: Seconds that a person may have an answer waited for.
 LONGEST_TIMEOUT = 600
+TIMEOUT_HELP = (
+    "Seconds to wait for the answer. Empty: 30. An Originate gets its Timeout and 10 more, at least."
+)
 
 
 class ActionRunQuerySet(models.QuerySet["ActionRun"]):
@@ -453,7 +456,7 @@ class ActionTemplate(StoredHeaders):
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
-        help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
+        help_text=TIMEOUT_HELP,
     )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
