@@ -259,6 +259,11 @@ class ActionRun(StoredHeaders):
     def ended(self) -> bool:
         return self.status not in (self.Status.QUEUED, self.Status.RUNNING)
 
+    @property
+    def request_text(self) -> str:
+        """What was asked, as lines for eyes."""
+        return self.text_for_eyes(("Action", self.action), ("ActionID", self.action_id))
+
     @functools.cached_property
     def stored_result(self) -> Result:
         """What came back, masked; empty where there is nothing, or nothing any more."""
@@ -418,6 +423,11 @@ class FanOut(StoredHeaders):
 
     def __str__(self) -> str:
         return f"Fan-out {self.pk}: {self.action}"
+
+    @property
+    def request_text(self) -> str:
+        """What was asked, as lines for eyes; the ActionIDs are its runs'."""
+        return self.text_for_eyes(("Action", self.action))
 
     @property
     def group(self) -> str:
