@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
 from ami_integration.actions import retries, services, views
 from ami_integration.actions.filters import MomentFilter, PersonFilter, ServerFilter
+from ami_integration.actions.masking import visible
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.preview import Confirm
 from ami_integration.actions.request_views import RequestViews
@@ -111,7 +112,7 @@ class ActionRunAdmin(RequestViews):
     @admin.display(description="action", ordering="action")
     def asked(self, run: ActionRun) -> str:
         """The action and its first headers, masked; all of them are on the run's page."""
-        words = ", ".join(f"{name}: {value}" for name, value in run.headers_masked[:4])
+        words = ", ".join(visible(f"{name}: {value}") for name, value in run.headers_masked[:4])
         attempt = f"attempt {run.attempt}" if run.attempt > 1 else ""
         return format_html(
             '<div class="run-short">{}<br><span class="aw-quiet">{}{}{}</span></div>',

@@ -114,7 +114,7 @@ class FanOutAdmin(ReadOnlyAdmin):
             "title": f"{fanout.action} {on}",
             "fanout": fanout,
             "snapshot": snapshot,
-            "retries": fanout.retries.order_by("pk"),
+            "retries": self.get_queryset(request).filter(retry_of=fanout).order_by("pk"),
             "may_run": user_may_run(user=request.user),
             "may_keep": request.user.has_perm("ami_integration.add_actiontemplate")
             and fanout.user_id == request.user.pk,

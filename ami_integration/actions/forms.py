@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.models import LONGEST_TIMEOUT, MOST_AT_ONCE, ActionTemplate, FanOut
+from ami_integration.actions.models import LONGEST_TIMEOUT, MOST_AT_ONCE, TIMEOUT_HELP, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
     Kept,
@@ -151,7 +151,7 @@ class RunForm(ActionFieldsMixin, forms.Form):
         max_value=LONGEST_TIMEOUT,
         required=False,
         label="Time limit",
-        help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
+        help_text=TIMEOUT_HELP,
     )
     # Chosen with the form: a form that is sent twice (a double click, a reload) becomes one request.
     action_id = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)

@@ -10,6 +10,7 @@ needlessly is a nuisance, a secret once shown is out.
 
 import bisect
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from ami_integration.access.commandline import command_words
@@ -90,6 +91,9 @@ _PAIRED = (
     (re.compile(r"variable()"), ("value",)),
     (re.compile(r"(?:key|family)()"), ("val",)),
 )
+
+# Unicode's categories of what takes no place of its own, or another than where it stands.
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 
 Pairs = list[tuple[str, str]]
 
@@ -294,6 +298,26 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte
         data = text.encode("utf-8", "backslashreplace")
     return data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+
+
+def visible(text: str) -> str:
+    r"""The text with what nobody sees written out: `\x1b`, and `\u202e`, which shows the rest reversed.
+
+    Control and format characters, and those that break lines or paragraphs; a line end stays one.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in _UNSEEN
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def lines_visible(headers: Iterable[tuple[str, str]]) -> str:
+    """Headers as lines for eyes; nothing in them passes for a line of its own, or for another order."""
+    return "\n".join(visible(storable(f"{name}: {value}")).replace("\n", "\\n") for name, value in headers)
 
 
 def storable_headers(headers: Iterable[tuple[str, str]]) -> Pairs:

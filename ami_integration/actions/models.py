@@ -45,6 +45,9 @@ from ami_integration.servers.models import Server, Tag
 MOST_AT_ONCE = 100
 #: Seconds that a person may have an answer waited for.
 LONGEST_TIMEOUT = 600
+TIMEOUT_HELP = (
+    "Seconds to wait for the answer. Empty: 30. An Originate gets its Timeout and 10 more, at least."
+)
 
 
 class ActionRunQuerySet(models.QuerySet["ActionRun"]):
@@ -256,6 +259,11 @@ class ActionRun(StoredHeaders):
     def ended(self) -> bool:
         return self.status not in (self.Status.QUEUED, self.Status.RUNNING)
 
+    @property
+    def request_text(self) -> str:
+        """What was asked, as lines for eyes."""
+        return self.text_for_eyes(("Action", self.action), ("ActionID", self.action_id))
+
     @functools.cached_property
     def stored_result(self) -> Result:
         """What came back, masked; empty where there is nothing, or nothing any more."""
@@ -417,6 +425,11 @@ class FanOut(StoredHeaders):
         return f"Fan-out {self.pk}: {self.action}"
 
     @property
+    def request_text(self) -> str:
+        """What was asked, as lines for eyes; the ActionIDs are its runs'."""
+        return self.text_for_eyes(("Action", self.action))
+
+    @property
     def group(self) -> str:
         """The channel layer's group of everybody who looks at this fan-out."""
         return f"fanout.{self.pk}"
@@ -453,7 +466,7 @@ class ActionTemplate(StoredHeaders):
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
-        help_text="Seconds to wait for the answer. Empty: 30, and for an Originate its Timeout and 10 more.",
+        help_text=TIMEOUT_HELP,
     )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from ami_integration.access.danger import Assessment, Danger, request_assess
 from ami_integration.access.services import Decision, decide_each
-from ami_integration.actions.masking import headers_mask, storable
+from ami_integration.actions.masking import headers_mask, lines_visible
 from ami_integration.actions.models import FanOut
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.ami import Action, new_action_id
@@ -176,9 +176,8 @@ class Preview:
 
 
 def request_text(action: str, headers: Iterable[tuple[str, str]], action_id: str) -> str:
-    """An action as lines for eyes: in the order of the wire, secrets hidden, odd bytes made visible."""
-    lines = [("Action", action), ("ActionID", action_id), *headers_mask(headers)]
-    return "\n".join(storable(f"{name}: {value}") for name, value in lines)
+    """An action as lines for eyes: in the order of the wire, secrets hidden, what nobody sees written out."""
+    return lines_visible([("Action", action), ("ActionID", action_id), *headers_mask(headers)])
 
 
 def confirm_needed(*, danger: Danger, servers: int) -> Confirm:

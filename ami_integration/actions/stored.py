@@ -5,6 +5,7 @@ import json
 from django.conf import settings
 from django.db import models
 
+from ami_integration.actions.masking import lines_visible
 from ami_integration.servers.encryption import EncryptedTextField
 
 
@@ -28,6 +29,10 @@ class StoredHeaders(models.Model):
 
     class Meta:
         abstract = True
+
+    def text_for_eyes(self, *first: tuple[str, str]) -> str:
+        """These headers and then its own, as lines: secrets hidden, what nobody sees written out."""
+        return lines_visible([*first, *((name, value) for name, value in self.headers_masked)])
 
     def headers_in_clear(self) -> list[tuple[str, str]]:
         """The headers for the PBX, never for eyes, logs or pages. Raises `SecretUnreadable`."""

@@ -206,7 +206,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
 
     @admin.display(description="headers")
     def headers_shown(self, template: ActionTemplate) -> str:
-        return headers_text(template.headers_masked) or "none"
+        return template.text_for_eyes() or "none"
 
     @admin.display(description="asks for")
     def asks_for(self, template: ActionTemplate) -> str:

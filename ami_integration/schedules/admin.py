@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.services import servers_visible
-from ami_integration.actions.forms import headers_text
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
@@ -56,7 +55,7 @@ class ScheduleAdmin(AuditedAdmin):
 
     @admin.display(description="headers")
     def headers_shown(self, schedule: Schedule) -> str:
-        return headers_text(schedule.headers_masked) or "none"
+        return schedule.text_for_eyes() or "none"
 
     def get_form(
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any

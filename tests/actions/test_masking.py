@@ -10,10 +10,12 @@ from ami_integration.actions.masking import (
     MASK,
     headers_mask,
     is_secret,
+    lines_visible,
     output_mask,
     secret_values,
     storable,
     text_without,
+    visible,
 )
 
 
@@ -360,3 +362,21 @@ def test_what_a_command_prints_alone_is_masked_by_what_was_asked(
     if shown is None:
         shown = text.replace(": x", ": *")
     assert output_mask(text, command) == shown.replace("*", MASK)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pay \u202e1001", r"pay \u202e1001"),
+        ("a\u200bb\ufeffc\u00add", r"a\u200bb\ufeffc\xadd"),
+        ("a\x85b\x1bc\td\re\x7f", r"a\x85b\x1bc\td\re\x7f"),
+        ("a\u2028b\u2029c\U000e0041", r"a\u2028b\u2029c\U000e0041"),
+        ("Zoë 📞\ntwo lines", "Zoë 📞\ntwo lines"),
+    ],
+)
+def test_what_nobody_sees_is_written_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_header_takes_one_line_for_eyes_whatever_it_holds() -> None:
+    assert lines_visible([("A", "b\nC: d"), ("E", "f\x00")]) == "A: b\\nC: d\nE: f\\x00"

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
 from ami_integration.actions.services import RunRefused
+from ami_integration.actions.submission import request_submit
 from ami_integration.servers.models import Server, ServerAbilities
 from tests.access.factories import grant, make_person
 from tests.actions.asking import look_at, make_servers, person_on
@@ -140,3 +143,21 @@ def test_a_preview_costs_the_same_with_many_servers(django_assert_max_num_querie
     with django_assert_max_num_queries(12):
         preview = request_preview(user=user, servers=list(Server.objects.all()), action="Ping", headers=())
         assert [member.server.state.value for member in preview.members] == ["unknown"] * number
+
+
+def test_the_bytes_are_shown_in_their_order_and_none_is_invisible() -> None:
+    """A right-to-left override would show another number than the one that is called."""
+    ada = make_operator()
+    headers = [("Queue", "sales\u202e1001\u200b"), ("Interface", "a\x85b\x1bc"), ("Reason", "Zoë 📞")]
+    preview = look_at(ada, [make_server()], headers=headers)
+    shown = "Queue: sales\\u202e1001\\u200b\nInterface: a\\x85b\\x1bc\nReason: Zoë 📞"
+    assert preview.text.endswith(shown)
+    submitted = request_submit(user=ada, token=preview.token, confirmed=True)
+    assert submitted.run is not None
+    assert submitted.run.request_text == preview.text
+    client = Client()
+    client.force_login(ada)
+    page = client.get(reverse("admin:ami_integration_actionrun_change", args=(submitted.run.pk,)))
+    assert "sales\\u202e1001" in page.content.decode() and "\u202e" not in page.content.decode()
+    listed = client.get(reverse("admin:ami_integration_actionrun_changelist")).content.decode()
+    assert "sales\\u202e1001" in listed and "\u202e" not in listed
