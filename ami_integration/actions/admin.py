@@ -53,8 +53,12 @@ class ActionRunAdmin(RequestViews):
         ("username", PersonFilter),
         "origin",
     )
-    search_fields = ("action", "server_name", "username", "origin_detail", "address", "action_id")
-    search_help_text = "Action, server, person, schedule, IP address or ActionID"
+    # Whole ActionIDs, and beginnings of addresses: each more that may hold the words anywhere costs a look.
+    search_fields = (
+        *("action", "server_name", "username", "origin_detail"),
+        *("address__startswith", "action_id__exact"),
+    )
+    search_help_text = "Action, server, person, schedule, beginning of an IP address, or a whole ActionID"
     actions = None  # an "Action:" menu beside a list of actions would only confuse
     list_per_page = 50
     show_full_result_count = False
