@@ -32,6 +32,21 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the bootstrap makes before it installs: to make it takes seconds, to copy it a part of one."""
+    folder = tmp_path_factory.mktemp("environment") / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def begun(checkout: Path, empty_environment: Path) -> Path:
+    """A checkout that has its environment, with nothing installed."""
+    shutil.copytree(empty_environment, checkout / ".venv", symlinks=True)
+    return checkout
+
+
 def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("AMIWEB_")}
 
@@ -59,28 +74,28 @@ def test_first_start_makes_the_environment_and_becomes_the_command(checkout: Pat
     assert done.stdout.splitlines()[-1] == f"{checkout / '.venv'} {checkout}"
 
 
-def test_second_start_installs_nothing_and_is_quick_until_the_requirements_change(checkout: Path) -> None:
-    bootstrap(checkout, "base", "-V")
-    log = checkout / ".venv" / "install.log"
+def test_second_start_installs_nothing_and_is_quick_until_the_requirements_change(begun: Path) -> None:
+    bootstrap(begun, "base", "-V")
+    log = begun / ".venv" / "install.log"
     log.unlink()
     began = time.monotonic()
-    done = bootstrap(checkout, "base", "-V")
+    done = bootstrap(begun, "base", "-V")
     assert time.monotonic() - began < 3
     assert done.stdout.startswith("Python 3"), done.stdout
     assert not log.exists()
-    (checkout / "requirements" / "base.txt").write_text("# something new\n")
-    assert "installing" in bootstrap(checkout, "base", "-V").stdout
+    (begun / "requirements" / "base.txt").write_text("# something new\n")
+    assert "installing" in bootstrap(begun, "base", "-V").stdout
     assert log.exists()
 
 
-def test_what_the_tests_installed_serves_the_trial_too(checkout: Path) -> None:
-    bootstrap(checkout, "dev", "-V")
-    assert "installing" not in bootstrap(checkout, "base", "-V").stdout
+def test_what_the_tests_installed_serves_the_trial_too(begun: Path) -> None:
+    bootstrap(begun, "dev", "-V")
+    assert "installing" not in bootstrap(begun, "base", "-V").stdout
 
 
-def test_it_tells_how_far_the_installation_is(checkout: Path, wheels: Callable[..., dict[str, str]]) -> None:
+def test_it_tells_how_far_the_installation_is(begun: Path, wheels: Callable[..., dict[str, str]]) -> None:
     environment = wheels("one", "two", "three")
-    done = bootstrap(checkout, "base", "-c", "import one, two, three; print('all', 'there')", **environment)
+    done = bootstrap(begun, "base", "-c", "import one, two, three; print('all', 'there')", **environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "amiweb: installing 3 packages; the first time this takes a minute or two" in lines
@@ -88,12 +103,12 @@ def test_it_tells_how_far_the_installation_is(checkout: Path, wheels: Callable[.
 
 
 def test_on_a_terminal_each_package_is_named_in_one_line(
-    checkout: Path, wheels: Callable[..., dict[str, str]]
+    begun: Path, wheels: Callable[..., dict[str, str]]
 ) -> None:
     environment = wheels("one", "two", "three")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, str(checkout / "amiweb" / "bootstrap.py"), "base", "-c", "print('done')"],
+        [sys.executable, str(begun / "amiweb" / "bootstrap.py"), "base", "-c", "print('done')"],
         env=clean_environment() | environment, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(theirs)
@@ -155,13 +170,11 @@ def make_wheel(folder: Path, name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_failed_install_is_one_line_and_is_tried_again(checkout: Path) -> None:
-    requirements = checkout / "requirements" / "base.txt"
+def test_a_failed_install_is_one_line_and_is_tried_again(begun: Path) -> None:
+    requirements = begun / "requirements" / "base.txt"
     requirements.write_text("amiweb-nowhere==1 --hash=sha256:" + "0" * 64 + "\n")
     for _ in range(2):
-        done = bootstrap(
-            checkout, "base", "-V", PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull
-        )
+        done = bootstrap(begun, "base", "-V", PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull)
         assert done.returncode != 0
         (line,) = done.stderr.splitlines()
         assert line.startswith("amiweb: installing failed: ERROR:")
