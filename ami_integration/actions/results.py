@@ -35,6 +35,7 @@ class Result:
         items: the items of a list, each a list of headers in order.
         output: the output of a Command, lines separated by LF.
         note: a sentence that says what of it is missing; empty when it is whole.
+        missing: bytes of the answer that weren't read, since it was too long; `limited` makes the note of it.
         command: the CLI command that printed the output, which says how it is masked. It isn't stored here.
     """
 
@@ -43,6 +44,7 @@ class Result:
     output: str = ""
     note: str = ""
     command: str = ""
+    missing: int = 0
 
     @classmethod
     def of_reply(cls, reply: Reply, *, events: Iterable[Event] = (), command: str = "") -> "Result":
@@ -62,6 +64,7 @@ class Result:
             [storable_headers(event.items()) for event in list(events) or reply.events],
             storable("\n".join(output)),
             command=command,
+            missing=reply.missing,
         )
 
     def masked(self) -> "Result":
@@ -81,13 +84,14 @@ class Result:
         """
         left = limit
         lost: list[str] = []
+        more = "more than " if self.missing else ""
 
         def take(parts: list[Any], what: str) -> list[Any]:
             nonlocal left
             for number, part in enumerate(parts):
                 left -= len(_dumped(part)) + 1
                 if left < 0:
-                    lost.append(f"the first {number:,} of {len(parts):,} {what}")
+                    lost.append(f"the first {number:,} of {more}{len(parts):,} {what}")
                     return parts[:number]
             return parts
 
@@ -95,11 +99,18 @@ class Result:
         lines = self.output.split("\n") if self.output else []
         output = take(lines, "lines of output")
         items = take(self.items, "items of the list")
+        if not lost and self.missing:
+            lost.append(
+                f"the first {len(output):,} lines of output"
+                if output
+                else "the first headers of the response"
+            )
         if not lost:
             return self
+        unread = f"; {self.missing / _MIB:,.1f} MiB behind it were not even read" if self.missing else ""
         note = (
-            f"Not whole: the answer was too large, and only {' and '.join(lost)} are kept. A result may "
-            f"have {limit / _MIB:,.4g} MiB (AMIWEB_RESULT_LIMIT_MIB)."
+            f"Not whole: the answer was too large, and only {' and '.join(lost)} are kept{unread}. A result "
+            f"may have {limit / _MIB:,.4g} MiB (AMIWEB_RESULT_LIMIT_MIB)."
         )
         return Result(response, items, "\n".join(output), f"{self.note} {note}".strip(), self.command)
 

@@ -36,7 +36,7 @@ from ami_integration.ami.link import READ, Link
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Event, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
-from ami_integration.ami.protocol import CLOSED, NEED_DATA, Banner
+from ami_integration.ami.protocol import CLOSED, DEFAULT_MAX_MESSAGE, NEED_DATA, Banner
 from ami_integration.ami.session import (
     MUCH,
     Session,
@@ -138,6 +138,8 @@ class AMIClient(Session):
         max_events: events kept for `events` while nobody reads them; older ones are dropped and counted in
             `dropped`. With 0 none are kept, for who uses `subscribe`.
         filters: what the PBX is to filter events by, set at each login before any event comes.
+        max_message: bytes that one message of the PBX may have before the session is given up.
+        cut_answers: of a longer answer take the beginning; `Reply.missing` says how much was left out.
 
     Use it as a context manager, or call `connect` and `close`::
 
@@ -163,9 +165,18 @@ class AMIClient(Session):
         timeouts: Timeouts | None = None,
         max_events: int = 10_000,
         filters: Iterable[EventFilter] = (),
+        max_message: int = DEFAULT_MAX_MESSAGE,
+        cut_answers: bool = False,
     ) -> None:
         super().__init__(
-            transport, username=username, secret=secret, events=events, timeouts=timeouts, filters=filters
+            transport,
+            username=username,
+            secret=secret,
+            events=events,
+            timeouts=timeouts,
+            filters=filters,
+            max_message=max_message,
+            cut_answers=cut_answers,
         )
         self._addresses: list[Address] = []
         self._sock: socket.socket | None = None

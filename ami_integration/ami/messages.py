@@ -202,8 +202,14 @@ class OddEvent(_Odd, Event):
 class Response(_Regular):
     """The answer to an action (`OddResponse`, where its lines aren't regular)."""
 
-    __slots__ = ()
+    __slots__ = ("_missing",)
+    _missing: int  # set only where something is
     _first = "Response"
+
+    @property
+    def missing(self) -> int:
+        """Bytes of a longer answer that were left out behind this; 0 when it is whole (`Protocol`)."""
+        return getattr(self, "_missing", 0)
 
     @property
     def success(self) -> bool:
@@ -364,6 +370,11 @@ class Reply:
     def output(self) -> list[str]:
         """The output lines of a ``Command``."""
         return self.response.output
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the answer that were left out, since it was too long."""
+        return sum(response.missing for response in self.responses)
 
     @property
     def action_id(self) -> str | None:

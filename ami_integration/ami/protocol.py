@@ -18,7 +18,11 @@ BANNER    a line                          MESSAGES   (a client starts here, a se
 MESSAGES  a message                       MESSAGES
 any       end of input                    CLOSED
 any       a message beyond the limit      CLOSED, and `MessageTooLarge`
+MESSAGES  an answer beyond it, if wanted  MESSAGES   (its beginning, and how much isn't there)
 ========  ==============================  =========
+
+An answer that is cut still costs the time of its reading: only at its end does the next message begin, and
+without that the session would be lost. Its rest is looked over for that end and kept nowhere.
 
 What a PBX does wrong never raises here: it is counted in `Protocol.anomalies`, and the next message is whole.
 """
@@ -131,6 +135,8 @@ class Protocol:
     Args:
         role: a ``client`` expects a banner line first; a ``server`` reads actions.
         max_message: bytes that one message may have.
+        cut_answers: hand on the beginning of a longer answer instead of giving up; its `Response.missing`
+            says how much was left out.
 
     Attributes:
         state: a `State`.
@@ -138,12 +144,20 @@ class Protocol:
     """
 
     def __init__(
-        self, role: Literal["client", "server"] = "client", *, max_message: int = DEFAULT_MAX_MESSAGE
+        self,
+        role: Literal["client", "server"] = "client",
+        *,
+        max_message: int = DEFAULT_MAX_MESSAGE,
+        cut_answers: bool = False,
     ) -> None:
         self.role = role
         self.state = State.BANNER if role == "client" else State.MESSAGES
         self.anomalies = Anomalies()
         self._max_message = max_message
+        self._cut_answers = cut_answers
+        # The beginning of an answer that is too long, while its rest is skipped, and how long that is so far.
+        self._beginning: bytes | None = None
+        self._skipped = 0
         self._eof = False
         self._ready: deque[Message] = deque()
         # The events after those, last first, as the text that they are made of when they are asked for.
@@ -166,6 +180,8 @@ class Protocol:
             self._receive_eof()
         elif self.state is State.CLOSED:
             return
+        elif self._beginning is not None:
+            self._skip(data)
         elif not self._pieces:
             self._cut(data)
         else:
@@ -178,7 +194,7 @@ class Protocol:
                 self._put_aside(b"")
                 self._cut(chunk)
             elif self._size > self._max_message:
-                self._fail_too_large()
+                self._too_long()
 
     def next_message(self) -> Message | NeedData | Closed:
         """The next whole message; `NEED_DATA` when more must be read, `CLOSED` after the last.
@@ -225,7 +241,7 @@ class Protocol:
             self._size = len(rest)
             self._last = rest[-_LONGEST_END:]
             if self._size > self._max_message:
-                self._fail_too_large()
+                self._too_long()
         elif self._pieces:
             self._pieces, self._size, self._last = [], 0, b""
 
@@ -329,6 +345,10 @@ class Protocol:
 
     def _emit(self, raw: bytes, kind: type[Message] | None, *, ends_bare: bool = False) -> None:
         if len(raw) > self._max_message:
+            if self._may_be_cut(raw):
+                beginning = _whole_lines(raw[: self._max_message])
+                self._emit_cut(beginning, len(raw) - len(beginning))
+                return
             self._fail_too_large()
         if self._too_large:
             return
@@ -354,6 +374,42 @@ class Protocol:
         if any(b":" not in line for line in raw.split(b"\r\n")):
             self.anomalies.record("no_colon", raw)
 
+    def _may_be_cut(self, raw: bytes) -> bool:
+        return self._cut_answers and self.role == "client" and raw[:9].lower() == b"response:"
+
+    def _too_long(self) -> None:
+        """What was put aside is over the limit, and its end hasn't come."""
+        raw = b"".join(self._pieces).lstrip(b"\r\n")
+        if not self._may_be_cut(raw):
+            self._fail_too_large()
+            return
+        self._in_follows = _is_follows(raw, 0)
+        self._beginning = _whole_lines(raw[: self._max_message])
+        self._skipped = len(raw) - len(self._beginning)
+        self._pieces, self._size = [], 0
+
+    def _skip(self, data: bytes) -> None:
+        """Look for the end of an answer that is cut; what follows it is read as usual."""
+        assert self._beginning is not None
+        looked_at = self._last + data  # an end may lie across the border
+        found = (_END_COMMAND if self._in_follows else _BLANK_LINE).search(looked_at)
+        if found is None:
+            self._skipped += len(data)
+            self._last = looked_at[-_LONGEST_END:]
+            return
+        end = found.end() - len(self._last)
+        self._emit_cut(self._beginning, self._skipped + end)
+        self._beginning, self._in_follows, self._last = None, False, b""
+        if rest := data[end:]:
+            self._cut(rest)
+
+    def _emit_cut(self, beginning: bytes, missing: int) -> None:
+        self._make_events()
+        kind = FollowsResponse if _is_follows(beginning, 0) else OddResponse
+        response = kind.from_raw(beginning)
+        response._missing = missing
+        self._ready.append(response)
+
     def _fail_too_large(self) -> None:
         self._too_large = True
         self.state = State.CLOSED
@@ -364,6 +420,9 @@ class Protocol:
         if self._eof:
             return
         self._eof = True
+        if self._beginning is not None:
+            self.anomalies.record("truncated", self._beginning)
+            self._beginning = None
         if self.unread.strip(b"\r\n"):
             # A message cut in the middle: counted, and not handed on as if it were whole.
             self.anomalies.record("truncated", self.unread)
@@ -375,6 +434,11 @@ def _match_end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
     match = pattern.match(data, start)
     assert match is not None  # it matches nothing, too
     return match.end()
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """The lines at the beginning that are whole, without the line end of the last."""
+    return data[: data.rfind(b"\n") + 1].removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _is_follows(chunk: bytes, start: int) -> bool:

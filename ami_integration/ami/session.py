@@ -13,7 +13,7 @@ from ami_integration.ami.exchange import Exchange, Exchanges
 from ami_integration.ami.filters import EventFilter
 from ami_integration.ami.lag import LagWarning
 from ami_integration.ami.messages import Event, Message
-from ami_integration.ami.protocol import Anomalies, Banner, Protocol
+from ami_integration.ami.protocol import DEFAULT_MAX_MESSAGE, Anomalies, Banner, Protocol
 from ami_integration.ami.subscriptions import EventQueue, passes
 from ami_integration.ami.transports import TLS, Timeouts, Transport
 
@@ -33,7 +33,11 @@ class Session:
         events: str,
         timeouts: Timeouts | None,
         filters: Iterable[EventFilter],
+        max_message: int = DEFAULT_MAX_MESSAGE,
+        cut_answers: bool = False,
     ) -> None:
+        self._max_message = max_message
+        self._cut_answers = cut_answers
         self.transport = transport
         self.username = username
         self.timeouts = timeouts or Timeouts()
@@ -52,7 +56,7 @@ class Session:
 
     def _start_over(self) -> None:
         """A new connection is to be made."""
-        self._protocol = Protocol("client")
+        self._protocol = Protocol("client", max_message=self._max_message, cut_answers=self._cut_answers)
         self._exchanges = Exchanges(self._protocol.anomalies)
         #: The classes that others than followers see while the EventMask is wider for those; None: all.
         self._gate: frozenset[str] | None = None

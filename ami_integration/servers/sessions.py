@@ -49,6 +49,8 @@ MAX_AGE = 600.0
 KEEPER_INTERVAL = 1.0
 #: Seconds between two of its looks whether the servers are still to be reached at all.
 LOOK_EVERY = 3.0
+#: Bytes that an answer may have beyond what a result keeps: on the wire each line has a name before it.
+ANSWER_MARGIN = 1024 * 1024
 #: Seconds for which the end of a process waits for its keeper, which may be waiting for Valkey.
 STOP_LIMIT = 5.0
 
@@ -418,7 +420,15 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
             pool.give_back(session)
             raise
         return session
-    client = AMIClient(server.ami_transport(), username=username, secret=secret.reveal(), timeouts=timeouts)
+    client = AMIClient(
+        server.ami_transport(),
+        username=username,
+        secret=secret.reveal(),
+        timeouts=timeouts,
+        # No more than a result may keep: of what is longer, its beginning with a note.
+        max_message=settings.AMIWEB_RESULT_LIMIT + ANSWER_MARGIN,
+        cut_answers=True,
+    )
     circuit = Circuit(server.pk, server.name, fingerprint)
     permit = circuit.ask()
     session = ActionSession(client, server.pk, fingerprint, secrets.token_hex(12))

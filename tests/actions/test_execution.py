@@ -99,6 +99,37 @@ def test_a_list_is_kept_whole_with_what_completes_it() -> None:
     assert ["ListItems", "2"] in run.response
 
 
+def test_of_an_answer_beyond_the_limit_the_beginning_is_kept_with_a_note_and_so_is_the_session() -> None:
+    """27 MB: more than the client takes in one message by itself, and than a result may have."""
+
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        peer.say(f"Response: Success\r\nActionID: {action.action_id}\r\n".encode())
+        peer.say(b"Message: Command output follows\r\n")
+        for number in range(90):
+            peer.say(
+                b"".join(b"Output: %05d %s\r\n" % (number * 1000 + at, b"x" * 286) for at in range(1000))
+            )
+        peer.say(b"\r\n")
+        while (action := peer.hear()).name != "Logoff":
+            peer.answer(action, "Ping: Pong")
+
+    with scripted(script) as transport:
+        server = make_server(transport)
+        run = execute(make_run(server=server, action="Command", headers=[("Command", "core show much")]))
+        again = execute(make_run(server=server))
+        pool.close_idle()
+    assert (run.status, again.status) == (Status.SUCCEEDED, Status.SUCCEEDED)
+    lines = run.output.split("\n")
+    assert 50_000 < len(lines) < 60_000
+    assert [line[:5] for line in (lines[0], lines[-1])] == ["00000", f"{len(lines) - 1:05}"]
+    note = run.stored_result.note
+    assert f"the first {len(lines):,} of more than" in note and "MiB behind it were not even read" in note
+    assert "AMIWEB_RESULT_LIMIT_MIB" in note
+    assert again.stored_result.note == ""
+
+
 def test_a_command_keeps_every_line_of_its_output_even_when_it_fails() -> None:
     def script(peer: Peer) -> None:
         peer.log_in()

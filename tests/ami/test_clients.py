@@ -14,6 +14,7 @@ from ami_integration.ami import (
     TCP,
     Action,
     ActionTimeout,
+    AMIClient,
     ConnectionLost,
     ConnectRefused,
     ConnectTimeout,
@@ -21,6 +22,7 @@ from ami_integration.ami import (
     LoginError,
     LoginFailed,
     LoginTimeout,
+    MessageTooLarge,
     NameNotResolved,
     NoBanner,
     NotAMI,
@@ -426,3 +428,41 @@ def test_an_error_survives_pickling_with_its_facts() -> None:
     error = pickle.loads(pickle.dumps(ConnectTimeout("slow", phase="tls")))  # noqa: S301 - our own bytes
     assert (str(error), error.phase, error.sent) == ("slow", "tls", False)
     assert Action("Ping").encode()
+
+
+def test_an_answer_of_more_than_16_mib_ends_the_session_unless_it_is_to_be_cut(
+    make_client: MakeClient,
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        line = b"Output: " + b"x" * 1000 + b"\r\n"
+        peer.say(b"Response: Success\r\nActionID: %s\r\n" % str(action.action_id).encode() + line * 17_000)
+        peer.say(b"\r\n")
+
+    with scripted(script) as pbx:
+        client = make_client(pbx)
+        client.connect()
+        with pytest.raises((MessageTooLarge, ConnectionLost), match="16777216 bytes") as failed:
+            client.action("Command", {"Command": "x"})
+        assert failed.value.sent
+        assert not client.client.connected
+
+
+def test_a_worker_may_have_the_beginning_of_an_answer_and_go_on_with_the_session() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        action = peer.hear()
+        peer.answer(action, *["Output: " + "x" * 100] * 1_000)
+        while (action := peer.hear()).name != "Logoff":
+            peer.answer(action, "Ping: Pong")
+
+    with (
+        scripted(script) as pbx,
+        AMIClient(pbx, username="u", secret="hunter2", max_message=50_000, cut_answers=True) as client,
+    ):
+        reply = client.command("core show much")
+        assert set(reply.output) == {"x" * 100} and 400 < len(reply.output) < 500
+        assert 50_000 < reply.missing < 70_000
+        again = client.action("Ping")
+        assert (again.response.get("Ping"), again.missing) == ("Pong", 0)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ami_integration.ami import CLOSED, NEED_DATA, Action, Banner, Message, MessageTooLarge, Protocol
+from ami_integration.ami import (
+    CLOSED,
+    NEED_DATA,
+    Action,
+    Banner,
+    Message,
+    MessageTooLarge,
+    Protocol,
+    Response,
+)
 from ami_integration.ami.protocol import State
 from tests.ami.reference import assert_regular, reference
 
@@ -178,6 +187,65 @@ def test_a_message_beyond_the_limit_ends_in_a_clear_error(end: bytes) -> None:
     assert isinstance(protocol.next_message(), Message)
     with pytest.raises(MessageTooLarge, match="1000 bytes"):
         protocol.next_message()
+
+
+LONG = b"".join(b"Output: line %d\r\n" % number for number in range(200))
+CUT = {
+    "a Command answer": (b"Response: Success\r\nActionID: 1\r\nMessage: x\r\n" + LONG + b"\r\n", "line 0"),
+    "with bare line feeds": (
+        b"Response: Success\nActionID: 1\n" + LONG.replace(b"\r", b"") + b"\n",
+        "line 0",
+    ),
+    "of Asterisk 13, with blank lines in it": (
+        b"Response: Follows\r\nActionID: 1\r\n"
+        + LONG.replace(b"line", b"\n\nline")
+        + b"--END COMMAND--\r\n\r\n",
+        "Output: ",
+    ),
+    "one line": (b"Response: Success\r\nActionID: 1\r\nJSON: " + b"x" * 3000 + b"\r\n\r\n", None),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 61, 1000, 1001, 100_000])
+@pytest.mark.parametrize("name", CUT)
+def test_an_answer_beyond_the_limit_is_cut_where_that_is_wanted_and_the_next_message_is_whole(
+    name: str, piece: int
+) -> None:
+    answer, first = CUT[name]
+    data = BANNER + b"Event: A\r\n\r\n" + answer + b"Event: B\r\nX: 1\r\n\r\n" + answer
+    protocol = Protocol("client", max_message=1000, cut_answers=True)
+    seen = []
+    for start in range(0, len(data), piece):
+        protocol.receive_data(data[start : start + piece])
+        while isinstance(message := protocol.next_message(), Message):
+            seen.append(message)
+    _, before, cut, after, again = seen
+    assert (before.text, after.text) == ("Event: A", "Event: B\r\nX: 1")
+    assert isinstance(cut, Response) and isinstance(again, Response)
+    assert (cut.text, cut.missing, cut.action_id, cut.success) == (again.text, again.missing, "1", True)
+    assert answer.startswith(cut.raw) and len(cut.raw) <= 1000
+    assert abs(len(cut.raw) + cut.missing - len(answer)) <= len("\r\n\r\n")
+    if first is None:
+        assert cut.output == []
+    else:
+        assert cut.output[0] == first and len(cut.output) > 30
+
+
+def test_an_event_beyond_the_limit_ends_the_session_though_answers_may_be_cut() -> None:
+    protocol = Protocol("client", max_message=1000, cut_answers=True)
+    protocol.receive_data(BANNER + b"Event: B\r\nX: " + b"x" * 1000)
+    assert isinstance(protocol.next_message(), Banner)
+    with pytest.raises(MessageTooLarge, match="1000 bytes"):
+        protocol.next_message()
+
+
+def test_an_answer_that_is_cut_and_never_ends_is_counted_and_not_handed_on() -> None:
+    protocol = Protocol("client", max_message=1000, cut_answers=True)
+    for data in (BANNER, b"Response: Success\r\n" + LONG, LONG, b""):
+        protocol.receive_data(data)
+    assert isinstance(protocol.next_message(), Banner)
+    assert protocol.next_message() is CLOSED
+    assert protocol.anomalies["truncated"] == 1
 
 
 LINES = b"".join(b"Output: line %d: %s\r\n" % (number, b"x" * 30) for number in range(100_000))
