@@ -219,7 +219,7 @@ class ActionRunAdmin(RequestViews):
 
     def _run_to_stop(self, request: HttpRequest, run_id: int) -> ActionRun:
         """As `_run`, and one's own in any case: what one has begun one may stop, whatever was withdrawn."""
-        mine = ActionRun.objects.filter(pk=run_id, user_id=request.user.pk).select_related("server").first()
+        mine = ActionRun.objects.filter(pk=run_id, user=request.user.pk or 0).select_related("server").first()
         return mine if mine is not None else self._run(request, run_id)
 
     # -- one run

@@ -165,7 +165,7 @@ def _cancel_queued(fanout: FanOut, reason: str) -> list[int]:
     return [run.pk for run in cancelled]
 
 
-def _note_end(fanout: FanOut, verb: str, outcome: str, tally: Tally, **particulars: int) -> None:
+def _note_end(fanout: FanOut, verb: str, outcome: str, tally: Tally, taken_back: int = 0) -> None:
     """The audit's entry of how it ended, when it did by itself; in the name of whoever began it."""
     fanout_note(
         fanout=fanout,
@@ -176,7 +176,7 @@ def _note_end(fanout: FanOut, verb: str, outcome: str, tally: Tally, **particula
         reason=fanout.reason,
         succeeded=tally.statuses[Status.SUCCEEDED],
         failed=tally.failed,
-        **particulars,
+        taken_back=taken_back,
     )
 
 

@@ -44,7 +44,7 @@ class CatalogueView(ReadOnlyAdmin):
         """The servers of which this person is told; one of them if the address names it."""
         servers: QuerySet[Server] = servers_visible(user=request.user)
         chosen = request.GET.get("server", "")
-        return servers if (pk := pk_of(chosen)) is None else servers.filter(pk=pk)
+        return servers.filter(pk=pk) if (pk := pk_of(chosen)) else servers
 
     def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
         if not self.has_view_permission(request):
