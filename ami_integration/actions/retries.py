@@ -104,5 +104,6 @@ def fanout_retry_preview(*, user: Any, fanout: FanOut) -> Preview:
         plan=Plan(fanout.mode, fanout.limit, fanout.stop_after),
         repeats={run.server_id: run.pk for run in runs if run.server_id is not None},
         retry_of=fanout.pk,
+        timeout=runs[0].timeout,  # one for all, chosen with the request
         hidden_by=fanout.hidden_by_id,
     )
