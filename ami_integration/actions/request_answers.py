@@ -101,6 +101,7 @@ def assess(request: HttpRequest) -> HttpResponse:
         {
             "danger": worst.danger.value,
             "label": worst.danger.label,
+            "confirms": confirm != Confirm.NONE,
             "says": f"Class {worst.danger.value}: {worst.why}. {CONFIRM_WORDS[confirm]}",
         }
     )

@@ -345,6 +345,7 @@ def test_the_form_says_how_dangerous_it_is_before_it_is_sent(
     answer = client.post(ASSESS, {"server": server.pk, "action": action, "headers": headers}).json()
     assert answer["danger"] == danger
     assert words in answer["says"]
+    assert answer["confirms"] == (danger != "read")
 
 
 def test_nothing_is_said_of_half_a_request_or_of_servers_that_one_does_not_see() -> None:

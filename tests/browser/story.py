@@ -102,7 +102,8 @@ class Administrator:
         self.page.get_by_label("Headers:", exact=True).fill(headers)
         if picture:
             self.picture(f"{picture}-form")
-        self.page.get_by_role("button", name="Run", exact=True).click()
+        # "Run", or "Preview and confirm" as soon as the page knows that it is more than a look.
+        self.page.locator("#request input[name=_run]").click()
         # What does more than look shows first what would be sent.
         confirm = self.page.locator("#confirm-run")
         expect(confirm.or_(self.page.locator("#run-status"))).to_be_visible()

@@ -43,17 +43,17 @@ def test_each_change_is_a_group_and_the_form_counts_them(stack: Stack, visitor: 
     for name in ("src", "dst"):
         page.locator(f'.request-field[data-name="{name}filename"] input').fill("queues.conf")
     text = page.locator("#id_headers")
-    change(page, 1).get_by_label("Action", exact=True).select_option("NewCat")
-    change(page, 1).get_by_label("Cat", exact=True).fill("sales")
+    change(page, 1).get_by_label("Action:", exact=True).select_option("NewCat")
+    change(page, 1).get_by_label("Cat:", exact=True).fill("sales")
     more = page.get_by_role("button", name="Add a change")
     more.click()
-    expect(change(page, 2).get_by_label("Action", exact=True)).to_be_focused()
+    expect(change(page, 2).get_by_label("Action:", exact=True)).to_be_focused()
     more.click()  # it says nothing yet, so it is still the next one
     expect(change(page, 3)).to_have_count(0)
-    change(page, 2).get_by_label("Var", exact=True).fill("strategy")  # in any order
-    change(page, 2).get_by_label("Action", exact=True).select_option("Append")
-    change(page, 2).get_by_label("Cat", exact=True).fill("sales")
-    change(page, 2).get_by_label("Value", exact=True).fill("ringall")
+    change(page, 2).get_by_label("Var:", exact=True).fill("strategy")  # in any order
+    change(page, 2).get_by_label("Action:", exact=True).select_option("Append")
+    change(page, 2).get_by_label("Cat:", exact=True).fill("sales")
+    change(page, 2).get_by_label("Value:", exact=True).fill("ringall")
     first = "Action-000000: NewCat\nCat-000000: sales"
     second = "Action-{0}: Append\nCat-{0}: sales\nVar-{0}: strategy\nValue-{0}: ringall"
     files = "SrcFilename: queues.conf\nDstFilename: queues.conf"
@@ -64,7 +64,7 @@ def test_each_change_is_a_group_and_the_form_counts_them(stack: Stack, visitor: 
     raw = f"{files}\n{first}\n{second.format('000001')}\nvar-000001: twice\nX-Mine: 1"
     text.fill(raw)
     page.get_by_role("button", name="Form").click()
-    expect(change(page, 2).get_by_label("Var", exact=True)).to_have_count(2)
+    expect(change(page, 2).get_by_label("Var:", exact=True)).to_have_count(2)
     page.get_by_role("button", name="Raw").click()
     expect(text).to_have_value(raw)
     page.get_by_role("button", name="Form").click()

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from django.utils import timezone
 
+from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument
 from ami_integration.actions.catalogue.services import action_describe, catalogue_sync
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.ami import TCP, quote_variable
@@ -113,16 +114,115 @@ def test_mistakes_stand_beside_their_fields_before_anything_is_sent(stack: Stack
     page = log_in(visitor, stack)
     page.goto(f"{stack.url}{ADD}?server={servers[0].pk}&action=MuteAudio&headers=Direction:%20sideways")
     expect(field(page, "direction")).to_be_visible()
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Preview and confirm").click()
     expect(field(page, "channel").locator(".request-error")).to_have_text("Channel is required.")
     expect(field(page, "direction").locator(".request-error")).to_contain_text("It lists: in, out")
     expect(field(page, "channel").get_by_role("textbox")).to_be_focused()
     visitor.picture(page, "request-mistakes")
     field(page, "channel").get_by_role("textbox").fill("PJSIP/1")
     page.get_by_label("Send it all the same").check()
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Preview and confirm").click()
     expect(page.locator(".request-lead")).to_contain_text("Nothing has been sent yet")
     assert not ActionRun.objects.exists()
+
+
+def described(name: str, *arguments: str, required: tuple[str, ...] = ()) -> ActionDescription:
+    """An action with these headers, `!` behind those that are either true or false."""
+    return ActionDescription(
+        name,
+        synopsis="Do it.",
+        arguments=tuple(
+            Argument(
+                each.strip("!"),
+                required=each.strip("!") in required,
+                boolean=("true", "false") if each.endswith("!") else None,
+            )
+            for each in arguments
+        ),
+        privileges=("call", "all"),
+    )
+
+
+CALL = described(
+    "Originate",
+    *("Channel", "Exten", "Context", "Priority", "Application", "Data", "Timeout", "CallerID", "Variable"),
+    *("Account", "EarlyMedia!", "Async!", "Codecs", "ChannelId"),
+    required=("Channel",),
+)
+REDIRECT = described(
+    "Redirect",
+    *("Channel", "ExtraChannel", "Exten", "ExtraExten", "Context", "ExtraContext", "Priority"),
+    "ExtraPriority",
+    required=("Channel", "Exten", "Context", "Priority"),
+)
+PAUSE = described("QueuePause", "Interface", "Paused!", "Penalty", "Sure!", required=("Interface", "Paused"))
+
+
+def names_of(fields: Handle) -> list[str]:
+    names: list[str] = fields.evaluate_all("all => all.map(one => one.dataset.name)")
+    return names
+
+
+def test_what_belongs_together_stands_together_and_what_is_rare_is_folded_away(
+    stack: Stack, visitor: Visitor
+) -> None:
+    server = make_server()
+    make_catalogue(actions=[CALL, REDIRECT, PAUSE], servers=[server])
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?server={server.pk}&action=originate&headers=Codecs:%20ulaw")
+    group = page.get_by_role("group", name="Then it goes to an extension …")
+    expect(group).to_be_visible()
+    assert names_of(group.locator(".request-field")) == ["exten", "context", "priority"]
+    expect(group.get_by_label("Priority:", exact=True)).to_have_attribute("placeholder", "1")
+    shown = page.locator("#request-fields .request-field:visible")
+    assert names_of(shown) == [
+        *("channel", "callerid", "exten", "context", "priority", "application", "data", "timeout"),
+        *("variable", "async", "codecs", ""),  # Codecs because it is given
+    ]
+    expect(page.get_by_text("3 more headers")).to_be_visible()
+    visitor.picture(page, "request-originate")
+    # A header is written where the PBX has it, wherever its field stands.
+    for name, value in (("CallerID", "100"), ("Exten", "200")):
+        page.get_by_label(f"{name}:", exact=True).fill(value)
+    expect(page.locator("#id_headers")).to_have_value("Exten: 200\nCallerID: 100\nCodecs: ulaw")
+    page.goto(f"{stack.url}{ADD}?server={server.pk}&action=Redirect")
+    expect(page.get_by_text("A second channel")).to_be_visible()
+    expect(field(page, "extrachannel")).to_be_hidden()
+    visitor.picture(page, "request-redirect")
+    page.get_by_text("A second channel").click()
+    shown = page.locator("details .request-field:visible")
+    assert names_of(shown) == ["extrachannel", "extraexten", "extracontext", "extrapriority"]
+    page.goto(f"{stack.url}{ADD}?server={server.pk}&action=Redirect&headers=ExtraChannel:%20PJSIP/1")
+    expect(field(page, "extraexten")).to_be_visible()
+    page.goto(f"{stack.url}{ADD}?server={server.pk}&action=QueuePause")
+    for name, nothing in (("paused", "– choose –"), ("sure", "– not sent –")):
+        expect(field(page, name).locator("option").first).to_have_text(nothing)
+    visitor.picture(page, "request-pause")
+
+
+def test_the_first_button_says_whether_it_runs_or_asks(stack: Stack, visitor: Visitor) -> None:
+    server = make_server()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}{ADD}?server={server.pk}&action=Command&headers=Command:%20core%20show%20uptime")
+    run, preview = (page.locator(f"#request input[name={name}]") for name in ("_run", "_preview"))
+    said = page.locator("#request-class")
+    expect(said).to_contain_text("It runs at once.")
+    expect(run).to_have_value("Run")
+    expect(preview).to_be_visible()
+    page.get_by_label("Headers:", exact=True).fill("Command: core stop now")
+    expect(run).to_have_value("Preview and confirm")
+    expect(preview).to_be_hidden()
+    page.get_by_label("Headers:", exact=True).fill("no header")
+    expect(run).to_have_value("Run")
+    expect(said).to_contain_text("anything else shows exactly what would be sent")
+    # A header that a button takes away counts too.
+    page.get_by_label("Headers:", exact=True).fill("Command: core stop now")
+    page.get_by_role("button", name="Form", exact=True).click()
+    expect(run).to_have_value("Preview and confirm")
+    page.get_by_role("button", name="Remove this header").click()
+    expect(page.locator("#request-class .aw-danger")).to_have_text("Command")
 
 
 def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> None:
@@ -132,7 +232,7 @@ def test_a_grave_request_wants_the_tag_typed(stack: Stack, visitor: Visitor) -> 
     page.goto(f"{stack.url}{ADD}?tag=rhine&action=Reload")
     expect(page.locator("#request-count")).to_have_text("2 chosen")
     visitor.picture(page, "request-tag")
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Preview and confirm").click()
     button = page.get_by_role("button", name="Run on 2 servers")
     expect(button).to_be_disabled()
     visitor.picture(page, "request-preview-typed")
@@ -150,7 +250,7 @@ def test_a_refused_preview_says_which_server_and_what_changed(stack: Stack, visi
     page = log_in(visitor, stack)
     query = "&".join(f"server={server.pk}" for server in servers)
     page.goto(f"{stack.url}{ADD}?{query}&action=Reload")
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview and confirm").click()
     expect(page.get_by_role("alert")).to_contain_text("you may not run this on 1 of the 3 servers")
     expect(page.get_by_role("row").filter(has_text="Berlin")).to_contain_text("in maintenance")
     visitor.picture(page, "request-preview-refused")
@@ -245,7 +345,7 @@ def test_a_fan_out_shows_each_server_live_and_retries_only_the_failed(stack: Sta
         query = "&".join(f"server={server.pk}" for server in servers)
         page.goto(f"{stack.url}{ADD}?{query}&action=QueuePause&headers=Interface:%20PJSIP/1%0APaused:%20true")
         page.get_by_label("Order:", exact=True).select_option("serial")
-        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("button", name="Preview and confirm").click()
         expect(page.locator(".aw-pre")).to_contain_text("Interface: PJSIP/1")
         visitor.picture(page, "request-preview")
         page.get_by_role("button", name="Run on 3 servers").click()
@@ -276,7 +376,7 @@ def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack
     page = log_in(visitor, stack)
     query = "&".join(f"server={server.pk}" for server in servers[:2])
     page.goto(f"{stack.url}{ADD}?{query}&action=Originate&headers=Channel:%20PJSIP/100%0ASecret:%20hunter2")
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Preview and confirm").click()
     page.get_by_role("button", name="Run on 2 servers").click()
     expect(page.locator("#fanout-words")).to_have_text("0 of 2 done: 2 queued.")
     visitor.picture(page, "fanout-live")
@@ -298,7 +398,7 @@ def test_what_is_queued_is_cancelled_and_a_template_is_kept_and_run(stack: Stack
     expect(page.locator("#request-count")).to_have_text("2 chosen")
     page.get_by_label("exten:", exact=True).fill("200")
     visitor.picture(page, "request-template")
-    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Preview and confirm").click()
     expect(page.locator(".aw-pre")).to_contain_text("Channel: PJSIP/200")
     expect(page.locator(".aw-pre")).to_contain_text("Secret: ********")
 

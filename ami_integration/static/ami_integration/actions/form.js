@@ -6,12 +6,12 @@
 // as HTML: a PBX told them.
 
 import { changesField, numberOf } from "./changes.js";
+import { assessForm } from "./danger.js";
 import { element } from "./dom.js";
+import { groupedFields } from "./groups.js";
 import { serverPicker } from "./picker.js";
-import { PAUSE, typeAhead } from "./typeahead.js";
+import { typeAhead } from "./typeahead.js";
 import { quote, splitVariable } from "./variables.js";
-
-const SHOWN = 6; // optional fields that are shown at once; the others are folded away, unless there are few
 
 const byId = (id) => document.getElementById(id);
 const form = byId("request");
@@ -26,6 +26,7 @@ const where = serverPicker(form, () => {
   describe();
   assessSoon();
 });
+const assessSoon = assessForm(form, where);
 
 // ---------------------------------------------------------------- the list of pairs
 
@@ -49,6 +50,7 @@ let description = null;
 
 function write() {
   text.value = pairs.map((pair) => `${pair.name}: ${pair.value}`).join("\n");
+  assessSoon(); // a button that removes a header tells no form of it
 }
 
 // Where a new header goes: behind those that the catalogue names before it.
@@ -102,13 +104,13 @@ function textInput(value, attributes = {}) {
   return input;
 }
 
-function selectOf(values, value, texts = {}) {
+function selectOf(values, value, { required, texts = {} }) {
   const select = element("select");
   const option = (one, label) => {
     const node = element("option", { value: one }, label);
     select.append(node);
   };
-  option("", "– not sent –");
+  option("", required ? "– choose –" : "– not sent –");
   for (const one of values) option(one, texts[one] ? `${one}: ${texts[one]}`.slice(0, 90) : one);
   const match = values.find((one) => one.toLowerCase() === value.toLowerCase());
   if (value && match === undefined) option(value, `${value} (not in the PBX's list)`);
@@ -120,9 +122,9 @@ function selectOf(values, value, texts = {}) {
 function control(argument, pair, slot) {
   let input;
   if (argument.choices.length && argument.closed) {
-    input = selectOf(argument.choices, pair.value, argument.choice_texts);
+    input = selectOf(argument.choices, pair.value, { required: argument.required, texts: argument.choice_texts });
   } else if (argument.boolean) {
-    input = selectOf(argument.boolean, pair.value);
+    input = selectOf(argument.boolean, pair.value, argument);
   } else {
     input = textInput(pair.value);
     if (argument.choices.length) {
@@ -210,7 +212,7 @@ function fieldOf(argument, only = null, title = argument.name) {
   const field = element("div", { class: "request-field", "data-name": (only ?? argument).name.toLowerCase() });
   if (argument.required) field.dataset.required = "";
   const box = element("div", { class: "request-control" });
-  const label = argument.required ? `${title} (required)` : title;
+  const label = argument.required ? `${title} (required):` : `${title}:`;
   // A header that was given twice has two rows, whatever the catalogue says.
   if (!only && (argument.repeatable || own.length > 1)) {
     field.setAttribute("role", "group");
@@ -271,7 +273,7 @@ function othersField() {
   more.addEventListener("click", () => add({ name: "", value: "" }, true));
   box.append(list, more);
   field.append(
-    element("span", { class: "request-legend", id }, description ? "Other headers" : "Headers"),
+    element("span", { class: "request-legend", id }, description ? "Other headers:" : "Headers:"),
     box,
     slot,
     element("p", { class: "request-help" }, description ? "Headers that the PBX doesn't describe for this action." : ""),
@@ -285,16 +287,7 @@ function drawFields() {
   const argumentsKnown = described.filter((argument) => !argument.numbered);
   const numbered = described.filter((argument) => argument.numbered);
   const used = (argument) => pairs.some((pair) => fits(argument, pair.name)) || faultsOf(argument.name).length > 0;
-  const first = argumentsKnown.filter((argument) => argument.required || used(argument));
-  const rest = argumentsKnown.filter((argument) => !first.includes(argument));
-  first.push(...rest.splice(0, rest.length <= SHOWN + 2 ? rest.length : SHOWN)); // in the PBX's own order
-  first.sort((a, b) => argumentsKnown.indexOf(a) - argumentsKnown.indexOf(b));
-  fields.append(...first.map((argument) => fieldOf(argument)));
-  if (rest.length) {
-    const more = element("details", { class: "request-more" }, element("summary", {}, `${rest.length} more headers`));
-    more.append(...rest.map((argument) => fieldOf(argument)));
-    fields.append(more);
-  }
+  fields.append(...groupedFields(description?.name ?? "", argumentsKnown, used, (argument) => fieldOf(argument)));
   if (numbered.length) {
     const own = () => pairs.filter(isNumbered);
     fields.append(changesField(numbered, { own, remove, write, fits, fieldOf }));
@@ -427,39 +420,6 @@ async function describe() {
   }
 }
 
-// ---------------------------------------------------------------- how dangerous it is, before it is sent
-
-let assessed = 0;
-let assessTimer = 0;
-
-async function assess() {
-  const mine = ++assessed;
-  const body = new FormData();
-  for (const [name, value] of where()) body.append(name, value);
-  body.append("action", action.value);
-  body.append("headers", text.value);
-  body.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
-  const line = byId("request-class");
-  try {
-    const response = await fetch(form.dataset.assess, { method: "POST", body, credentials: "same-origin" });
-    if (!response.ok) throw new Error(response.statusText);
-    const answer = await response.json();
-    if (mine !== assessed) return;
-    const badge = element("span", { class: "aw-danger", "data-danger": answer.danger }, answer.label ?? "");
-    line.replaceChildren(...(answer.danger ? [badge, ` ${answer.says}`] : []));
-  } catch {
-    if (mine === assessed) line.replaceChildren(); // the preview says it
-  }
-}
-
-function assessSoon() {
-  clearTimeout(assessTimer);
-  assessTimer = setTimeout(assess, 2 * PAUSE);
-}
-
-form.addEventListener("input", assessSoon);
-form.addEventListener("change", assessSoon);
-
 // ---------------------------------------------------------------- begin
 
 const search = async (typed) => {
@@ -477,5 +437,4 @@ form.addEventListener("submit", (event) => {
   if (mode === "form") write();
 });
 describe();
-assess();
 if (!action.value) action.focus();
