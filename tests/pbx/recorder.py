@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.pbx.asterisk import Asterisk
+from tests.pbx.neutral import neutral
 
 TIMEOUT = 20.0
 # A capture ends when Asterisk has been silent for this long after the scenario's last step.
@@ -94,7 +95,8 @@ class Recorder(Wire):
 
 
 def save(file: Path, data: bytes) -> None:
-    """Write a capture, and say so."""
+    """Write a capture without Asterisk's documentation, and say so."""
+    data = neutral(data)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     print(f"{file.parent.name} {file.stem}: {data.count(b'Event: ')} events, {len(data)} bytes", flush=True)

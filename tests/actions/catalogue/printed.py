@@ -33,7 +33,7 @@ Artist: <value>
 [Arguments]
 
 ActionID
-    ActionID for this transaction. Will be returned.
+    Names the answer.
 
 Artist
     Who throws. It has to be somebody who knows how to catch, too, or else this
@@ -140,7 +140,7 @@ Throw balls.
 
 [Arguments]
 ActionID
-    ActionID for this transaction. Will be returned.
+    Names the answer.
 Artist
     Who throws.
     Mo

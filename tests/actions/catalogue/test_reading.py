@@ -11,8 +11,8 @@ def test_what_a_login_may_run_is_read_with_its_privileges() -> None:
     headers = [
         ("Response", "Success"),
         ("ActionID", "1"),
-        ("Hangup", "Hangup channel.  (Priv: system,call,all)"),
-        ("Ping", "Keepalive command.  (Priv: <none>)"),
+        ("Hangup", "Ends it.  (Priv: system,call,all)"),
+        ("Ping", "Answers.  (Priv: <none>)"),
         ("Odd", "Has (brackets) of its own.  (Priv: call,all) "),
         ("Message", "no action"),
         ("Nothing", "without privileges"),

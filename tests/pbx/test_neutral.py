@@ -1,0 +1,114 @@
+"""No sentence of Asterisk's documentation is in the repository, and what records captures takes them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pbx.neutral import neutral
+from tests.pbx.recorder import save
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("ami_integration", "amiweb", "docs", "templates", "tests")
+#: In pieces, so that this file isn't one of those that it looks for.
+WELL_KNOWN = (
+    ("ActionID for this", "transaction"),
+    ("Generates an outgoing call", "to a"),
+    ("Channel name to", "call."),
+    ("How long to wait for call", "to be answered"),
+    ("Set absolute", "timeout."),
+    ("Originate a", "call."),
+    ("Keepalive", "command."),
+    ("Username to login with", "as specified"),
+    ("List currently active", "channels."),
+    ("multiple Variable: headers", "are allowed"),
+    ("A 'Ping' action will ellicit a", "'Pong' response"),
+    ("Raised when a new channel is", "created"),
+)
+
+PAGE = """\
+Response: Success
+Juggle: Throw them. Again.  (Priv: call,all)
+Output: [Synopsis]
+Output: Throw balls.
+Output:
+Output: [Description]
+Output: Keeps them in the
+Output:   air.
+Output:
+Output: [Syntax]
+Output: Action: Juggle
+Output: [Kind:] <value>
+Output:
+Output: [Arguments]
+Output:
+Output: Kind
+Output:     What is thrown, and how
+Output:     red - As a rose - or so.
+Output:     blue
+Output:     on,off
+Output:         left - This hand.
+Output:
+Output: [Privilege]
+Output: call,all
+
+Response: Success
+Message: Throw balls.
+"""
+SHOWN = """\
+Response: Success
+Juggle: Text of the synopsis.  (Priv: call,all)
+Output: [Synopsis]
+Output: Text of the synopsis.
+Output:
+Output: [Description]
+Output: Text of the description.
+Output:   Text of the description.
+Output:
+Output: [Syntax]
+Output: Action: Juggle
+Output: [Kind:] <value>
+Output:
+Output: [Arguments]
+Output:
+Output: Kind
+Output:     Text of the argument.
+Output:     red - Text of the value.
+Output:     blue
+Output:     on,off
+Output:         left - Text of the value.
+Output:
+Output: [Privilege]
+Output: call,all
+
+Response: Success
+Message: Throw balls.
+"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_page_keeps_its_form_and_its_names_and_loses_its_sentences(end: str, tmp_path: Path) -> None:
+    page, shown = (text.replace("\n", end).encode() for text in (PAGE, SHOWN))
+    assert neutral(page) == shown
+    assert neutral(shown) == shown
+    save(tmp_path / "22" / "page.ami", page)
+    assert (tmp_path / "22" / "page.ami").read_bytes() == shown
+
+
+def test_no_well_known_sentence_of_the_documentation_is_in_the_repository() -> None:
+    sentences = [" ".join(pieces).lower().encode() for pieces in WELL_KNOWN]
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix not in (".pyc", ".png")]
+    found = []
+    for path in [*files, *ROOT.glob("*.md")]:
+        text = path.read_bytes().lower()
+        found += [(str(path), sentence) for sentence in sentences if sentence in text]
+    assert len(files) > 500
+    assert found == []
+
+
+def test_no_capture_holds_more_than_the_recorders_would_write_today() -> None:
+    captures = [*(ROOT / "tests").rglob("*.ami")]
+    assert len(captures) > 100
+    assert [path for path in captures if neutral(path.read_bytes()) != path.read_bytes()] == []
