@@ -85,6 +85,8 @@ _COMMAND_LIKE = re.compile(r"\s*\"?(?:database|dialplan|core|realtime)\b", re.IG
 # What `database get`, `database query` and `dialplan eval function` print of what they were asked.
 _ANSWERED = re.compile(r"(\s*(?:value|result)\s*:\s*)(\S.*)", re.IGNORECASE)
 _KEY = re.compile(r"\s*key\s*:(.*)", re.IGNORECASE)
+# `Global variable 'X' set to 'y'`, as `dialplan set global` answers.
+_SET_TO = re.compile(r"(.*\bvariable '([^']*)' set to )(\S.*)", re.IGNORECASE)
 # `/family/key : value`, as `database show` prints it; a key may hold anything.
 _ENTRY = re.compile(r"(/.*?\s*: )(.*\S.*)")
 #: Headers that name what others hold: the name's, and the values'. A number at the end belongs to all.
@@ -96,6 +98,10 @@ _PAIRED = (
 
 # Unicode's categories of what takes no place of its own, or another than where it stands.
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
+# Of other categories, but as empty: fillers, joiners, selectors of a variant, a Braille cell without dots.
+_EMPTY = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 Pairs = list[tuple[str, str]]
 
@@ -235,6 +241,8 @@ def output_mask(text: str, command: str = "") -> str:
         command: the command that printed them, if it is known: some print a value alone, and only the command
             says whose.
     """
+    # `No such command '…'` has all of it.
+    text = text.replace(command, _command_mask(command, whole=True)) if command else text
     words = command_words(command)
     named = asked = any(_has_word(word) for word in words[1:])
     alone = asked and [word.lower() for word in words[:2]] == ["database", "get"]
@@ -270,6 +278,8 @@ def _line_mask(line: str) -> str:
     """A line of output in which a word says that something is secret."""
     if (entry := _ENTRY.fullmatch(line)) and _has_word(entry[1]):
         return entry[1] + MASK
+    if (told := _SET_TO.fullmatch(line)) and _has_word(told[2]):
+        return told[1] + MASK
     if named := _NAME_AND_VALUE.fullmatch(line):
         return named[1] + MASK
     return _cut(line, _PRINTED)
@@ -317,7 +327,7 @@ def visible(text: str) -> str:
         return text
     return "".join(
         character
-        if character == "\n" or unicodedata.category(character) not in _UNSEEN
+        if character == "\n" or not (unicodedata.category(character) in _UNSEEN or _EMPTY.match(character))
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )

@@ -351,6 +351,17 @@ def test_a_configuration_that_is_changed_hides_what_its_other_headers_call_secre
         ("database get trunk secret", "Database entry not found.", "Database entry not found."),
         ("dialplan eval function DB(trunk/secret)", "Return Value: Success (0)\nResult: x", None),
         ("database query x", "key  : /trunk/secret\nvalue: x\n\nkey  : /a/b\nvalue: y", None),
+        (
+            "dialplan set global API_KEY hunter2",
+            "    -- Global variable 'API_KEY' set to 'hunter2'",
+            "    -- Global variable 'API_KEY' set to *",
+        ),
+        ("x", "    -- Global variable 'NOTE' set to 'pass'", "    -- Global variable 'NOTE' set to 'pass'"),
+        (
+            "databse put trunk secret hunter2",
+            "No such command 'databse put trunk secret hunter2' (type 'core show help databse' for other)",
+            "No such command 'databse put trunk secret *' (type 'core show help databse' for other)",
+        ),
         ("database show", "/trunk/a secret b     : hunter2", "/trunk/a secret b     : *"),
         ("module show", "res_auth_digest.so  Authenticates  0", "res_auth_digest.so  Authenticates  0"),
         ("sip show registry", "register => user:hunter2@host", "register => user:*@host"),
@@ -371,6 +382,7 @@ def test_what_a_command_prints_alone_is_masked_by_what_was_asked(
         ("a\u200bb\ufeffc\u00add", r"a\u200bb\ufeffc\xadd"),
         ("a\x85b\x1bc\td\re\x7f", r"a\x85b\x1bc\td\re\x7f"),
         ("a\u2028b\u2029c\U000e0041", r"a\u2028b\u2029c\U000e0041"),
+        ("a\u3164b\u115fc\u2800d\u034fe", r"a\u3164b\u115fc\u2800d\u034fe"),
         ("Zoë 📞\ntwo lines", "Zoë 📞\ntwo lines"),
     ],
 )
