@@ -84,16 +84,18 @@ def choices_set(form: forms.BaseForm, name: str, queryset: QuerySet[Any]) -> Non
 class ActionFieldsMixin:
     """For a form with `action` and `headers`: what can't go on the wire is said beside its field."""
 
-    def check_action(self, form: forms.BaseForm) -> None:
-        """Add the errors of `action` and `headers` to the form, if both could be read."""
+    def check_action(self, form: forms.BaseForm) -> RunRefused | None:
+        """Add the error of `action` or `headers` to the form, if both could be read. Returns it."""
         cleaned = form.cleaned_data
         if "action" not in cleaned or "headers" not in cleaned:
-            return
+            return None
         try:
             pairs = headers_complete(action=cleaned["action"], headers=cleaned["headers"])
             action_check(action=cleaned["action"], headers=pairs)
         except RunRefused as refused:
             form.add_error(refused.field or None, str(refused))
+            return refused
+        return None
 
 
 class RunForm(ActionFieldsMixin, forms.Form):
@@ -198,8 +200,10 @@ class RunForm(ActionFieldsMixin, forms.Form):
 
     @property
     def faults_by_header(self) -> list[dict[str, str]]:
-        """The faults for the page, which shows each beside its field."""
-        return [asdict(fault) for fault in self.faults]
+        """The faults for the page, which shows each beside its field, and what is of no header at the end."""
+        told = {fault.text for fault in self.faults}
+        others = [Fault("", str(text)) for text in self.errors.get("headers", ()) if text not in told]
+        return [asdict(fault) for fault in (*self.faults, *others)]
 
     def clean(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
@@ -255,7 +259,9 @@ class RunForm(ActionFieldsMixin, forms.Form):
             self._fault(fault)
         if faults:
             return
-        self.check_action(self)
+        refused = self.check_action(self)
+        if refused is not None and refused.header:
+            self.faults.append(Fault(refused.header, str(refused)))
         if not {"action", "headers"} <= cleaned.keys() or cleaned.get("unchecked"):
             return
         description = action_describe(action=cleaned["action"], servers=cleaned.get("servers") or ())

@@ -38,11 +38,13 @@ class RunRefused(Exception):
 
     Attributes:
         field: what is at fault: ``server``, ``action``, ``headers``, or empty when it is none of them.
+        header: which of the headers, if it is one.
     """
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", header: str = "") -> None:
         super().__init__(message)
         self.field = field
+        self.header = header
 
 
 class AlreadySubmitted(RunRefused):
@@ -70,7 +72,9 @@ def action_check(*, action: str, headers: Sequence[tuple[str, str]]) -> None:
         )
     for name, _ in headers:
         if name.lower() in ("action", "actionid"):
-            raise RunRefused(f"Leave the header {name} out: amiweb writes it itself.", field="headers")
+            raise RunRefused(
+                f"Leave the header {name} out: amiweb writes it itself.", field="headers", header=name
+            )
     if action.lower() == "originate":
         _timeout_check(headers)
     try:
@@ -92,12 +96,14 @@ def _timeout_check(headers: Sequence[tuple[str, str]]) -> None:
             f"Timeout: “{error}” is no whole number above 0. The header counts in milliseconds: 30000 lets "
             "it ring for 30 seconds.",
             field="headers",
+            header="Timeout",
         ) from None
     if milliseconds is not None and milliseconds > ORIGINATE_LIMIT * 1000:
         raise RunRefused(
             f"Timeout: at most {ORIGINATE_LIMIT * 1000} milliseconds ({ORIGINATE_LIMIT // 60} minutes). The "
             "header counts in milliseconds: 30000 lets it ring for 30 seconds.",
             field="headers",
+            header="Timeout",
         )
 
 

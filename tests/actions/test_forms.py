@@ -92,6 +92,22 @@ def test_a_mistake_is_told_beside_its_field(values: dict[str, Any], field: str, 
 
 
 @pytest.mark.django_db
+def test_every_mistake_in_the_headers_has_its_place_in_the_generated_fields() -> None:
+    ada = make_operator()
+    form = run_form(ada, action="Originate", headers="Channel: PJSIP/1\nTimeout: 0", unchecked="on")
+    assert not form.is_valid()
+    assert [fault["header"] for fault in form.faults_by_header] == ["Timeout"]
+    form = run_form(ada, headers="ActionID: mine")
+    assert not form.is_valid()
+    assert [fault["header"] for fault in form.faults_by_header] == ["ActionID"]
+    form = run_form(ada, headers="\n".join(["Data: x"] * 127))
+    assert not form.is_valid()
+    [fault] = form.faults_by_header
+    assert fault["header"] == ""  # of none in particular
+    assert [fault["text"]] == form.errors["headers"]
+
+
+@pytest.mark.django_db
 def test_a_disabled_server_is_no_choice() -> None:
     form = run_form(server=[make_server(enabled=False).pk])
     assert "disabled" in form.errors["server"][0]

@@ -124,6 +124,11 @@ def test_mistakes_stand_beside_their_fields_before_anything_is_sent(stack: Stack
     page.get_by_role("button", name="Preview and confirm").click()
     expect(page.locator(".request-lead")).to_contain_text("Nothing has been sent yet")
     assert not ActionRun.objects.exists()
+    # What no insisting helps against, of a header that the PBX doesn't describe.
+    page.goto(f"{stack.url}{ADD}?server={servers[0].pk}&action=Originate&headers=Channel:%20x%0ATimeout:%200")
+    page.get_by_role("button", name="Preview and confirm").click()
+    expect(field(page, "").locator(".request-error")).to_contain_text("no whole number above 0")
+    expect(page.get_by_label("Name of the header")).to_be_focused()
 
 
 def described(name: str, *arguments: str, required: tuple[str, ...] = ()) -> ActionDescription:
