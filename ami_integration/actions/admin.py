@@ -186,7 +186,7 @@ class ActionRunAdmin(RequestViews):
                 messages.warning(request, "Too late: a worker had begun, or the run was over.")
         except services.RunRefused as refused:
             raise PermissionDenied(str(refused)) from None
-        return HttpResponseRedirect(_run_url(run))
+        return HttpResponseRedirect(self._url_behind(request, run))
 
     def hangup_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         run = self._run_to_stop(request, run_id)
@@ -197,7 +197,7 @@ class ActionRunAdmin(RequestViews):
                 messages.warning(request, "There is nothing to hang up: the call was answered, or is over.")
         except services.RunRefused as refused:
             raise PermissionDenied(str(refused)) from None
-        return HttpResponseRedirect(_run_url(run))
+        return HttpResponseRedirect(self._url_behind(request, run))
 
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Look at what a repetition would do; what only looks goes at once."""
@@ -221,6 +221,14 @@ class ActionRunAdmin(RequestViews):
         """As `_run`, and one's own in any case: what one has begun one may stop, whatever was withdrawn."""
         mine = ActionRun.objects.filter(pk=run_id, user=request.user.pk or 0).select_related("server").first()
         return mine if mine is not None else self._run(request, run_id)
+
+    def _url_behind(self, request: HttpRequest, run: ActionRun) -> str:
+        """The run's page; for who stopped what he may not see any more, the nearest that he may."""
+        if not self.has_view_permission(request):
+            return reverse("admin:index")
+        if ActionRun.objects.visible_to(request.user).filter(pk=run.pk).exists():
+            return _run_url(run)
+        return reverse("admin:ami_integration_actionrun_changelist")
 
     # -- one run
 

@@ -27,6 +27,7 @@ from ami_integration.actions.services import RunRefused, action_check, headers_c
 from ami_integration.actions.submission import servers_choosable, servers_tagged
 from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.ami import new_action_id
+from ami_integration.keys import pk_of
 from ami_integration.servers.models import Server, Tag, no_line_break
 
 Pairs = list[tuple[str, str]]
@@ -76,6 +77,16 @@ def headers_text(pairs: Pairs) -> str:
     return "\n".join(f"{name}: {value}" for name, value in pairs)
 
 
+class ServersField(forms.ModelMultipleChoiceField):
+    """Servers by their keys; a number that no database has is no choice, and asked of none."""
+
+    def clean(self, value: Any) -> Any:
+        for key in value or ():
+            if not pk_of(str(key)):
+                raise forms.ValidationError(self.error_messages["invalid_pk_value"], code="invalid_pk_value")
+        return super().clean(value)
+
+
 def choices_set(form: forms.BaseForm, name: str, queryset: QuerySet[Any]) -> None:
     """Let a field offer these rows and no others."""
     cast("forms.ModelChoiceField[Any]", form.fields[name]).queryset = queryset
@@ -101,7 +112,7 @@ class ActionFieldsMixin:
 class RunForm(ActionFieldsMixin, forms.Form):
     """One action for one server, for several, or for those of a tag."""
 
-    server = forms.ModelMultipleChoiceField(
+    server = ServersField(
         queryset=Server.objects.none(),
         required=False,
         label="Servers",

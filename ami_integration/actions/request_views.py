@@ -334,10 +334,20 @@ def _require_run(request: HttpRequest) -> None:
             origin=ActionRun.Origin.ADMIN,
             address=request_address(request),
             verb="run.submit",
-            what={"action": storable(request.POST.get("action", ""))[:100]},
+            what={"action": storable(_action_asked(request))[:100]},
             outcome=AuditEntry.Outcome.REFUSED,
         )
     require_run(request)
+
+
+def _action_asked(request: HttpRequest) -> str:
+    """The action that a form or the token of a preview names."""
+    if "token" not in request.POST:
+        return request.POST.get("action", "")
+    try:
+        return Ticket.unpack(request.POST["token"], user=request.user).action
+    except RunRefused:
+        return ""
 
 
 def _user_id(request: HttpRequest) -> int:

@@ -71,6 +71,8 @@ def run_form(user: User | None = None, template: ActionTemplate | None = None, *
     [
         ({"server": []}, "server", "nothing runs without one"),
         ({"server": ["4711"]}, "server", "disabled or gone"),
+        ({"server": ["9" * 30]}, "server", "There is no such server"),
+        ({"server": ["\0"]}, "server", "There is no such server"),
         ({"action": ""}, "action", "Name an action"),
         ({"action": "Two words\rX"}, "action", "line end"),
         ({"headers": "Data: a\rAction: Originate"}, "headers", "line end"),

@@ -402,6 +402,16 @@ def test_who_lost_every_right_between_preview_and_submit_is_told_of_in_the_audit
     assert not ActionRun.objects.exists()
 
 
+def test_the_audit_names_the_action_that_somebody_may_not_run_at_all_any_more() -> None:
+    (berlin,) = make_servers(1)
+    eve = person_on(berlin)
+    client = signed_in(eve)
+    token = token_of(ask(client, [berlin]))
+    eve.user_permissions.clear()
+    assert client.post(SUBMIT, {"token": token}).status_code == 403
+    assert AuditEntry.objects.get(outcome=AuditEntry.Outcome.REFUSED).what == {"action": "QueuePause"}
+
+
 def test_who_may_run_nothing_is_told_of_in_the_audit() -> None:
     (berlin,) = make_servers(1)
     client = signed_in(make_person("eve", "view_actionrun"))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
@@ -243,9 +243,12 @@ def test_who_may_operate_and_not_read_sees_what_he_ran_and_nothing_else(server: 
     assert set(ActionRun.objects.visible_to(doer)) == set()
     for run, status in ((other, 404), (mine, 302)):
         stop = reverse("admin:ami_integration_actionrun_cancel", args=(run.pk,))
-        assert client.post(stop).status_code == status
+        assert (answer := client.post(stop)).status_code == status
+    assert answer.headers["Location"] == reverse("admin:ami_integration_actionrun_changelist")
     mine.refresh_from_db()
     assert mine.status == "cancelled"
+    doer.user_permissions.remove(Permission.objects.get(codename="view_actionrun"))
+    assert client.post(stop).headers["Location"] == reverse("admin:index")
 
 
 def test_a_call_is_hung_up_by_who_may_start_the_same(
