@@ -25,6 +25,7 @@ from ami_integration.access.consumers import PageConsumer, PageGone
 from ami_integration.access.pushes import VALKEY_ERRORS, valkey
 from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
+from ami_integration.events.pushes import JSON
 from ami_integration.events.services import (
     Item,
     events_between,
@@ -126,7 +127,8 @@ class LiveConsumer(PageConsumer):
             self._holes.append((server_id, seen, after + 1))
             self._wake.set()
         self._seen[server_id] = max(seen or 0, message["last"])
-        for item in message["items"]:
+        for row in message["items"]:
+            item = json.loads(row[JSON])
             if current.filter.matches_item(item):
                 if len(self._ring) >= RING:
                     self._ring.popleft()

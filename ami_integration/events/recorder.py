@@ -25,6 +25,7 @@ from ami_integration.ami import Event as Message
 from ami_integration.events.ids import id_moment
 from ami_integration.events.leases import Lease
 from ami_integration.events.models import Event, Gap
+from ami_integration.events.pushes import batch_message, item_row
 from ami_integration.events.services import Item, event_item, events_prune, gap_item, group_name
 from ami_integration.events.stream import (
     BadEntry,
@@ -308,13 +309,8 @@ class Recorder:
                 part = found[start : start + ITEMS_A_MESSAGE]
                 final = start + ITEMS_A_MESSAGE >= len(found)
                 newest = last[server_id] if final else int(part[-1]["id"])
-                message = {
-                    "type": "events.batch",
-                    "server": server_id,
-                    "after": chain,
-                    "last": newest,
-                    "items": part,
-                }
+                rows = [item_row(item) for item in part]
+                message = batch_message(server_id=server_id, after_id=chain, last_id=newest, rows=rows)
                 messages.append((group_name(server_id), message))
                 chain = newest
         if not messages:

@@ -15,6 +15,7 @@ from django.db import OperationalError, connection
 from ami_integration.events import recorder as recorder_module
 from ami_integration.events.ids import IdSource, first_id_at
 from ami_integration.events.models import Event, Gap
+from ami_integration.events.pushes import ID, NAME
 from ami_integration.events.recorder import Recorder, event_from_message
 from ami_integration.events.stream import (
     ASIDE,
@@ -288,8 +289,8 @@ def test_pages_are_told_after_the_commit_one_message_for_a_server(
     [message] = async_to_sync(heard)(record)
     assert message["type"] == "events.batch"
     assert (message["server"], message["after"], message["last"]) == (1, 0, two.last_id)
-    assert [item["name"] for item in message["items"]] == ["A", "B"]
-    assert [item["id"] for item in message["items"]] == [str(one.last_id), str(two.last_id)]
+    assert [row[NAME] for row in message["items"]] == ["A", "B"]
+    assert [row[ID] for row in message["items"]] == [one.last_id, two.last_id]
 
 
 def test_one_recorder_is_active_and_another_takes_over(url: str) -> None:
