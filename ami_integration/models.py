@@ -9,7 +9,7 @@ from ami_integration.actions.catalogue.models import (
 )
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
 from ami_integration.audit.models import AuditEntry
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
@@ -31,5 +31,6 @@ __all__ = [
     "ServerAbilities",
     "ServerCatalogue",
     "ServerHealth",
+    "Snapshot",
     "Tag",
 ]
