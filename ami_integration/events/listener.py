@@ -24,7 +24,7 @@ from ami_integration.events.leases import Lease, Slot
 from ami_integration.events.models import Gap
 from ami_integration.events.outbox import Outbox
 from ami_integration.events.session import Session, Target
-from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.events.stream import START, Mark, StreamWriter, valkey_client
 from ami_integration.outage import Outage
 from ami_integration.servers.models import Server, ServerHealth
 
@@ -128,7 +128,7 @@ class Listener:
         self._lost.clear()
         loop = asyncio.get_running_loop()
         try:
-            written = await self._in_valkey_thread(StreamWriter(self._valkey, self._lease, maxlen=1).last_ids)
+            written = await self._in_valkey_thread(StreamWriter(self._valkey, self._lease, maxlen=1).marks)
             slot = await self._in_valkey_thread(lambda: Slot.claim(self._valkey, clock=self._clock))
         except redis.RedisError as error:
             self._waiting.failed(error)
@@ -139,7 +139,9 @@ class Listener:
             StreamWriter(self._valkey, self._lease, maxlen=self._maxlen),
             on_lease_lost=lambda: loop.call_soon_threadsafe(self._lost.set),
         )
-        ids = IdSource(slot.number, clock=self._clock, floor=self._floor(written.values()))
+        ids = IdSource(
+            slot.number, clock=self._clock, floor=self._floor(mark.id for mark in written.values())
+        )
         outbox.start()
         logger.info("listening begins (slot %d)", slot.number)
         tasks = [
@@ -210,7 +212,7 @@ class Listener:
 
     # Servers
 
-    async def _follow(self, ids: IdSource, outbox: Outbox, written: dict[int, int]) -> None:
+    async def _follow(self, ids: IdSource, outbox: Outbox, written: dict[int, Mark]) -> None:
         """Keep the sessions in step with the servers in the database."""
         while True:
             try:
@@ -231,7 +233,7 @@ class Listener:
         disabled: set[int],
         ids: IdSource,
         outbox: Outbox,
-        written: dict[int, int],
+        written: dict[int, Mark],
     ) -> None:
         for server_id, (session, task) in list(self._sessions.items()):
             target = targets.get(server_id)
@@ -255,7 +257,7 @@ class Listener:
                 self._health.forget(server_id)
                 continue  # deleted: nobody will ask what is missing
             session.close(reason)
-            written[server_id] = session.last_id
+            written[server_id] = session.mark
             self._away[server_id] = reason
             if target is None:
                 logger.info("%s: disabled, no longer listened to", session.target.name)
@@ -264,7 +266,7 @@ class Listener:
             if server_id not in self._sessions:
                 session = Session(
                     target, ids=ids, outbox=outbox, health=self._health, clock=self._clock,
-                    last_id=written.get(server_id, 0),
+                    mark=written.get(server_id, START),
                     gap=self._away.pop(server_id, Gap.Reason.LISTENER_STOPPED),
                 )  # fmt: skip
                 self._sessions[server_id] = (session, asyncio.create_task(session.run()))

@@ -30,6 +30,7 @@ class _Dropped:
 
     after_id: int
     started_at: int
+    before_count: int
     number: int = 0
     last_id: int = 0
     last_at: int = 0
@@ -96,7 +97,9 @@ class Outbox:
     def _drop(self, batch: EventBatch) -> None:
         dropped = self._dropped.get(batch.server_id)
         if dropped is None:
-            dropped = self._dropped[batch.server_id] = _Dropped(batch.after_id, batch.events[0].at)
+            dropped = self._dropped[batch.server_id] = _Dropped(
+                batch.after_id, batch.events[0].at, batch.before_count
+            )
         dropped.number += len(batch.events)
         dropped.last_id = batch.last_id
         dropped.last_at = batch.events[-1].at
@@ -118,6 +121,9 @@ class Outbox:
                 after_id=dropped.after_id,
                 before_id=dropped.last_id + 1,
                 lost=dropped.number,
+                lost_kind="exact",
+                before_count=dropped.before_count,
+                numbered=dropped.number,
             )
         )
 

@@ -32,9 +32,11 @@ from ami_integration.events.stream import (
     Entry,
     EventBatch,
     GapNote,
+    Mark,
     StampedEvent,
     StreamReader,
     decode_entry,
+    mark_of,
     valkey_client,
 )
 from ami_integration.outage import Outage
@@ -76,7 +78,7 @@ class Recorder:
         self._clock = clock
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
-        self._recorded: dict[int, int] = {}
+        self._recorded: dict[int, Mark] = {}
         self._pruned = 0.0
         # One event loop for all messages: the channel layer keeps its connection by loop.
         self._runner = asyncio.Runner()
@@ -155,7 +157,7 @@ class Recorder:
         """
         if not self._ready:
             self._reader.ensure_group()
-            self._recorded = self._reader.recorded_ids()
+            self._recorded = self._reader.recorded()
             self._pending = True
             self._ready = True
         try:
@@ -167,7 +169,7 @@ class Recorder:
             items, refused = self._store(entries)
             for fields, error in refused:
                 self._put_aside(fields, error)
-            recorded = _last_ids(entries)
+            recorded = _last_marks(entries)
             if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
@@ -216,23 +218,32 @@ class Recorder:
         newest = dict(self._recorded)
         for entry in entries:
             last = newest.get(entry.server_id)
-            if last is not None and entry.after_id > last:
+            if last is not None and (entry.after_id > last.id or entry.before_count > last.numbered):
+                lost = max(0, entry.before_count - last.numbered)
                 logger.error(
-                    "server %d: events between %d and %d are missing", entry.server_id, last, entry.after_id
-                )
+                    "server %d: %d events between %d and %d are missing",
+                    entry.server_id, lost, last.id, entry.after_id,
+                )  # fmt: skip
+                first = entry.events[0].id if isinstance(entry, EventBatch) else entry.after_id + 1
                 result.append(
                     GapNote(
                         id=entry.after_id,  # the last one that is missing: this id names nothing else
                         server_id=entry.server_id,
                         reason=Gap.Reason.OVERLOAD,
                         detail="They could not be stored: the stream had no room for them, or was damaged.",
-                        started_at=_microseconds(id_moment(last)),
+                        started_at=_microseconds(id_moment(last.id)),
                         ended_at=_microseconds(id_moment(entry.after_id)),
-                        after_id=last,
-                        before_id=entry.after_id + 1,
+                        after_id=last.id,
+                        before_id=first,
+                        # None missing means that a note about a gap is, and nobody knows what was in that.
+                        lost=lost or None,
+                        lost_kind="exact" if lost else "unknown",
+                        before_count=last.numbered,
+                        numbered=lost,
                     )
                 )
-            newest[entry.server_id] = max(last or 0, entry.last_id)
+            # Not the greatest: whoever writes an entry again writes those behind it again, too.
+            newest[entry.server_id] = mark_of(entry)
             result.append(entry)
         return result
 
@@ -301,14 +312,14 @@ class Recorder:
         after: dict[int, int] = {}
         for entry in entries:
             after.setdefault(entry.server_id, entry.after_id)
-        last = _last_ids(entries)
+        last = _last_marks(entries)
         messages = []
         for server_id, chain in after.items():
             found = items.get(server_id, [])
             for start in range(0, max(1, len(found)), ITEMS_A_MESSAGE):
                 part = found[start : start + ITEMS_A_MESSAGE]
                 final = start + ITEMS_A_MESSAGE >= len(found)
-                newest = last[server_id] if final else int(part[-1]["id"])
+                newest = last[server_id].id if final else int(part[-1]["id"])
                 rows = [item_row(item) for item in part]
                 message = batch_message(server_id=server_id, after_id=chain, last_id=newest, rows=rows)
                 messages.append((group_name(server_id), message))
@@ -333,8 +344,8 @@ async def _send(messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         await layer.group_send(group, message)
 
 
-def _last_ids(entries: Iterable[Entry]) -> dict[int, int]:
-    return {entry.server_id: entry.last_id for entry in entries}
+def _last_marks(entries: Iterable[Entry]) -> dict[int, Mark]:
+    return {entry.server_id: mark_of(entry) for entry in entries}
 
 
 def event_from_message(*, server_id: int, stamped: StampedEvent) -> Event:

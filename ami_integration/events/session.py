@@ -27,7 +27,7 @@ from ami_integration.events.health import HealthReporter
 from ami_integration.events.ids import IdSource, id_milliseconds
 from ami_integration.events.models import Gap
 from ami_integration.events.outbox import Outbox
-from ami_integration.events.stream import EventBatch, GapNote, StampedEvent
+from ami_integration.events.stream import START, EventBatch, GapNote, Mark, StampedEvent, mark_of
 from ami_integration.servers.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import ServerHealth
 
@@ -62,7 +62,7 @@ class Session:
         ids: the listener's ids.
         outbox: where batches go.
         health: where states go.
-        last_id: the last id of this server that anybody wrote, 0 if none.
+        mark: where the server's chain stands, by whomever it was written.
         gap: why nobody listened until now, for the gap after `last_id`.
     """
 
@@ -73,12 +73,12 @@ class Session:
         ids: IdSource,
         outbox: Outbox,
         health: HealthReporter,
-        last_id: int = 0,
+        mark: Mark = START,
         gap: Gap.Reason = Gap.Reason.LISTENER_STOPPED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.target = target
-        self.last_id = last_id
+        self.mark = mark
         self._ids = ids
         self._outbox = outbox
         self._health = health
@@ -95,8 +95,8 @@ class Session:
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        if self.last_id:
-            self._open_gap(self._before, "", started_at=id_milliseconds(self.last_id) * 1000)
+        if self.mark.id:
+            self._open_gap(self._before, "", started_at=id_milliseconds(self.mark.id) * 1000)
         try:
             secret = self.target.secret.reveal()
         except SecretUnreadable as error:
@@ -128,7 +128,7 @@ class Session:
 
     def close(self, reason: Gap.Reason) -> None:
         """After the end of `run`: from here on nobody listens, and why."""
-        if self.last_id and self._gap is None:
+        if self.mark.id and self._gap is None:
             self._open_gap(reason, "", started_at=self._now())
 
     def report_seen(self) -> None:
@@ -164,8 +164,8 @@ class Session:
             self._flush_handle = None
         pending, self._pending = self._pending, []
         for start in range(0, len(pending), BATCH_EVENTS):
-            batch = EventBatch(self.target.server_id, self.last_id, pending[start : start + BATCH_EVENTS])
-            self.last_id = batch.last_id
+            batch = EventBatch(self.target.server_id, *self.mark, pending[start : start + BATCH_EVENTS])
+            self.mark = mark_of(batch)
             self._outbox.put(batch)
 
     def _connected(self, client: ReconnectingClient) -> None:
@@ -174,9 +174,9 @@ class Session:
         logger.info("%s: listening (%s)", self.target.name, session.banner)
         if self._gap is not None:
             self._end_gap(self._gap)
-        elif not self.last_id:
+        elif not self.mark.id:
             # Nothing is known from before; what may be missing later is what comes after this moment.
-            self.last_id = self._ids.next()
+            self.mark = Mark(self._ids.next(), self.mark.numbered)
         self._seen_at = time.monotonic()
         self._say(State.ONLINE, ami_version=session.ami_version)
         self._version = asyncio.create_task(self._learn_version(client))
@@ -221,7 +221,8 @@ class Session:
             reason=reason,
             detail=detail,
             started_at=started_at,
-            after_id=self.last_id,
+            after_id=self.mark.id,
+            before_count=self.mark.numbered,
         )
         self._outbox.put(self._gap)
 
@@ -235,25 +236,27 @@ class Session:
             after_id=gap.after_id,
             ended_at=self._now(),
             before_id=self._ids.next(),
+            before_count=self.mark.numbered,
         )
         self._gap = None
-        self.last_id = ended.last_id
+        self.mark = mark_of(ended)
         self._outbox.put(ended)
 
     def _overload(self, lost: int, now: int, before_id: int) -> None:
         self._flush()
-        self._outbox.put(
-            GapNote(
-                id=self._ids.next(),
-                server_id=self.target.server_id,
-                reason=Gap.Reason.OVERLOAD,
-                detail="The PBX sent more than the listener could take.",
-                started_at=now,
-                ended_at=now,
-                after_id=self.last_id,
-                before_id=before_id,
-                lost=lost,
-            )
+        note = GapNote(
+            id=self._ids.next(),
+            server_id=self.target.server_id,
+            reason=Gap.Reason.OVERLOAD,
+            detail="The PBX sent more than the listener could take.",
+            started_at=now,
+            ended_at=now,
+            after_id=self.mark.id,
+            before_id=before_id,
+            lost=lost,
+            lost_kind="exact",
+            before_count=self.mark.numbered,
+            numbered=lost,
         )
-        # The note stands for everything before this id, so the next batch follows on it.
-        self.last_id = before_id
+        self._outbox.put(note)
+        self.mark = mark_of(note)

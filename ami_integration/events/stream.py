@@ -1,12 +1,13 @@
 """The stream between listener and recorder: what an entry holds, and how it is written and read.
 
-One entry is one batch of one server's events, or one note about a gap; both travel through the same stream,
-so the order of the wire is the order of the store. The listener doesn't parse: an entry holds the bytes of
-the messages.
+One entry is one batch of one server's events, one note about a gap, or what the PBX said of its state after
+one; all travel through the same stream, so the order of the wire is the order of the store. The listener
+doesn't parse: an entry holds the bytes of the messages.
 
-Entries of one server form a chain: each names the last id before it (`after_id`). Whoever reads them (the
-recorder, a page) sees by it that something is missing, whatever the reason: a trimmed stream, a lost
-publication.
+Entries of one server form a chain: each names the last id before it (`after_id`), and how many events of the
+server were ever numbered before it (`before_count`). Whoever reads them (the recorder, a page) sees by it
+that something is missing, whatever the reason (a trimmed stream, a lost publication), and how many events
+that are, exactly. The count goes on over all listeners: the next owner finds it beside the last id.
 
 Writing is fenced (see `ami_integration.events.leases`): a listener that lost its lease writes nothing any
 more.
@@ -14,7 +15,7 @@ more.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgpack
 import redis
@@ -27,9 +28,9 @@ STREAM = "amiweb:events"
 GROUP = "recorder"
 #: Where the recorder puts what it can't store.
 ASIDE = "amiweb:events:aside"
-#: Hash: server id → last id that was written to the stream.
+#: Hash: server id → the end of its chain as it was written to the stream, a `Mark`.
 WRITTEN = "amiweb:events:written"
-#: Hash: server id → last id that the recorder has stored (or decided not to).
+#: Hash: server id → the `Mark` up to which the recorder has stored (or decided not to).
 RECORDED = "amiweb:events:recorded"
 #: Hash of counters: what was put aside, trimmed, dropped.
 COUNTERS = "amiweb:events:counters"
@@ -64,8 +65,32 @@ class BadEntry(ValueError):
     """An entry of the stream that isn't one of ours, or is broken."""
 
 
-@dataclass(frozen=True, slots=True)
-class StampedEvent:
+#: How sure the number of a gap's events is.
+LostKind: TypeAlias = Literal["exact", "estimated", "unknown"]
+LOST_KINDS: tuple[LostKind, ...] = ("exact", "estimated", "unknown")
+
+
+class Mark(NamedTuple):
+    """A place in the chain of a server: its last id there, and how many events were numbered up to it."""
+
+    id: int = 0
+    numbered: int = 0
+
+    def encode(self) -> str:
+        return f"{self.id}:{self.numbered}"
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Mark":
+        """The inverse of `encode`."""
+        last_id, _, count = data.partition(b":")
+        return cls(int(last_id), int(count or 0))
+
+
+#: Where the chain of a server that was never listened to stands.
+START = Mark()
+
+
+class StampedEvent(NamedTuple):
     """One event as it was read: its id, when (microseconds since 1970), and its bytes."""
 
     id: int
@@ -75,18 +100,27 @@ class StampedEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one server in their order. `after_id`: the last id of the server before them, or 0."""
+    """Events of one server in their order.
+
+    `after_id`: the last id of the server before them, or 0. `before_count`: how many events of it were
+    numbered before them.
+    """
 
     server_id: int
     after_id: int
+    before_count: int
     events: Sequence[StampedEvent]
 
     @property
     def last_id(self) -> int:
         return self.events[-1].id
 
+    @property
+    def last_count(self) -> int:
+        return self.before_count + len(self.events)
+
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb(["events", self.after_id, [(e.id, e.at, e.raw) for e in self.events]])
+        packed: bytes = msgpack.packb(["events", self.after_id, self.before_count, self.events])
         return packed
 
 
@@ -96,7 +130,8 @@ class GapNote:
 
     `before_id` and `ended_at` are None while the gap lasts; a second note with both ends it. The gap is known
     by its server and `after_id`, so each note may arrive twice. Times are microseconds since 1970. `lost` is
-    how many events are missing, None if nobody can know.
+    how many events are missing, None if nobody can know, and `lost_kind` how sure that is. `numbered`: how
+    many of them had been numbered, so that the chain's count goes on behind them.
     """
 
     id: int
@@ -108,51 +143,86 @@ class GapNote:
     ended_at: int | None = None
     before_id: int | None = None
     lost: int | None = None
+    lost_kind: LostKind = "unknown"
+    before_count: int = 0
+    numbered: int = 0
 
     @property
     def last_id(self) -> int:
-        return self.after_id if self.before_id is None else self.before_id
+        return self.after_id if self.before_id is None else max(self.after_id, self.before_id - 1)
+
+    @property
+    def last_count(self) -> int:
+        return self.before_count + self.numbered
 
     def encode(self) -> bytes:
         fields = [
-            "gap", self.after_id, self.id, self.reason, self.detail, self.started_at, self.ended_at,
-            self.before_id, self.lost,
+            "gap", self.after_id, self.before_count, self.id, self.reason, self.detail, self.started_at,
+            self.ended_at, self.before_id, self.lost, self.lost_kind, self.numbered,
         ]  # fmt: skip
         packed: bytes = msgpack.packb(fields, unicode_errors="backslashreplace")
         return packed
 
 
-Entry = EventBatch | GapNote
+#: The items of a list, each with its headers in order.
+Items: TypeAlias = Sequence[Sequence[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotNote:
+    """What the PBX said of its state after a gap: the answer to one action. It doesn't move the chain.
+
+    `at` is in microseconds since 1970; `gap_after_id` names the gap. `error` says why there are no items, or
+    not all of them.
+    """
+
+    id: int
+    server_id: int
+    after_id: int
+    at: int
+    gap_after_id: int
+    action: str
+    items: Items = ()
+    error: str = ""
+    before_count: int = 0
+
+    @property
+    def last_id(self) -> int:
+        return self.after_id
+
+    @property
+    def last_count(self) -> int:
+        return self.before_count
+
+    def encode(self) -> bytes:
+        fields = [
+            "snapshot", self.after_id, self.before_count, self.id, self.at, self.gap_after_id, self.action,
+            self.items, self.error,
+        ]  # fmt: skip
+        packed: bytes = msgpack.packb(fields, unicode_errors="backslashreplace")
+        return packed
+
+
+Entry: TypeAlias = EventBatch | GapNote | SnapshotNote
+
+
+def mark_of(entry: Entry) -> Mark:
+    """Where the chain stands after an entry."""
+    return Mark(entry.last_id, entry.last_count)
 
 
 def decode_entry(fields: Mapping[bytes, bytes]) -> Entry:
     """The inverse of `encode`, on the fields of a stream entry. Raises BadEntry."""
     try:
         server_id = int(fields[b"s"])
-        kind, after_id, *rest = msgpack.unpackb(fields[b"d"])
+        kind, after_id, before_count, *rest = msgpack.unpackb(fields[b"d"])
+        _check_numbers(server_id, after_id, before_count)
         if kind == "events":
-            (packed,) = rest
-            events = [StampedEvent(event_id, at, raw) for event_id, at, raw in packed]
-            if not events:
-                raise BadEntry("a batch without events")
-            if not all(type(e.raw) is bytes and _is_time(e.at) for e in events):
-                raise BadEntry("a batch with something else than events")
-            _check_ids(server_id, after_id, *(e.id for e in events))
-            return EventBatch(server_id, after_id, events)
+            return _decode_batch(server_id, after_id, before_count, *rest)
         if kind == "gap":
-            gap_id, reason, detail, started_at, ended_at, before_id, lost = rest
-            _check_ids(
-                server_id,
-                after_id,
-                gap_id,
-                0 if before_id is None else before_id,
-                0 if lost is None else lost,
-            )
-            if not _is_time(started_at) or not (ended_at is None or _is_time(ended_at)):
-                raise BadEntry("a gap without a time")
-            if not isinstance(reason, str) or not isinstance(detail, str):
-                raise BadEntry("a gap without a reason")
-            return GapNote(gap_id, server_id, reason, detail, started_at, after_id, ended_at, before_id, lost)
+            return _decode_gap(server_id, after_id, before_count, *rest)
+        if kind == "snapshot":
+            return _decode_snapshot(server_id, after_id, before_count, *rest)
         raise BadEntry(f"unknown kind {kind!r}")
     except BadEntry:
         raise
@@ -161,9 +231,64 @@ def decode_entry(fields: Mapping[bytes, bytes]) -> Entry:
         raise BadEntry(f"{type(error).__name__}: {error}") from error
 
 
-def _check_ids(*numbers: Any) -> None:
+def _decode_batch(server_id: int, after_id: int, before_count: int, packed: Any) -> EventBatch:
+    events = [StampedEvent(event_id, at, raw) for event_id, at, raw in packed]
+    if not events:
+        raise BadEntry("a batch without events")
+    if not all(type(e.raw) is bytes and _is_time(e.at) for e in events):
+        raise BadEntry("a batch with something else than events")
+    _check_numbers(*(e.id for e in events))
+    return EventBatch(server_id, after_id, before_count, events)
+
+
+def _decode_gap(
+    server_id: int,
+    after_id: int,
+    before_count: int,
+    gap_id: Any,
+    reason: Any,
+    detail: Any,
+    started_at: Any,
+    ended_at: Any,
+    before_id: Any,
+    lost: Any,
+    lost_kind: Any,
+    numbered: Any,
+) -> GapNote:
+    _check_numbers(gap_id, numbered, *(one for one in (before_id, lost) if one is not None))
+    if not _is_time(started_at) or not (ended_at is None or _is_time(ended_at)):
+        raise BadEntry("a gap without a time")
+    if not isinstance(reason, str) or not isinstance(detail, str) or lost_kind not in LOST_KINDS:
+        raise BadEntry("a gap without a reason")
+    return GapNote(
+        gap_id, server_id, reason, detail, started_at, after_id, ended_at, before_id, lost, lost_kind,
+        before_count, numbered,
+    )  # fmt: skip
+
+
+def _decode_snapshot(
+    server_id: int,
+    after_id: int,
+    before_count: int,
+    note_id: Any,
+    at: Any,
+    gap_after_id: Any,
+    action: Any,
+    items: Any,
+    error: Any,
+) -> SnapshotNote:
+    _check_numbers(note_id, gap_after_id)
+    if not _is_time(at) or not isinstance(action, str) or not isinstance(error, str):
+        raise BadEntry("a snapshot without a time or an action")
+    pairs = [[(name, value) for name, value in item] for item in items]
+    if not all(type(text) is str for item in pairs for pair in item for text in pair):
+        raise BadEntry("a snapshot with something else than headers")
+    return SnapshotNote(note_id, server_id, after_id, at, gap_after_id, action, pairs, error, before_count)
+
+
+def _check_numbers(*numbers: Any) -> None:
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
-        raise BadEntry("an id that is no bigint")
+        raise BadEntry("a number that is no bigint")
 
 
 def _is_time(microseconds: Any) -> bool:
@@ -202,14 +327,14 @@ class StreamWriter:
                 pipeline.eval(
                     _APPEND, 4, STREAM, self._lease.key, self._lease.epoch_key, WRITTEN,
                     self._lease.token, self._lease.epoch, self._maxlen,
-                    entry.server_id, entry.last_id, entry.encode(),
+                    entry.server_id, mark_of(entry).encode(), entry.encode(),
                 )  # fmt: skip
             if not all(pipeline.execute()):
                 raise LeaseLost
 
-    def last_ids(self) -> dict[int, int]:
-        """Per server the last id that was ever written, by whichever listener."""
-        return _ids(self._client.hgetall(WRITTEN))
+    def marks(self) -> dict[int, Mark]:
+        """Per server the end of its chain, by whichever listener it was written."""
+        return _marks(self._client.hgetall(WRITTEN))
 
 
 class StreamReader:
@@ -248,23 +373,23 @@ class StreamReader:
         entries = found[STREAM.encode()][0] if isinstance(found, dict) else found[0][1]
         return [(entry_id, fields or {}) for entry_id, fields in entries]
 
-    def ack(self, entry_ids: Sequence[bytes], recorded: Mapping[int, int], *, lease: Lease) -> bool:
-        """Done with these entries; per server, `recorded` is the last id that they brought.
+    def ack(self, entry_ids: Sequence[bytes], recorded: Mapping[int, Mark], *, lease: Lease) -> bool:
+        """Done with these entries; per server, `recorded` is where its chain stands after them.
 
         Returns:
             False if another recorder has the lease meanwhile. `recorded` isn't written then: the other one
             has read and stored these entries too, and may be far beyond them.
         """
-        pairs = [number for pair in recorded.items() for number in pair]
+        pairs = [text for server_id, mark in recorded.items() for text in (server_id, mark.encode())]
         with self._client.pipeline(transaction=True) as pipeline:
             pipeline.eval(_RECORD, 3, RECORDED, lease.key, lease.epoch_key, lease.token, lease.epoch, *pairs)
             pipeline.xack(STREAM, GROUP, *entry_ids)
             ours, _ = pipeline.execute()
         return bool(ours)
 
-    def recorded_ids(self) -> dict[int, int]:
-        """Per server the last id that was recorded."""
-        return _ids(self._client.hgetall(RECORDED))
+    def recorded(self) -> dict[int, Mark]:
+        """Per server how far its chain was recorded."""
+        return _marks(self._client.hgetall(RECORDED))
 
     def trim(self, *, keep: float) -> int:
         """Remove what was recorded more than `keep` seconds ago; returns how many entries went (about)."""
@@ -285,10 +410,10 @@ class StreamReader:
 
 
 async def recorded_ids(url: str) -> dict[int, int]:
-    """The same for asyncio code. Raises redis.RedisError if Valkey is away."""
+    """Per server the last id that was recorded, for asyncio. Raises redis.RedisError if Valkey is away."""
     async with redis.asyncio.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-        return _ids(await client.hgetall(RECORDED))
+        return {server_id: mark.id for server_id, mark in _marks(await client.hgetall(RECORDED)).items()}
 
 
-def _ids(found: Any) -> dict[int, int]:
-    return {int(server): int(last) for server, last in found.items()}
+def _marks(found: Any) -> dict[int, Mark]:
+    return {int(server): Mark.decode(mark) for server, mark in found.items()}

@@ -28,6 +28,7 @@ from ami_integration.events.stream import (
     StampedEvent,
     StreamReader,
     StreamWriter,
+    mark_of,
 )
 from tests.events.making import batch, ids, numbered, raw, stamped
 from tests.polling import wait_until
@@ -216,10 +217,10 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     recorder.step()
     recorder.close()
 
-    missing = batch(1, raw("Lost"), after=first.last_id)
+    missing = batch(1, raw("Lost"), raw("Lost"), after=first.last_id, count=1)
     writer.append([missing])
     redis_client.xtrim(STREAM, maxlen=0, approximate=False)
-    after = batch(1, after=missing.last_id)
+    after = batch(1, after=missing.last_id, count=3)
     writer.append([after])
 
     successor = Recorder(url=url)
@@ -228,7 +229,8 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     successor.close()
     gap = Gap.objects.get()
     assert (gap.reason, gap.after_id) == ("overload", first.last_id)
-    assert first.last_id < missing.last_id < gap.before_id <= after.events[0].id
+    assert gap.before_id == after.events[0].id
+    assert gap.lost == 2
     assert Event.objects.count() == 2
 
 
@@ -277,7 +279,7 @@ def test_pages_are_told_after_the_commit_one_message_for_a_server(
         return messages
 
     one, two, other = batch(1, raw("A")), batch(1, raw("B")), batch(2, raw("C"))
-    writer.append([one, other, EventBatch(1, one.last_id, two.events)])
+    writer.append([one, other, EventBatch(1, one.last_id, one.last_count, two.events)])
 
     def record() -> None:
         try:
@@ -325,7 +327,7 @@ def test_a_step_that_outlasts_its_lease_leaves_no_false_gap(
     assert slow.active()
     slow.step()
     assert not slow.active()
-    assert StreamReader(redis_client).recorded_ids() == {1: second.last_id}
+    assert StreamReader(redis_client).recorded() == {1: mark_of(second)}
     next_one.close()
     assert slow.active()  # the slow one takes over again
     monkeypatch.undo()
@@ -387,8 +389,8 @@ def test_events_older_than_the_retention_go_in_small_batches(
     young = IdSource(1, clock=lambda: now - 6 * 86400)
     writer.append(
         [
-            EventBatch(1, 0, [stamped(event_id=old.next()) for _ in range(25)]),
-            EventBatch(1, 0, [stamped(event_id=young.next()) for _ in range(5)]),
+            EventBatch(1, 0, 0, [stamped(event_id=old.next()) for _ in range(25)]),
+            EventBatch(1, 0, 0, [stamped(event_id=young.next()) for _ in range(5)]),
         ]
     )
     recorder = Recorder(url=url)

@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 from ami_integration.events.leases import Lease
 from ami_integration.events.stream import (
     COUNTERS,
+    LOST_KINDS,
     STREAM,
     BadEntry,
     EventBatch,
     GapNote,
     LeaseLost,
+    LostKind,
+    Mark,
+    SnapshotNote,
     StampedEvent,
     StreamReader,
     StreamWriter,
     decode_entry,
+    mark_of,
 )
 from tests.events.making import batch, raw
 
@@ -26,13 +31,18 @@ times = st.integers(0, 4_000_000_000_000_000)
 events = st.builds(StampedEvent, numbers, times, st.binary(max_size=50))
 
 
-@given(numbers, numbers, st.lists(events, min_size=1, max_size=5))
-def test_a_batch_survives_the_stream(server_id: int, after_id: int, stamped: list[StampedEvent]) -> None:
-    sent = EventBatch(server_id, after_id, stamped)
+@given(numbers, numbers, numbers, st.lists(events, min_size=1, max_size=5))
+def test_a_batch_survives_the_stream(
+    server_id: int, after_id: int, before_count: int, stamped: list[StampedEvent]
+) -> None:
+    sent = EventBatch(server_id, after_id, before_count, stamped)
     assert decode_entry({b"s": b"%d" % server_id, b"d": sent.encode()}) == sent
 
 
-@given(numbers, st.text(), times, st.none() | times, numbers, st.none() | numbers, st.none() | numbers)
+@given(
+    numbers, st.text(), times, st.none() | times, numbers, st.none() | numbers, st.none() | numbers,
+    st.sampled_from(LOST_KINDS), numbers, numbers,
+)  # fmt: skip
 def test_a_gap_survives_the_stream(
     gap_id: int,
     detail: str,
@@ -41,9 +51,40 @@ def test_a_gap_survives_the_stream(
     after_id: int,
     before_id: int | None,
     lost: int | None,
+    lost_kind: LostKind,
+    before_count: int,
+    numbered: int,
 ) -> None:
-    sent = GapNote(gap_id, 1, "overload", detail, started_at, after_id, ended_at, before_id, lost)
+    sent = GapNote(
+        gap_id, 1, "overload", detail, started_at, after_id, ended_at, before_id, lost, lost_kind,
+        before_count, numbered,
+    )  # fmt: skip
     assert decode_entry({b"s": b"1", b"d": sent.encode()}) == sent
+
+
+@given(
+    numbers, numbers, times, numbers, st.text(),
+    st.lists(st.lists(st.tuples(st.text(), st.text()), max_size=3), max_size=3), st.text(), numbers,
+)  # fmt: skip
+def test_a_snapshot_survives_the_stream(
+    note_id: int,
+    after_id: int,
+    at: int,
+    gap_after_id: int,
+    action: str,
+    items: list[list[tuple[str, str]]],
+    error: str,
+    before_count: int,
+) -> None:
+    sent = SnapshotNote(note_id, 1, after_id, at, gap_after_id, action, items, error, before_count)
+    assert decode_entry({b"s": b"1", b"d": sent.encode()}) == sent
+
+
+def test_the_chain_stands_before_the_first_event_behind_a_gap() -> None:
+    lasts = GapNote(9, 1, "overload", "", 0, 5, before_count=3)
+    assert mark_of(lasts) == Mark(5, 3)
+    over = GapNote(9, 1, "overload", "", 0, 5, 0, 20, 7, "exact", before_count=3, numbered=7)
+    assert mark_of(over) == Mark(19, 10)
 
 
 @pytest.mark.parametrize(
@@ -53,15 +94,20 @@ def test_a_gap_survives_the_stream(
         {b"s": b"x", b"d": b""},
         {b"s": b"1"},
         {b"s": b"1", b"d": b"\xc1\xc1"},
-        {b"s": b"1", b"d": msgpack.packb(["events", 0, []])},
-        {b"s": b"1", b"d": msgpack.packb(["events", 0, [("x", 0, b"")]])},
-        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(1, 2**62, b"")]])},
-        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(2**63, 0, b"")]])},
-        {b"s": b"1", b"d": msgpack.packb(["events", 0, [(1, 0, "text")]])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 1, "overload", "", "now", None, None, None])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 1, 5, "", 0, None, None, None])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0])},
-        {b"s": b"1", b"d": msgpack.packb(["dance", 0])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, []])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, -1, [(1, 0, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [("x", 0, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(1, 2**62, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(2**63, 0, b"")]])},
+        {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(1, 0, "text")]])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", "now", None, None, None, "exact", 0])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, 5, "", 0, None, None, None, "exact", 0])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", 0, None, None, None, "perhaps", 0])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0])},
+        {b"s": b"1", b"d": msgpack.packb(["snapshot", 0, 0, 1, 0, 0, "Status", [[("a", 1)]], ""])},
+        {b"s": b"1", b"d": msgpack.packb(["snapshot", 0, 0, 1, 0, 0, "Status", [["a"]], ""])},
+        {b"s": b"1", b"d": msgpack.packb(["snapshot", 0, 0, 1, "now", 0, "Status", [], ""])},
+        {b"s": b"1", b"d": msgpack.packb(["dance", 0, 0])},
     ],
 )
 def test_an_entry_that_is_not_ours_is_told_from_one_that_is(fields: dict[bytes, bytes]) -> None:
@@ -78,7 +124,7 @@ def test_entries_are_read_in_the_order_in_which_they_were_written(
     writer.append(sent)
     found = reader.read(pending=False, count=10, block=0)
     assert [decode_entry(fields) for _, fields in found] == sent
-    assert writer.last_ids() == {1: sent[2].last_id, 2: sent[1].last_id}
+    assert writer.marks() == {1: Mark(sent[2].last_id, 1), 2: Mark(sent[1].last_id, 1)}
 
 
 def test_a_group_reads_what_came_before_it(writer: StreamWriter, redis_client: redis.Redis) -> None:
@@ -94,10 +140,10 @@ def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, redis_cli
     reader.ensure_group()
     writer.append([batch(1), batch(1)])
     found = reader.read(pending=False, count=10, block=0)
-    assert reader.ack([found[0][0]], {1: 5}, lease=Lease(redis_client, "recorder"))
+    assert reader.ack([found[0][0]], {1: Mark(5, 2)}, lease=Lease(redis_client, "recorder"))
     assert reader.read(pending=False, count=10, block=0) == []
     assert reader.read(pending=True, count=10, block=0) == [found[1]]
-    assert reader.recorded_ids() == {1: 5}
+    assert reader.recorded() == {1: Mark(5, 2)}
 
 
 def test_a_recorder_that_lost_its_lease_does_not_set_back_where_the_next_one_stands(
@@ -111,9 +157,9 @@ def test_a_recorder_that_lost_its_lease_does_not_set_back_where_the_next_one_sta
     assert old.claim()
     redis_client.delete(old.key)
     assert new.claim()
-    assert reader.ack([late], {1: 9}, lease=new)
-    assert not reader.ack([early], {1: 5}, lease=old)
-    assert reader.recorded_ids() == {1: 9}
+    assert reader.ack([late], {1: Mark(9, 2)}, lease=new)
+    assert not reader.ack([early], {1: Mark(5, 2)}, lease=old)
+    assert reader.recorded() == {1: Mark(9, 2)}
     assert reader.read(pending=True, count=10, block=0) == []
 
 
