@@ -24,6 +24,7 @@ from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
+from ami_integration.heartbeats import Heart, Kind
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -67,13 +68,19 @@ async def _listen() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, listener.stop)
-    await listener.run()
+    heart = Heart(Kind.LISTENER, url=settings.AMIWEB_REDIS_URL)
+    heart.start()
+    try:
+        await listener.run()
+    finally:
+        await asyncio.to_thread(heart.stop)
 
 
 def _record(stop: threading.Event) -> None:
     recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
     try:
-        recorder.run(stop)
+        with Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL):
+            recorder.run(stop)
     finally:
         recorder.close()
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from ami_integration.events.recorder import Recorder
+from ami_integration.heartbeats import Heart, Kind
 
 
 class Command(BaseCommand):
@@ -24,6 +25,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
         try:
-            recorder.run(stop)
+            with Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL):
+                recorder.run(stop)
         finally:
             recorder.close()
