@@ -7,7 +7,7 @@ const byId = (id) => document.getElementById(id);
 const page = byId("status");
 const number = new Intl.NumberFormat();
 const LABELS = { ok: "Well", late: "Behind", silent: "Silent", missing: "Missing" };
-const HEADINGS = ["Process", "State", "Host and process id", "Version", "Runs for", "Last heard", "Behind", "Waiting", "What it says"];
+const HEADINGS = ["Process", "State", "Host, process id", "Version", "Runs for", "Last heard", "Behind", "Waiting", "What it says"];
 
 function seconds(value) {
   if (value === null) return "";
