@@ -1,8 +1,8 @@
 """A private PostgreSQL for one run of the tests, on a unix socket, from the machine's own binaries.
 
 PostgreSQL refuses to run as root, so root becomes the user `postgres` for it; its folder lies in the system's
-temporary folder, since pytest's own is closed to that user. Durability is off: nobody needs the data after a
-crash.
+temporary folder, since pytest's own is closed to that user. Durability is off, since nobody needs the data
+after a crash; AMIWEB_TEST_DURABLE=1 leaves PostgreSQL's own settings as they are, for benchmarks.
 """
 
 from __future__ import annotations
@@ -94,8 +94,10 @@ class Cluster:
             raise RuntimeError(f"initdb failed: {made.stderr}")
         options = {
             "unix_socket_directories": str(self.folder), "port": str(PORT), "listen_addresses": "",
-            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
+            "max_connections": "200",
         }  # fmt: skip
+        if os.environ.get("AMIWEB_TEST_DURABLE") != "1":
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         command = [str(bin_folder / "postgres"), "-D", str(data)]
         command += [f"--{name}={value}" for name, value in options.items()]
         with log.open("ab") as output:
