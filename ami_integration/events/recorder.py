@@ -15,25 +15,28 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import redis
 from channels.layers import get_channel_layer
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from ami_integration.ami import Event as Message
+from ami_integration.events.gaps import gap_store, snapshot_store
 from ami_integration.events.ids import id_moment
+from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
-from ami_integration.events.models import Event, Gap
-from ami_integration.events.pushes import batch_message, item_row
-from ami_integration.events.services import Item, event_item, events_prune, gap_item, group_name
+from ami_integration.events.models import Gap
+from ami_integration.events.pushes import ID, Row, batch_message, item_row
+from ami_integration.events.rows import EventRow, event_row, pushed_row
+from ami_integration.events.services import events_prune, gap_item, group_name, snapshot_item
+from ami_integration.events.storage import events_insert
 from ami_integration.events.stream import (
     BadEntry,
     Entry,
     EventBatch,
     GapNote,
     Mark,
-    StampedEvent,
+    SnapshotNote,
     StreamReader,
     decode_entry,
     mark_of,
@@ -59,6 +62,17 @@ _RETRY_FIRST, _RETRY_CAP = 0.2, 5.0
 _REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+#: An entry, and what pages are told of it.
+Told: TypeAlias = tuple[Entry, list[Row]]
+
+
+class Refused(NamedTuple):
+    """What the database refuses: an event, or a note (without an id)."""
+
+    event_id: int | None
+    fields: dict[bytes, bytes]
+    error: str
+
 
 class Recorder:
     """A recorder, active or standing by.
@@ -80,6 +94,7 @@ class Recorder:
         self._ready = False
         self._recorded: dict[int, Mark] = {}
         self._pruned = 0.0
+        self._keeping = KeepingRules()
         # One event loop for all messages: the channel layer keeps its connection by loop.
         self._runner = asyncio.Runner()
         self._away = Outage(logger, "the database or Valkey is away; events wait on the stream")
@@ -164,11 +179,10 @@ class Recorder:
             found = self._read(block)
             if not found:
                 return 0
-            entries = self._decode(found)
-            entries = self._with_holes(entries)
-            items, refused = self._store(entries)
-            for fields, error in refused:
-                self._put_aside(fields, error)
+            entries = self._with_holes(self._decode(found))
+            told, refused = self._store(entries, again=self._pending)
+            for refusal in refused:
+                self._put_aside(refusal.fields, refusal.error)
             recorded = _last_marks(entries)
             if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
@@ -177,7 +191,7 @@ class Recorder:
             self._pending = True
             self._ready = False
             raise
-        self._publish(entries, items)
+        self._publish(told)
         self._recorded |= recorded
         return len(found)
 
@@ -249,58 +263,62 @@ class Recorder:
 
     # Storing
 
-    def _store(
-        self, entries: Sequence[Entry]
-    ) -> tuple[dict[int, list[Item]], list[tuple[dict[bytes, bytes], str]]]:
-        """Store all in one transaction; returns what pages are told, by server, and what was refused."""
-        items: dict[int, list[Item]] = {}
-        refused: list[tuple[dict[bytes, bytes], str]] = []
+    def _store(self, entries: Sequence[Entry], *, again: bool) -> tuple[list[Told], list[Refused]]:
+        """Store all in one transaction; returns what pages are told of each entry, and what was refused."""
+        self._keeping.refresh()
+        told: list[Told] = []
+        refused: list[Refused] = []
+        rows: list[EventRow] = []
+        for entry in entries:
+            news: list[Row] = []
+            if isinstance(entry, EventBatch):
+                keeps = self._keeping.of(entry.server_id).keeps
+                for stamped in entry.events:
+                    row = event_row(entry.server_id, stamped)
+                    kept = keeps(row.name)
+                    if kept:
+                        rows.append(row)
+                    news.append(pushed_row(row, kept=kept))
+            told.append((entry, news))
         with transaction.atomic():
-            rows: list[Event] = []
-            for entry in entries:
-                if isinstance(entry, EventBatch):
-                    rows += [
-                        event_from_message(server_id=entry.server_id, stamped=event) for event in entry.events
-                    ]
-            for row in self._insert(rows, refused):
-                items.setdefault(row.server_id, []).append(event_item(row))
-            for entry in entries:
-                if isinstance(entry, GapNote):
-                    for gap in self._store_gap(entry, refused):
-                        items.setdefault(entry.server_id, []).append(gap_item(gap))
-        return items, refused
+            self._insert(rows, refused, again=again)
+            for note, news in told:
+                if not isinstance(note, EventBatch):
+                    news += self._store_note(note, refused)
+        if refused:
+            gone = {refusal.event_id for refusal in refused}
+            told = [(entry, [row for row in news if row[ID] not in gone]) for entry, news in told]
+        return told, refused
 
-    def _store_gap(self, note: GapNote, refused: list[tuple[dict[bytes, bytes], str]]) -> list[Gap]:
+    def _store_note(self, note: GapNote | SnapshotNote, refused: list[Refused]) -> list[Row]:
         try:
             with transaction.atomic():
-                return gap_store(note=note)
+                if isinstance(note, GapNote):
+                    return [item_row(gap_item(gap)) for gap in gap_store(note=note)]
+                return [item_row(snapshot_item(one)) for one in snapshot_store(note=note)]
         except _REFUSED as error:
             fields = {b"s": str(note.server_id).encode(), b"d": note.encode()}
-            refused.append((fields, f"{type(error).__name__}: {error}"))
+            refused.append(Refused(None, fields, f"{type(error).__name__}: {error}"))
             return []
 
-    def _insert(self, rows: list[Event], refused: list[tuple[dict[bytes, bytes], str]]) -> list[Event]:
+    def _insert(self, rows: Sequence[EventRow], refused: list[Refused], *, again: bool) -> None:
+        """Store rows; those that the database refuses are found by halves, and the others stored."""
         try:
             with transaction.atomic():
-                Event.objects.bulk_create(rows, ignore_conflicts=True)
-            return rows
+                events_insert(rows=rows, again=again)
         except _REFUSED as error:
-            logger.warning("a batch was refused (%s); its events are stored one by one", error)
-        stored = []
-        for row in rows:
-            try:
-                with transaction.atomic():
-                    Event.objects.bulk_create([row], ignore_conflicts=True)
-                stored.append(row)
-            except _REFUSED as error:
-                headers = "\n".join(f"{name}: {value}" for name, value in row.headers)
-                fields = {
-                    b"s": str(row.server_id).encode(),
-                    b"id": str(row.pk).encode(),
-                    b"event": headers.encode("utf-8", "backslashreplace"),
-                }
-                refused.append((fields, f"{type(error).__name__}: {error}"))
-        return stored
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._insert(rows[:middle], refused, again=True)
+                self._insert(rows[middle:], refused, again=True)
+                return
+            [row] = rows
+            fields = {
+                b"s": str(row.server_id).encode(),
+                b"id": str(row.id).encode(),
+                b"event": str(row.headers).encode("utf-8", "backslashreplace"),
+            }
+            refused.append(Refused(row.id, fields, f"{type(error).__name__}: {error}"))
 
     def _put_aside(self, fields: Mapping[bytes, bytes], error: str) -> None:
         logger.error("an entry of the stream can't be stored and was put aside: %s", error)
@@ -308,20 +326,22 @@ class Recorder:
 
     # Telling
 
-    def _publish(self, entries: Sequence[Entry], items: Mapping[int, list[Item]]) -> None:
+    def _publish(self, told: Sequence[Told]) -> None:
         after: dict[int, int] = {}
-        for entry in entries:
+        last: dict[int, int] = {}
+        rows: dict[int, list[Row]] = {}
+        for entry, news in told:
             after.setdefault(entry.server_id, entry.after_id)
-        last = _last_marks(entries)
+            last[entry.server_id] = mark_of(entry).id
+            rows.setdefault(entry.server_id, []).extend(news)
         messages = []
         for server_id, chain in after.items():
-            found = items.get(server_id, [])
+            found = rows[server_id]
             for start in range(0, max(1, len(found)), ITEMS_A_MESSAGE):
                 part = found[start : start + ITEMS_A_MESSAGE]
                 final = start + ITEMS_A_MESSAGE >= len(found)
-                newest = last[server_id].id if final else int(part[-1]["id"])
-                rows = [item_row(item) for item in part]
-                message = batch_message(server_id=server_id, after_id=chain, last_id=newest, rows=rows)
+                newest = last[server_id] if final else max(chain, part[-1][ID])
+                message = batch_message(server_id=server_id, after_id=chain, last_id=newest, rows=part)
                 messages.append((group_name(server_id), message))
                 chain = newest
         if not messages:
@@ -346,66 +366,6 @@ async def _send(messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
 
 def _last_marks(entries: Iterable[Entry]) -> dict[int, Mark]:
     return {entry.server_id: mark_of(entry) for entry in entries}
-
-
-def event_from_message(*, server_id: int, stamped: StampedEvent) -> Event:
-    """The row of an event, not yet stored.
-
-    Databases hold no NUL, which is dropped, and no lone surrogates, which are what bytes that aren't UTF-8
-    decode to: these stay visible as ``\\udcff``.
-    """
-    message = Message.from_raw(stamped.raw)
-    headers = [[clean_text(name), clean_text(value)] for name, value in message.items()]
-    first: dict[str, str] = {}
-    for name, value in headers:
-        first.setdefault(name.lower(), value)
-    return Event(
-        id=stamped.id,
-        server_id=server_id,
-        at=_EPOCH + timedelta(microseconds=stamped.at),
-        name=clean_text(message.name)[:100],
-        channel=first.get("channel", "")[:200],
-        uniqueid=first.get("uniqueid", "")[:150],
-        linkedid=first.get("linkedid", "")[:150],
-        headers=headers,
-    )
-
-
-def clean_text(text: str) -> str:
-    """A text that every database and every browser takes."""
-    if text.isascii():
-        return text.replace("\0", "") if "\0" in text else text
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def gap_store(*, note: GapNote) -> list[Gap]:
-    """Store the beginning or the end of a gap, once however often it comes; returns the rows that it is
-    about.
-    """
-    same = Gap.objects.filter(server_id=note.server_id, after_id=note.after_id)
-    Gap.objects.bulk_create(
-        [
-            Gap(
-                id=note.id,
-                server_id=note.server_id,
-                reason=note.reason,
-                detail=clean_text(note.detail),
-                started_at=_EPOCH + timedelta(microseconds=note.started_at),
-                ended_at=_moment(note.ended_at),
-                after_id=note.after_id,
-                before_id=note.before_id,
-                lost=note.lost,
-            )
-        ],
-        ignore_conflicts=True,
-    )
-    if note.before_id is not None:
-        same.open().update(ended_at=_moment(note.ended_at), before_id=note.before_id, lost=note.lost)
-    return list(same)
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -11,7 +11,7 @@ from django.db.models import Q
 from ami_integration.access.services import AnyUser, servers_watchable
 from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.servers.models import Server, ServerHealth
 
 #: A page asks again for what is younger than its newest event minus this: batches of several listeners, and a
@@ -23,6 +23,9 @@ FIRST_SCAN_LIMIT = 2_000
 PAGE_ROWS = 500
 FIRST_PAGE_ROWS = 200
 _GAP_ROWS = 50
+#: Items of a snapshot that a page is sent at most; it says how many there are.
+SNAPSHOT_ITEMS = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Item = dict[str, Any]
 
@@ -70,6 +73,7 @@ def event_item(event: Event) -> Item:
         "uniqueid": event.uniqueid,
         "linkedid": event.linkedid,
         "headers": event.headers,
+        "kept": True,
     }
 
 
@@ -84,11 +88,28 @@ def gap_item(gap: Gap) -> Item:
         "reason": gap.get_reason_display(),
         "detail": gap.detail,
         "lost": gap.lost,
+        "lost_kind": gap.lost_kind,
+        "after": str(gap.after_id),
+    }
+
+
+def snapshot_item(snapshot: Snapshot) -> Item:
+    """What a PBX said of its state after a gap, as pages get it: `after` is the gap's."""
+    return {
+        "kind": "snapshot",
+        "id": str(snapshot.pk),
+        "server": str(snapshot.server_id),
+        "at": _milliseconds(snapshot.at),
+        "after": str(snapshot.after_id),
+        "action": snapshot.action,
+        "items": snapshot.items[:SNAPSHOT_ITEMS],
+        "count": len(snapshot.items),
+        "error": snapshot.error,
     }
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)

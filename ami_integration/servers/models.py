@@ -90,7 +90,8 @@ def validate_event_names(text: str) -> None:
     for line in lines:
         if not re.fullmatch(r"!?\s*[\w.*-]{1,100}", line):
             raise ValidationError(
-                f"“{line[:110]}” is no event name. Write one name a line, such as Hangup, Queue* or !QueueMemberPause."
+                f"“{line[:110]}” is no event name. Write one name a line, such as Hangup, Queue* or "
+                "!QueueMemberPause."
             )
 
 
@@ -165,8 +166,8 @@ class Server(models.Model):
         "event names",
         blank=True,
         validators=[validate_event_names],
-        help_text="For “Only these”: one name a line. * stands for anything, and ! before a name leaves it out: "
-        "Queue* and !QueueMemberPause. With nothing but ! lines, all others are kept.",
+        help_text="For “Only these”: one name a line. * stands for anything, and ! before a name leaves it "
+        "out: Queue* and !QueueMemberPause. With nothing but ! lines, all others are kept.",
     )
     rate_per_minute = models.PositiveIntegerField(
         "actions a minute at most",
