@@ -41,6 +41,11 @@ BODY = (
     b"ConnectedLineName: <unknown>\r\nLanguage: en\r\nAccountCode: acme\r\nContext: internal\r\n"
     b"Exten: 1%03d\r\nPriority: 3\r\nUniqueid: 1790000000.%d\r\nLinkedid: 1790000000.%d\r\n"
 )
+#: What is no message, is half of one, isn't UTF-8, or pretends to be an answer.
+RUBBISH = (
+    b"\r\n\r\n\x00\xff\xfe not a header\r\n\r\nEvent\r\n\r\n: no name\r\n\r\nResponse: Success\r\nActionID: "
+    b"nobody's\r\n\r\nEvent: Nonsense\r\nChannel: \xc3\x28\x00\r\n" + b"X" * 5000 + b"\r\n\r\n"
+)
 
 
 def event(number: int, now: int) -> bytes:
@@ -54,10 +59,10 @@ def event(number: int, now: int) -> bytes:
 class Account:
     """One PBX's count."""
 
-    def __init__(self, pace: float, most: int) -> None:
+    def __init__(self, pace: float, most: int, first: int) -> None:
         self.pace = pace
         self.most = most
-        self.number = 0  # the next one's
+        self.number = self._first = first  # the next one's
         self.sent = 0
         self.stopped = False
         self._began: float | None = None
@@ -69,7 +74,7 @@ class Account:
         end = self.number + BURST
         if self.pace:
             self._began = self._began or time.monotonic()
-            end = int((time.monotonic() - self._began) * self.pace)
+            end = self._first + int((time.monotonic() - self._began) * self.pace)
         return range(self.number, max(self.number, min(end, self.most or end)))
 
     def skip(self) -> None:
@@ -85,10 +90,11 @@ class Counting:
         pace: events a second of each account; 0: as fast as they are taken.
         most: the last number, exclusive; 0: no end.
         port: 0 for a free one.
+        first: the first number.
     """
 
-    def __init__(self, *, pace: float, most: int = 0, port: int = 0) -> None:
-        command = [sys.executable, "-m", "tests.counting", str(port), str(pace), str(most)]
+    def __init__(self, *, pace: float, most: int = 0, port: int = 0, first: int = 0) -> None:
+        command = [sys.executable, "-m", "tests.counting", str(port), str(pace), str(most), str(first)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             preexec_fn=die_with_parent,
@@ -122,6 +128,10 @@ class Counting:
         found: dict[str, int] = self.ask("stop")
         return found
 
+    def rubbish(self) -> None:
+        """Send what no PBX ought to, between two events."""
+        self.ask("rubbish")
+
     def cut(self) -> int:
         """Cut all connections, and take no new ones until `heal`. How many there were."""
         return int(self.ask("cut"))
@@ -142,9 +152,9 @@ class Counting:
 class Site:
     """All PBXs of this process."""
 
-    def __init__(self, port: int, pace: float, most: int) -> None:
+    def __init__(self, port: int, pace: float, most: int, first: int) -> None:
         self.port = port
-        self.accounts: defaultdict[str, Account] = defaultdict(lambda: Account(pace, most))
+        self.accounts: defaultdict[str, Account] = defaultdict(lambda: Account(pace, most, first))
         self.writers: set[asyncio.StreamWriter] = set()
         self.server: asyncio.Server | None = None
 
@@ -214,6 +224,10 @@ class Site:
             for writer in self.writers:
                 writer.transport.abort()
             return number
+        if word == "rubbish":
+            for writer in self.writers:
+                writer.write(RUBBISH)
+            return len(self.writers)
         if word == "heal":
             await self.open()
             return True
@@ -231,8 +245,9 @@ async def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("pace", type=float)
     parser.add_argument("most", type=int)
+    parser.add_argument("first", type=int)
     given = parser.parse_args()
-    site = Site(given.port, given.pace, given.most)
+    site = Site(given.port, given.pace, given.most, given.first)
     await site.open()
     print(site.port, flush=True)
     while word := await asyncio.to_thread(sys.stdin.readline):
