@@ -67,6 +67,7 @@ class Configuration:
     idle_sessions: int
     idle_seconds: int
     confirm_servers: int
+    stream_keep_seconds: int
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
@@ -160,6 +161,9 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         idle_seconds=env.integer("AMIWEB_IDLE_SECONDS", env.text("AMIWEB_IDLE_SECONDS", "60"), 1, 600),
         confirm_servers=env.integer(
             "AMIWEB_CONFIRM_SERVERS", env.text("AMIWEB_CONFIRM_SERVERS", "5"), 0, 10_000
+        ),
+        stream_keep_seconds=env.integer(
+            "AMIWEB_STREAM_KEEP_SECONDS", env.text("AMIWEB_STREAM_KEEP_SECONDS", "600"), 60, 86_400
         ),
         result_limit_mib=env.integer(
             "AMIWEB_RESULT_LIMIT_MIB", env.text("AMIWEB_RESULT_LIMIT_MIB", "16"), 1, 1024

@@ -35,6 +35,7 @@ AMIWEB_CONFIRM_SERVERS = _config.confirm_servers
 AMIWEB_HEARTBEAT_INTERVAL = 5  # seconds between signs of life of a run in progress
 AMIWEB_HEARTBEAT_LOST = 20  # seconds without one until its worker counts as dead
 AMIWEB_STREAM_MAXLEN = 100_000  # batches kept on the event stream
+AMIWEB_STREAM_KEEP_SECONDS = _config.stream_keep_seconds
 AMIWEB_EVENT_RETENTION_DAYS = 7
 AMIWEB_RESULT_LIMIT = _config.result_limit_mib * 1024 * 1024  # bytes of one result before compression
 AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status, and "" for the others

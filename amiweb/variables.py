@@ -143,6 +143,13 @@ VARIABLES = (
         "meant: the tag, or how many servers. `0`: even on one, by its name.",
     ),
     Variable(
+        "AMIWEB_STREAM_KEEP_SECONDS",
+        "`600`",
+        "`600`",
+        "Seconds that the event stream in Valkey holds an event after it was recorded, 60 to 86400. For so "
+        "long a live page that was away finds again what its server doesn't keep.",
+    ),
+    Variable(
         "AMIWEB_RUN_RETENTION_DAYS",
         "`90`",
         "`90`",

@@ -36,8 +36,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circ
 
 
 def searched_text(headers: Iterable[Sequence[str]]) -> str:
-    """All headers in one text for `ami_integration.events.filters`: a mark, the name, another mark, the value."""
-    return "".join([f"\n{name}\x1f{value}" for name, value in headers]).casefold()
+    """All headers in one text, folded: a mark, the name, another mark, the value. See `EventFilter`."""
+    return "".join([f"{HEADER_MARK}{name}{VALUE_MARK}{value}" for name, value in headers]).casefold()
 
 
 def item_row(item: Mapping[str, Any]) -> Row:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import redis
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from ami_integration.events.gaps import gap_store, snapshot_store
@@ -51,8 +52,6 @@ ENTRIES_A_STEP = 20
 #: Items in one message to a group; a channel layer is no place for megabytes.
 ITEMS_A_MESSAGE = 1_000
 LEASE_SECONDS = 10.0
-#: Recorded entries stay on the stream for so long.
-STREAM_KEEP_SECONDS = 600.0
 
 _PRUNE_INTERVAL = 60.0
 _PRUNE_ROWS = 2_000
@@ -202,7 +201,7 @@ class Recorder:
         if self._pruned and time.monotonic() - self._pruned < _PRUNE_INTERVAL:
             return
         if events_prune(now=datetime.fromtimestamp(self._clock(), UTC), limit=_PRUNE_ROWS) < _PRUNE_ROWS:
-            self._reader.trim(keep=STREAM_KEEP_SECONDS)
+            self._reader.trim(keep=settings.AMIWEB_STREAM_KEEP_SECONDS)
             self._pruned = time.monotonic()
 
     # Reading

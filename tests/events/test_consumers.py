@@ -16,11 +16,12 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 
 from ami_integration.access.danger import Danger
-from ami_integration.events import consumers
-from ami_integration.events.consumers import RING, LiveConsumer
+from ami_integration.events import consumers, hub
+from ami_integration.events.consumers import LiveConsumer
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
+from ami_integration.events.tabs import RING
 from ami_integration.servers.models import Server
 from tests.access.factories import grant
 from tests.events.making import batch, ids, numbered, raw
@@ -35,6 +36,7 @@ Sender = Callable[..., Awaitable[None]]
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -269,7 +271,7 @@ async def test_servers_that_are_added_and_renamed_appear(page: Page, server: Ser
     added = next(one for one in page.servers if one["name"] == "Added")
     assert added == {
         "id": str(new.pk), "name": "Added", "simulated": True, "enabled": True,
-        "state": "unknown", "label": "Unknown", "error": "",
+        "state": "unknown", "label": "Unknown", "error": "", "tags": [],
     }  # fmt: skip
     await send(batch(new.pk, raw("FromTheNewOne"), after=ids.next()))
     await page.until(lambda: page.rows, what="the new server's event is shown")
@@ -296,13 +298,15 @@ async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
     page = Page(person)
     sent = 0
     last = {server.pk: 0, other.pk: 0}
+    counted = {server.pk: 0, other.pk: 0}
 
     async def more(count: int) -> None:
         nonlocal sent
         for _ in range(count):
             server_id = (server.pk, other.pk)[sent // 5 % 2]
             made = numbered(server_id, range(sent, sent + 5), after=last[server_id])
-            last[server_id] = made.last_id
+            made = replace(made, before_count=counted[server_id])
+            last[server_id], counted[server_id] = made.last_id, made.last_count
             sent += 5
             await send(made)
 
@@ -318,7 +322,7 @@ async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
     await page.subscribe()
     await page.until(lambda: len(page.rows) >= sent, what="everything is shown")
     assert page.numbers == list(range(sent))
-    assert page.shed == 0
+    assert page.left_out == 0
     assert page.twice  # the overlap was really asked for, and the page dropped it
     await page.disconnect()
 
@@ -335,7 +339,7 @@ async def test_a_filtered_page_knows_from_where_on_to_ask_again(
 async def test_a_publication_that_was_lost_is_found_by_the_next_one(
     page: Page, server: Server, send: Sender, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 60)
     await page.subscribe()
     first = numbered(server.pk, range(5))
     await send(first)
@@ -377,8 +381,8 @@ async def test_a_page_that_was_away_for_long_is_told_that_there_is_more(
 async def test_a_flood_is_shed_and_counted(page: Page, server: Server, send: Sender) -> None:
     await page.subscribe()
     await send(numbered(server.pk, range(1000)))
-    await page.until(lambda: len(page.rows) + page.shed >= 1000, what="all events are shown or counted")
-    assert len(page.rows) + page.shed == 1000
+    await page.until(lambda: len(page.rows) + page.left_out >= 1000, what="all events are shown or counted")
+    assert len(page.rows) + page.left_out == 1000
     assert len(page.rows) >= RING
     assert page.numbers == list(range(1000 - len(page.rows), 1000))  # the newest are shown
     assert await sync_to_async(Event.objects.count)() == 1000  # and all are in the store
@@ -411,9 +415,10 @@ async def test_a_page_that_takes_nothing_costs_bounded_memory_and_nobody_else_wa
         made = numbered(server.pk, range(n * 200, n * 200 + 200), after=last)
         last = made.last_id
         await send(made)
-    await page.until(lambda: len(page.rows) + page.shed >= 2000, what="the other page follows")
-    assert len(consumer._ring) <= RING
-    assert consumer._shed >= 2000 - 2 * RING
+    await page.until(lambda: len(page.rows) + page.left_out >= 2000, what="the other page follows")
+    assert consumer._tab is not None
+    assert consumer._tab.waiting <= RING
+    assert consumer._tab.left_out.count >= 2000 - 2 * RING
     assert sum("items" in message.get("text", "") for message in taken) == 1
     await inbox.put({"type": "websocket.disconnect", "code": 1000})
     await asyncio.wait_for(task, 10)
