@@ -68,6 +68,8 @@ class Configuration:
     idle_seconds: int
     confirm_servers: int
     stream_keep_seconds: int
+    stream_maxlen: int
+    stream_mb: int
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
@@ -165,6 +167,10 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         stream_keep_seconds=env.integer(
             "AMIWEB_STREAM_KEEP_SECONDS", env.text("AMIWEB_STREAM_KEEP_SECONDS", "600"), 60, 86_400
         ),
+        stream_maxlen=env.integer(
+            "AMIWEB_STREAM_MAXLEN", env.text("AMIWEB_STREAM_MAXLEN", "500000"), 1_000, 100_000_000
+        ),
+        stream_mb=env.integer("AMIWEB_STREAM_MB", env.text("AMIWEB_STREAM_MB", "512"), 1, 1_000_000),
         result_limit_mib=env.integer(
             "AMIWEB_RESULT_LIMIT_MIB", env.text("AMIWEB_RESULT_LIMIT_MIB", "16"), 1, 1024
         ),

@@ -163,6 +163,19 @@ VARIABLES = (
         "Days that it keeps what came back for a run, in the same form. The run itself stays.",
     ),
     Variable(
+        "AMIWEB_STREAM_MAXLEN",
+        "`500000`",
+        "`500000`",
+        "Entries that the event stream in Valkey keeps at most, 1000 or more; one holds up to 500 events of "
+        "one server. What doesn't fit while the database is away is counted and shown as a gap.",
+    ),
+    Variable(
+        "AMIWEB_STREAM_MB",
+        "`512`",
+        "`512`",
+        "Memory in MiB that they may take at most. Valkey itself needs some more.",
+    ),
+    Variable(
         "AMIWEB_RESULT_LIMIT_MIB",
         "`16`",
         "`16`",

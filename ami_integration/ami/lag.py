@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 #: A reader that is behind for so long (seconds) is told of.
 _BEHIND = 0.5
 #: Seconds between two looks at whether the event loop runs.
-_BEAT = 0.25
+BEAT = 0.25
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Pulse:
         if not pulse._beating:
             pulse._beating = True
             pulse.beat = time.monotonic()
-            loop.call_later(_BEAT, pulse._tick)
+            loop.call_later(BEAT, pulse._tick)
         return pulse
 
     def _tick(self) -> None:
@@ -143,9 +143,9 @@ class Pulse:
         if not self.clients or loop is None:
             self._beating = False
             return
-        late = time.monotonic() - self.beat - _BEAT
-        if late > _BEAT:
+        late = time.monotonic() - self.beat - BEAT
+        if late > BEAT:
             for client in list(self.clients):
                 client._check_lag()
         self.beat = time.monotonic()
-        loop.call_later(_BEAT, self._tick)
+        loop.call_later(BEAT, self._tick)

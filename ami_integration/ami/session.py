@@ -54,6 +54,7 @@ class Session:
         """A new connection is to be made."""
         self._protocol = Protocol("client")
         self._exchanges = Exchanges(self._protocol.anomalies)
+        self.behind_at: float | None = None
         #: The classes that others than followers see while the EventMask is wider for those; None: all.
         self._gate: frozenset[str] | None = None
 

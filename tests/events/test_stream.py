@@ -6,10 +6,13 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ami_integration.events.leases import Lease
+from ami_integration.events.fleet import Fleet
+from ami_integration.events.leases import Lease, Slot
 from ami_integration.events.stream import (
     COUNTERS,
+    LEASES,
     LOST_KINDS,
+    START,
     STREAM,
     BadEntry,
     EventBatch,
@@ -17,14 +20,18 @@ from ami_integration.events.stream import (
     LeaseLost,
     LostKind,
     Mark,
+    Packed,
+    SlotLost,
     SnapshotNote,
     StampedEvent,
     StreamReader,
     StreamWriter,
     decode_entry,
     mark_of,
+    pack,
 )
 from tests.events.making import batch, raw
+from tests.polling import wait_until
 
 numbers = st.integers(0, 2**63 - 1)
 times = st.integers(0, 4_000_000_000_000_000)
@@ -163,32 +170,78 @@ def test_a_recorder_that_lost_its_lease_does_not_set_back_where_the_next_one_sta
     assert reader.read(pending=True, count=10, block=0) == []
 
 
-def test_a_listener_that_lost_its_lease_writes_nothing(redis_client: redis.Redis) -> None:
-    old, new = Lease(redis_client, "listener"), Lease(redis_client, "listener")
-    assert old.claim()
-    redis_client.delete(old.key)
-    assert new.claim()
-    with pytest.raises(LeaseLost):
-        StreamWriter(redis_client, old, maxlen=10).append([batch(1)])
-    new.release()
-    with pytest.raises(LeaseLost):  # the lease is free, but the epoch has moved on
-        StreamWriter(redis_client, old, maxlen=10).append([batch(1)])
-    assert redis_client.xlen(STREAM) == 0
-
-
-def test_a_lease_that_only_expired_does_not_stop_its_listener(redis_client: redis.Redis) -> None:
-    lease = Lease(redis_client, "listener")
-    assert lease.claim()
-    redis_client.delete(lease.key)
-    StreamWriter(redis_client, lease, maxlen=10).append([batch(1)])
+def test_of_a_server_that_another_listener_has_nothing_is_written(redis_client: redis.Redis) -> None:
+    old, new = Fleet(redis_client, ttl=0.1), Fleet(redis_client, ttl=60)
+    held = old.claim([1, 2])
+    wait_until(lambda: new.claim([1]), seconds=5, what="the lease ends")
+    writer = StreamWriter(redis_client, maxlen=10)
+    with pytest.raises(LeaseLost) as refused:
+        writer.write([pack(batch(server_id), held[server_id].epoch) for server_id in (1, 2, 1)])
+    assert refused.value.positions == {0, 2}
+    assert list(writer.marks()) == [2]  # whose lease has ended, and was taken by nobody
     assert redis_client.xlen(STREAM) == 1
 
 
-def test_the_stream_is_bounded(redis_client: redis.Redis) -> None:
-    lease = Lease(redis_client, "listener")
-    assert lease.claim()
-    StreamWriter(redis_client, lease, maxlen=100).append(batch(1) for _ in range(1000))
+def test_a_lease_that_valkey_has_lost_does_not_stop_its_listener(redis_client: redis.Redis) -> None:
+    held = Fleet(redis_client, ttl=60).claim([1])
+    redis_client.delete(LEASES)
+    StreamWriter(redis_client, maxlen=10).append([batch(1)], epoch=held[1].epoch)
+    assert redis_client.xlen(STREAM) == 1
+
+
+def test_nothing_is_written_while_another_listener_has_the_slot(redis_client: redis.Redis) -> None:
+    slot = Slot.claim(redis_client)
+    writer = StreamWriter(redis_client, maxlen=10, slot=slot)
+    writer.append([batch(1)])
+    redis_client.set(slot.key, "another")
+    with pytest.raises(SlotLost):
+        writer.append([batch(1)])
+    redis_client.delete(slot.key)
+    with pytest.raises(SlotLost):  # anybody may take it in this moment
+        writer.append([batch(1)])
+    assert slot.renew(used_until=0)
+    writer.append([batch(1)])
+    assert redis_client.xlen(STREAM) == 2
+
+
+def test_a_server_is_given_up_behind_its_last_entry(redis_client: redis.Redis) -> None:
+    one, other = Fleet(redis_client, ttl=60), Fleet(redis_client, ttl=60)
+    epoch = one.claim([1])[1].epoch
+    last = batch(1)
+    StreamWriter(redis_client, maxlen=10).write([pack(last, epoch), Packed(1, epoch, Mark(), b"")])
+    taken = other.claim([1])[1]
+    assert taken.mark == mark_of(last)
+    assert taken.epoch > epoch
+
+
+def test_the_stream_is_bounded_by_count(redis_client: redis.Redis) -> None:
+    StreamWriter(redis_client, maxlen=100).append(batch(1) for _ in range(1000))
     assert redis_client.xlen(STREAM) <= 200  # Valkey cuts whole nodes of its tree
+
+
+def test_the_stream_is_bounded_by_its_size(redis_client: redis.Redis) -> None:
+    writer = StreamWriter(redis_client, maxlen=100_000, max_bytes=1_000_000)
+    for size in (10, 50_000, 1_000, 50_000, 2_000_000, 100):
+        for _ in range(40):
+            writer.append([batch(1, b"x" * size)])
+        held = sum(len(fields[b"d"]) for _, fields in redis_client.xrange(STREAM))
+        assert held <= 1_100_000 or redis_client.xlen(STREAM) == 1
+    assert redis_client.xlen(STREAM) > 30  # it doesn't cut what there is room for
+
+
+def test_what_the_bound_cut_unread_is_missing_in_the_chain_by_its_exact_number(
+    redis_client: redis.Redis,
+) -> None:
+    writer = StreamWriter(redis_client, maxlen=100)
+    mark = START
+    for _ in range(500):
+        sent = batch(1, raw("A"), raw("B"), raw("C"), after=mark.id, count=mark.numbered)
+        writer.append([sent])
+        mark = mark_of(sent)
+    reader = StreamReader(redis_client)
+    reader.ensure_group()
+    [(_, fields), *_] = reader.read(pending=False, count=1, block=0)
+    assert decode_entry(fields).before_count == 3 * (500 - redis_client.xlen(STREAM))
 
 
 def test_trimming_removes_what_was_recorded_and_nothing_else(
