@@ -27,9 +27,11 @@ from ami_integration.events.ids import id_moment
 from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
 from ami_integration.events.models import Gap
+from ami_integration.events.partitions import partitions_ensure, strays_count
 from ami_integration.events.pushes import ID, Row, batch_message, item_row
+from ami_integration.events.retention import Retention
 from ami_integration.events.rows import EventRow, event_row, pushed_row
-from ami_integration.events.services import events_prune, gap_item, group_name, snapshot_item
+from ami_integration.events.services import gap_item, group_name, snapshot_item
 from ami_integration.events.storage import events_insert
 from ami_integration.events.stream import (
     BadEntry,
@@ -43,6 +45,7 @@ from ami_integration.events.stream import (
     mark_of,
     valkey_client,
 )
+from ami_integration.events.tally import Tally, counters_read, stream_waiting
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ ITEMS_A_MESSAGE = 1_000
 LEASE_SECONDS = 10.0
 
 _PRUNE_INTERVAL = 60.0
-_PRUNE_ROWS = 2_000
+_PRUNE_ROWS = 2_000  # at each call; small, so that what comes meanwhile needn't wait
 _FINISH_SECONDS = 1.5
 _RETRY_FIRST, _RETRY_CAP = 0.2, 5.0
 #: What says that a row is bad, not that the database is away.
@@ -92,11 +95,14 @@ class Recorder:
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
         self._recorded: dict[int, Mark] = {}
-        self._pruned = 0.0
+        self._prune_at = float("-inf")  # monotonic
+        self._retention = Retention(batch=_PRUNE_ROWS)
+        self._tally = Tally()
         self._keeping = KeepingRules()
         # One event loop for all messages: the channel layer keeps its connection by loop.
         self._runner = asyncio.Runner()
         self._away = Outage(logger, "the database or Valkey is away; events wait on the stream")
+        self._untidy = Outage(logger, "the store's days can't be made or removed; tried again each minute")
         self._silent = Outage(logger, "pages can't be told of new events; they will find them in the store")
 
     def run(self, stop: threading.Event) -> None:
@@ -195,14 +201,50 @@ class Recorder:
         return len(found)
 
     def prune(self) -> None:
-        """Remove what has had its time: a batch of the store's oldest events, and what was recorded a while
-        ago from the stream. Does so once a minute, or at each call while there is more.
+        """See to the store: days made ahead, and what has had its time removed from it and from the stream.
+
+        Does so once a minute, or at each call while there is more to remove. What fails is tried again a
+        minute later; it holds up nothing else.
         """
-        if self._pruned and time.monotonic() - self._pruned < _PRUNE_INTERVAL:
+        now = time.monotonic()
+        if now < self._prune_at:
             return
-        if events_prune(now=datetime.fromtimestamp(self._clock(), UTC), limit=_PRUNE_ROWS) < _PRUNE_ROWS:
-            self._reader.trim(keep=settings.AMIWEB_STREAM_KEEP_SECONDS)
-            self._pruned = time.monotonic()
+        self._prune_at = now + _PRUNE_INTERVAL
+        moment = datetime.fromtimestamp(self._clock(), UTC)
+        try:
+            partitions_ensure(now=moment)
+            if self._retention.prune(now=moment).more:
+                self._prune_at = now
+            self._tally.strays = strays_count()
+        except Error as error:
+            self._untidy.failed(error)
+            connection.close_if_unusable_or_obsolete()
+        else:
+            self._untidy.ended()
+        self._reader.trim(keep=settings.AMIWEB_STREAM_KEEP_SECONDS)
+
+    def status(self) -> dict[str, Any]:
+        """What an operator should know; for any thread. Raises redis.RedisError if Valkey is away.
+
+        `lag` is for how many seconds the oldest entry of the stream waits, `depth` how many entries do; both
+        None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders;
+        `stored`, `not_kept` and `refused` events are this one's; `rate` is events a second.
+        """
+        active = self._lease.epoch > 0
+        waiting = stream_waiting(self._valkey) if active else None
+        counters = counters_read(self._valkey)
+        tally = self._tally
+        return {
+            "active": active,
+            "lag": None if waiting is None else waiting.seconds,
+            "depth": None if waiting is None else waiting.entries,
+            "rate": tally.rate,
+            "stored": tally.stored,
+            "not_kept": tally.not_kept,
+            "refused": tally.refused,
+            "put_aside": counters.get("put_aside", 0),
+            "strays": tally.strays,
+        }
 
     # Reading
 
@@ -268,6 +310,7 @@ class Recorder:
         told: list[Told] = []
         refused: list[Refused] = []
         rows: list[EventRow] = []
+        not_kept = 0
         for entry in entries:
             news: list[Row] = []
             if isinstance(entry, EventBatch):
@@ -277,6 +320,8 @@ class Recorder:
                     kept = keeps(row.name)
                     if kept:
                         rows.append(row)
+                    else:
+                        not_kept += 1
                     news.append(pushed_row(row, kept=kept))
             told.append((entry, news))
         with transaction.atomic():
@@ -287,6 +332,8 @@ class Recorder:
         if refused:
             gone = {refusal.event_id for refusal in refused}
             told = [(entry, [row for row in news if row[ID] not in gone]) for entry, news in told]
+        lost = sum(refusal.event_id is not None for refusal in refused)
+        self._tally.add(stored=len(rows) - lost, not_kept=not_kept, refused=lost)
         return told, refused
 
     def _store_note(self, note: GapNote | SnapshotNote, refused: list[Refused]) -> list[Row]:

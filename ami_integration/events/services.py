@@ -1,12 +1,9 @@
-"""Business rules of the events: what a page is shown from the store, what is removed when."""
+"""What pages are told of servers, events, gaps and snapshots."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.conf import settings
-
 from ami_integration.access.services import AnyUser, servers_watchable
-from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.servers.models import Server, ServerHealth
 
@@ -100,20 +97,3 @@ def snapshot_item(snapshot: Snapshot) -> Item:
 
 def _milliseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def events_prune(*, now: datetime, limit: int = 2_000) -> int:
-    """Remove one batch of what is older than the retention, and return how many events went.
-
-    Args:
-        now: the present, aware.
-        limit: rows a call, so that no transaction is long.
-    """
-    cutoff = now - timedelta(days=settings.AMIWEB_EVENT_RETENTION_DAYS)
-    cutoff_id = first_id_at(cutoff)
-    oldest = list(Event.objects.filter(id__lt=cutoff_id).order_by("id").values_list("id", flat=True)[:limit])
-    if oldest:
-        Event.objects.filter(id__lte=oldest[-1]).delete()
-    if len(oldest) < limit:
-        Gap.objects.filter(id__lt=cutoff_id, ended_at__lt=cutoff).delete()
-    return len(oldest)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
@@ -14,8 +16,8 @@ from django.db import OperationalError, connection
 
 from ami_integration.events import recorder as recorder_module
 from ami_integration.events.ids import IdSource, first_id_at
-from ami_integration.events.models import Event, Gap
-from ami_integration.events.pushes import ID, NAME
+from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.pushes import ID, JSON, NAME
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.rows import EventRow
 from ami_integration.events.stream import (
@@ -26,6 +28,7 @@ from ami_integration.events.stream import (
     Entry,
     EventBatch,
     GapNote,
+    SnapshotNote,
     StampedEvent,
     StreamReader,
     StreamWriter,
@@ -34,6 +37,7 @@ from ami_integration.events.stream import (
 from tests.events.making import batch, ids, numbered, raw, stamped
 from tests.polling import wait_until
 from tests.processes import Valkey
+from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,8 +85,8 @@ def test_a_kill_between_store_and_acknowledgement_stores_nothing_twice(
     def killed(*args: Any, **kwargs: Any) -> None:
         raise redis.ConnectionError("killed")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(first._reader, "ack", killed)
+    with monkeypatch.context() as patched:
+        patched.setattr(first._reader, "ack", killed)
         with pytest.raises(redis.ConnectionError):
             first.step()
     first.close()
@@ -107,8 +111,8 @@ def test_a_batch_whose_insert_failed_comes_again(
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("the database is away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(recorder, "_insert", away)
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_insert", away)
         with pytest.raises(OperationalError):
             recorder.step()
     assert Event.objects.count() == 10
@@ -234,8 +238,8 @@ def test_pending_entries_that_were_cut_are_acknowledged_and_told(
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("the database is away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(recorder, "_insert", away)
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_insert", away)
         with pytest.raises(OperationalError):
             recorder.step()
     redis_client.xtrim(STREAM, maxlen=0, approximate=False)
@@ -389,3 +393,74 @@ def test_events_older_than_the_retention_go_in_small_batches(
     recorder.close()
     assert counts == [20, 10, 5, 5, 5]
     assert Event.objects.earliest("id").pk >= first_id_at(datetime.now(UTC) - timedelta(days=7))
+
+
+def test_the_status_tells_what_was_done_and_what_waits(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.status()["depth"] is None  # it stands by
+    assert recorder.active()
+    assert (recorder.status()["lag"], recorder.status()["depth"]) == (0.0, 0)
+    redis_client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    first = batch(1, raw("Hangup"), raw("VarSet"))
+    writer.append([first])
+    assert recorder.status()["depth"] == 2
+    recorder.step()
+    writer.append([batch(1, after=first.last_id), batch(1, after=first.last_id)])
+    wait_until(lambda: recorder.status()["lag"] > 0, seconds=5, what="the entries have waited")
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder_module, "events_insert", raise_away)
+        with pytest.raises(OperationalError):
+            recorder.step()
+    status = recorder.status()
+    assert (status["active"], status["depth"], status["put_aside"]) == (True, 2, 1)
+    assert (status["stored"], status["not_kept"], status["refused"]) == (1, 1, 0)
+    assert status["rate"] == 0.2
+
+
+def raise_away(**arguments: Any) -> None:
+    raise OperationalError("the database is away")
+
+
+def test_what_is_not_kept_is_told_to_pages_marked_and_not_stored(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    server = make_server(event_keeping="chosen", event_names="!Hangup")
+    sent = batch(server.pk, raw("Hangup"), raw("VarSet"))
+    writer.append([sent])
+    told: list[Any] = []
+    with patch.object(recorder, "_publish", told.extend):
+        recorder.step()
+    assert [event.name for event in Event.objects.all()] == ["VarSet"]
+    [(entry, rows)] = told
+    assert mark_of(entry).id == sent.last_id
+    assert [json.loads(row[JSON])["kept"] for row in rows] == [False, True]
+
+
+def test_a_snapshot_is_stored_once(writer: StreamWriter, recorder: Recorder) -> None:
+    items = [[("Event", "CoreShowChannel"), ("Channel", "PJSIP/\0caf\udce9")]]
+    note = SnapshotNote(ids.next(), 1, 5, int(time.time() * 1_000_000), 5, "CoreShowChannels", items, "")
+    writer.append([note, note])
+    recorder.step()
+    snapshot = Snapshot.objects.get()
+    assert (snapshot.after_id, snapshot.action, snapshot.error) == (5, "CoreShowChannels", "")
+    assert snapshot.items == [[["Event", "CoreShowChannel"], ["Channel", "PJSIP/caf\\udce9"]]]
+
+
+def test_days_that_cannot_be_made_hold_up_nothing_and_are_tried_again(
+    writer: StreamWriter,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(recorder_module, "_PRUNE_INTERVAL", 0.0)
+    recorder.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder_module, "partitions_ensure", lambda now: raise_away())
+        recorder.prune()
+        recorder.prune()
+    writer.append([batch(1)])
+    recorder.step()
+    recorder.prune()
+    assert Event.objects.count() == 1
+    assert caplog.text.count("days can't be made") == 2  # the beginning and the end
