@@ -70,8 +70,6 @@ class Configuration:
     stream_keep_seconds: int
     event_retention_days: int
     event_retention_gb: int
-    event_retention_days: int
-    event_retention_gb: int
     stream_maxlen: int
     stream_mb: int
     result_limit_mib: int
@@ -175,12 +173,6 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
             "AMIWEB_STREAM_MAXLEN", env.text("AMIWEB_STREAM_MAXLEN", "500000"), 1_000, 100_000_000
         ),
         stream_mb=env.integer("AMIWEB_STREAM_MB", env.text("AMIWEB_STREAM_MB", "512"), 1, 1_000_000),
-        event_retention_days=env.integer(
-            "AMIWEB_EVENT_RETENTION_DAYS", env.text("AMIWEB_EVENT_RETENTION_DAYS", "7"), 1, 3_650
-        ),
-        event_retention_gb=env.integer(
-            "AMIWEB_EVENT_RETENTION_GB", env.text("AMIWEB_EVENT_RETENTION_GB", "20"), 1, 100_000
-        ),
         event_retention_days=env.integer(
             "AMIWEB_EVENT_RETENTION_DAYS", env.text("AMIWEB_EVENT_RETENTION_DAYS", "7"), 1, 3_650
         ),

@@ -190,20 +190,6 @@ VARIABLES = (
         "On SQLite it is the size of the whole database.",
     ),
     Variable(
-        "AMIWEB_EVENT_RETENTION_DAYS",
-        "`7`",
-        "`7`",
-        "Days that stored events are kept, if they don't leave earlier by their size. The page *Size and "
-        "retention* of the events shows what they take today.",
-    ),
-    Variable(
-        "AMIWEB_EVENT_RETENTION_GB",
-        "`20`",
-        "`20`",
-        "Gigabytes that they may take with their indexes; beyond that the oldest leave, whatever their age. "
-        "On SQLite it is the size of the whole database.",
-    ),
-    Variable(
         "AMIWEB_RESULT_LIMIT_MIB",
         "`16`",
         "`16`",
