@@ -3,6 +3,7 @@
 The tables are large, so these pages never count their rows, and page through them by the order of the ids.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,11 +11,14 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
 from ami_integration.access.services import rows_watchable, servers_watchable
+from ami_integration.events import history_views
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.servers.models import server_label
@@ -103,6 +107,20 @@ class EventAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     sortable_by = ()
     fields = ("id", "server", "at", "name", "channel", "uniqueid", "linkedid", "all_headers")
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(address: str, view: Callable[..., HttpResponseBase], name: str, **given: str) -> URLPattern:
+            return path(f"history/{address}", self.admin_site.admin_view(view), given, name=f"event_{name}")
+
+        pages = [
+            page("", history_views.history, "history"),
+            page("data/", history_views.history_data, "history_data"),
+            page("events.csv", history_views.history_export, "history_csv", kind="csv"),
+            page("events.json", history_views.history_export, "history_json", kind="json"),
+            page("save/", history_views.filter_save, "filter_save"),
+            page("forget/", history_views.filter_delete, "filter_delete"),
+        ]
+        return [*pages, *super().get_urls()]
 
     @admin.display(description="headers")
     def all_headers(self, event: Event) -> str:

@@ -287,6 +287,20 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='ami_integration.server'),
         ),
         migrations.CreateModel(
+            name='SavedFilter',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=80)),
+                ('query', models.TextField(help_text="The history page's address behind its question mark.")),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='saved_event_filters', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'ordering': ('name',),
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('user', 'name'), name='saved_filter_name_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='Snapshot',
             fields=[
                 ('id', models.BigIntegerField(help_text="Made like an event's id, so that both have one order.", primary_key=True, serialize=False)),
