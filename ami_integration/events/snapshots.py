@@ -124,16 +124,19 @@ class Snapshots:
             return []
         if asked.server.maintenance:
             return _refused("The server is in maintenance: no action runs on it.")
+        answers: list[list[Answer]] = []  # by question, as far as it gets
         try:
-            return await self._in_session(asked)
+            await self._in_session(asked, answers)
+            why = ""
         except (AMIError, SecretUnreadable, MustWait) as error:
-            return _refused(str(error))
+            why = str(error)
         except redis.RedisError as error:
-            return _refused(f"Valkey is away, so nobody knows how many sessions there are: {error}")
+            why = f"Valkey is away, so nobody knows how many sessions and actions there were: {error}"
         except TimeoutError:
-            return _refused(f"The PBX didn't answer within {_SECONDS:g} s.")
+            why = f"The PBX didn't answer within {_SECONDS:g} s."
+        return [answer for some in answers for answer in some] + _refused(why)[len(answers) :]
 
-    async def _in_session(self, asked: _Asked) -> list[Answer]:
+    async def _in_session(self, asked: _Asked, answers: list[list[Answer]]) -> None:
         server = asked.server
         username, secret = server.action_account
         client = AsyncAMIClient(
@@ -143,7 +146,8 @@ class Snapshots:
         await self._take_slot(server, token)
         try:
             async with asyncio.timeout(_SECONDS), client:
-                return [answer for question in QUESTIONS for answer in await _ask(client, asked, question)]
+                for question in QUESTIONS:
+                    answers.append(await _ask(client, asked, question))
         finally:
             with contextlib.suppress(redis.RedisError):  # the lease ends by itself
                 await asyncio.to_thread(slots.slot_release, server_id=server.pk, token=token)
