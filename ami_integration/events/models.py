@@ -163,7 +163,7 @@ class Snapshot(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (models.Index(fields=("server", "after_id"), name="snapshot_server_gap"),)
-        default_permissions = ("view",)
+        default_permissions = ()  # whoever may watch events sees them
 
     def __str__(self) -> str:
         return f"{self.action} {self.at:%Y-%m-%d %H:%M:%S}"

@@ -45,7 +45,7 @@ from ami_integration.events.stream import (
     mark_of,
     valkey_client,
 )
-from ami_integration.events.tally import Tally, counters_read, stream_waiting
+from ami_integration.events.tally import Tally, counters_read, put_aside_last, stream_waiting
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,8 @@ class Recorder:
 
         `lag` is for how many seconds the oldest entry of the stream waits, `depth` how many entries do; both
         None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders;
-        `stored`, `not_kept` and `refused` events are this one's; `rate` is events a second.
+        `put_aside_why` is the last error; `stored`, `not_kept` and `refused` events are this one's; `rate` is
+        events a second.
         """
         active = self._lease.epoch > 0
         waiting = stream_waiting(self._valkey) if active else None
@@ -243,6 +244,7 @@ class Recorder:
             "not_kept": tally.not_kept,
             "refused": tally.refused,
             "put_aside": counters.get("put_aside", 0),
+            "put_aside_why": put_aside_last(self._valkey),
             "strays": tally.strays,
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from ami_integration.events.stream import COUNTERS, GROUP, STREAM
+from ami_integration.events.stream import ASIDE, COUNTERS, GROUP, STREAM
 
 #: Seconds over which the rate is reckoned.
 _RATE_SECONDS = 10.0
@@ -89,3 +89,9 @@ def counters_read(client: "redis.Redis") -> dict[str, int]:
     """What was ever put aside, trimmed or dropped, by whichever process. Raises redis.RedisError."""
     found: dict[Any, Any] = client.hgetall(COUNTERS)
     return {name.decode(): int(number) for name, number in found.items()}
+
+
+def put_aside_last(client: "redis.Redis") -> str:
+    """Why the last thing was put aside; "" if nothing was. Raises redis.RedisError."""
+    found: Any = client.xrevrange(ASIDE, count=1)
+    return "" if not found else found[0][1].get(b"error", b"").decode("utf-8", "replace")

@@ -313,7 +313,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('-id',),
-                'default_permissions': ('view',),
+                'default_permissions': (),
             },
         ),
         migrations.AddField(

@@ -25,6 +25,7 @@ from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
 from ami_integration.heartbeats import Details, Heart, Kind
+from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def _details(listener: Listener) -> Details:
 def _record(stop: threading.Event) -> None:
     recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
     try:
-        with Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL):
+        with recorder_heart(recorder):
             recorder.run(stop)
     finally:
         recorder.close()
