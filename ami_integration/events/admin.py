@@ -150,6 +150,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(Gap)
 class GapAdmin(ReadOnlyAdmin):
+    change_list_template = "ami_integration/events/note_list.html"
     list_display = ("started_at", "ended_at", "server", "reason", "lost", "lost_kind", "detail")
     list_filter = (ServerFilter, TimeFilter, "reason")
     list_select_related = ("server",)
@@ -161,6 +162,7 @@ class GapAdmin(ReadOnlyAdmin):
 class SnapshotAdmin(ReadOnlyAdmin):
     """What PBXs said of their state after gaps."""
 
+    change_list_template = "ami_integration/events/note_list.html"
     list_display = ("at", "server", "action", "items_count", "error")
     list_filter = (ServerFilter, TimeFilter)
     list_select_related = ("server",)

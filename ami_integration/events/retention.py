@@ -28,7 +28,7 @@ from ami_integration.events.partitions import (
 )
 from ami_integration.events.tables import DEFAULT_PARTITION, TABLE, is_partitioned, partition_bounds
 
-GIGABYTE = 10**9
+GIGABYTE = 2**30
 #: Rows of one batch.
 BATCH = 2_000
 #: What a store that is too large is brought down to, as a part of its bound, so that it isn't at the bound

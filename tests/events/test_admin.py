@@ -166,6 +166,9 @@ def test_a_stranger_does_not_learn_the_size_of_the_store() -> None:
 def test_an_empty_list_of_events_says_what_to_do(viewer: Client, server: Server) -> None:
     assert "No event is stored yet" in viewer.get(EVENTS).content.decode()
     assert "No stored event matches" in viewer.get(f"{EVENTS}?q=Nothing").content.decode()
+    assert "No gap: amiweb has heard every server" in viewer.get(GAPS).content.decode()
+    assert "No gap matches" in viewer.get(f"{GAPS}?time=60").content.decode()
+    assert "No snapshot yet" in viewer.get("/admin/ami_integration/snapshot/").content.decode()
 
 
 def test_a_snapshot_shows_its_items_as_text_to_those_who_may_read_its_server(server: Server) -> None:
