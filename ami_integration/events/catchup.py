@@ -9,20 +9,21 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from ami_integration.access.pushes import VALKEY_ERRORS, valkey
 from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.pushes import ID, Row, item_row
-from ami_integration.events.rows import event_row, pushed_row
-from ami_integration.events.services import event_item, gap_item, snapshot_item
+from ami_integration.events.rows import EventRow, event_row, pushed_row
+from ami_integration.events.services import gap_item, snapshot_item
 from ami_integration.events.stream import (
     RECORDED,
     STREAM,
@@ -44,10 +45,12 @@ PAGE_ROWS = 500
 FIRST_PAGE_ROWS = 200
 #: How much of the stream is read at most: entries, events of the servers in question, those not kept.
 TAIL_ENTRIES = 3_000
-TAIL_EVENTS = 20_000
+TAIL_EVENTS = 10_000
 TAIL_ROWS = 5_000
 _TAIL_CHUNK = 200
 _GAP_ROWS = 50
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,21 @@ def catch_up(
     events = Event.objects.of_servers(list(server_ids)).filter(id__gt=lowest)
     if event_filter.linkedid:
         events = events.filter(linkedid=event_filter.linkedid)  # indexed: a whole call is found
-    found = list(events.order_by("-id")[:scan])
-    rows = [item_row(event_item(event)) for event in found if event.pk > bounds.get(event.server_id, 0)]
-    scanned_to = found[-1].pk if len(found) == scan else lowest
+    if not event_filter.names and event_filter.text is None:
+        scan = most + 1  # each of them is shown
+    found = _stored(events, scan)
+    rows = [
+        pushed_row(row, kept=True)
+        for row in found
+        if row.id > bounds.get(row.server_id, 0) and event_filter.matches_name(row.name)
+    ]
+    scanned_to = found[-1].id if len(found) == scan else lowest
     for server_id in server_ids:
         rows += tail.of(server_id, max(bounds.get(server_id, 0), scanned_to))
     wanted = sorted((row for row in rows if event_filter.matches_row(row)), key=lambda row: int(row[ID]))
     cut = bool(bounds) and (
         len(wanted) > most
-        or (len(found) == scan and found[-1].pk > max(bounds.values()))
+        or (len(found) == scan and found[-1].id > max(bounds.values()))
         or tail.lowest_id > max(bounds.values())
     )
     wanted = wanted[-most:]
@@ -138,13 +147,24 @@ def rows_between(*, server_id: int, after_id: int, before_id: int | None) -> lis
     events = Event.objects.filter(server_id=server_id, id__gt=after_id)
     if before_id is not None:
         events = events.filter(id__lt=before_id)
-    rows = [item_row(event_item(event)) for event in events.order_by("-id")[:SCAN_LIMIT]]
+    rows = [pushed_row(row, kept=True) for row in _stored(events, SCAN_LIMIT)]
     gaps = Gap.objects.filter(server_id=server_id).filter(
         Q(after_id__gte=after_id) | Q(before_id__gt=after_id)
     )
     rows += _marks(gaps)
     rows.sort(key=lambda row: int(row[ID]))
     return rows
+
+
+def _stored(events: QuerySet[Event], limit: int) -> list[EventRow]:
+    """The newest of these events, newest first, without reading their headers: those are JSON already."""
+    columns = ("id", "server_id", "at", "name", "channel", "uniqueid", "linkedid", "tokens")
+    found = events.order_by("-id").values_list(*columns, Cast("headers", TextField()))[:limit]
+    return [EventRow(pk, server_id, _microseconds(at), *rest) for pk, server_id, at, *rest in found]
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _marks(gaps: QuerySet[Gap]) -> list[Row]:

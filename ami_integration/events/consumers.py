@@ -14,7 +14,8 @@ import json
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.db import Error
@@ -32,6 +33,8 @@ from ami_integration.events.tabs import LeftOut, Tab
 MAX_MESSAGE = 256 * 1024
 #: Seconds between two looks at permission and servers.
 LOOK_SECONDS = 3.0
+#: Seconds for which a look counts for other tabs of the same session, too; not for one that subscribes.
+LOOK_MAX_AGE = 1.0
 #: Seconds from one message with rows to the next, and while rows are left out: then each has more of them.
 FLUSH_SECONDS = 0.1
 FLUSH_SECONDS_BUSY = 0.2
@@ -44,6 +47,9 @@ CHUNK = 100
 
 CLOSE_INVALID = 4400
 CLOSE_FORBIDDEN = 4403
+
+#: Whether the person may watch, and the servers that are theirs to watch.
+Look: TypeAlias = tuple[bool, list[Item]]
 
 _MISSING_SERVER = "This server does not exist any more, or is not yours to watch. Choose another."
 _MISSING_TAG = "No server that you may watch has this tag any more. Choose another."
@@ -127,7 +133,8 @@ class LiveConsumer(PageConsumer):
                 pass
 
     async def _turn(self) -> None:
-        allowed, servers = await self._look()
+        new = self._wanted is not None and self._wanted is not self._current
+        allowed, servers = await self._look(max_age=0.0 if new else LOOK_MAX_AGE)
         if not allowed:
             self._close(CLOSE_FORBIDDEN, "You are logged out, or may not watch events any more.")
             return
@@ -212,12 +219,9 @@ class LiveConsumer(PageConsumer):
             self._complained = complaint
             self._say("error", {"type": "error", "message": complaint})
 
-    async def _look(self) -> tuple[bool, list[Item]]:
-        """Whether the person may watch, and the servers."""
-        result = await database_sync_to_async(_look, thread_sensitive=False)(
-            self.scope["session"].session_key
-        )
-        return cast(tuple[bool, list[Item]], result)
+    async def _look(self, *, max_age: float = 0.0) -> Look:
+        """Whether the person may watch, and the servers, as they are or were so many seconds ago."""
+        return await _Looks.of_loop().get(self.scope["session"].session_key, max_age=max_age)
 
     # Sending
 
@@ -301,7 +305,31 @@ class LiveConsumer(PageConsumer):
         raise PageGone
 
 
-def _look(session_key: str | None) -> tuple[bool, list[Item]]:
+class _Looks:
+    """Looks at the database, shared by the tabs of one session: somebody may have many open."""
+
+    _of: ClassVar["WeakKeyDictionary[asyncio.AbstractEventLoop, _Looks]"] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._begun: dict[str | None, tuple[float, asyncio.Future[Look]]] = {}
+
+    @classmethod
+    def of_loop(cls) -> "_Looks":
+        return cls._of.setdefault(asyncio.get_running_loop(), cls())
+
+    async def get(self, session_key: str | None, *, max_age: float) -> Look:
+        now = time.monotonic()
+        begun, look = self._begun.get(session_key, (0.0, None))
+        if look is None or begun + max_age <= now:
+            for other in [key for key, (then, _) in self._begun.items() if then + LOOK_MAX_AGE <= now]:
+                del self._begun[other]
+            look = asyncio.ensure_future(database_sync_to_async(_look, thread_sensitive=False)(session_key))
+            look.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._begun[session_key] = (now, look)
+        return await asyncio.shield(look)
+
+
+def _look(session_key: str | None) -> Look:
     user = session_user(session_key=session_key)
     allowed = user_may_watch(user=user)
     return allowed, live_servers(user=user) if allowed else []
