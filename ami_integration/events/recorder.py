@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import redis
 from channels.layers import get_channel_layer
@@ -34,6 +34,7 @@ from ami_integration.events.rows import EventRow, event_row, pushed_row
 from ami_integration.events.services import gap_item, group_name, snapshot_item
 from ami_integration.events.storage import events_insert
 from ami_integration.events.stream import (
+    Aside,
     BadEntry,
     Entry,
     EventBatch,
@@ -66,14 +67,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: An entry, and what pages are told of it.
 Told: TypeAlias = tuple[Entry, list[Row]]
-
-
-class Refused(NamedTuple):
-    """What the database refuses: an event, or a note (without an id)."""
-
-    event_id: int | None
-    fields: dict[bytes, bytes]
-    error: str
 
 
 class Recorder:
@@ -184,12 +177,14 @@ class Recorder:
             found = self._read(block)
             if not found:
                 return 0
-            entries = self._with_holes(self._decode(found))
-            told, refused = self._store(entries, again=self._pending)
-            for refusal in refused:
-                self._put_aside(refusal.fields, refusal.error)
+            aside: list[Aside] = []
+            entries = self._with_holes(self._decode(found, aside))
+            told = self._store(entries, aside, again=self._pending)
+            for one in aside:
+                logger.error("an entry of the stream can't be stored and is put aside: %s", one.error)
             recorded = _last_marks(entries)
-            if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
+            entry_ids = [entry_id for entry_id, _ in found]
+            if not self._reader.ack(entry_ids, recorded, lease=self._lease, aside=aside):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
             # Whatever was read is pending now, and perhaps Valkey has forgotten our group.
@@ -227,9 +222,9 @@ class Recorder:
         """What an operator should know; for any thread. Raises redis.RedisError if Valkey is away.
 
         `lag` is for how many seconds the oldest entry of the stream waits, `depth` how many entries do; both
-        None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders;
-        `put_aside_why` is the last error; `stored`, `not_kept` and `refused` events are this one's; `rate` is
-        events a second.
+        None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders,
+        `refused` the events among it, and `put_aside_why` is the last error. `stored` and `not_kept` events
+        are this recorder's, `rate` is events a second.
         """
         active = self._lease.epoch > 0
         waiting = stream_waiting(self._valkey) if active else None
@@ -242,7 +237,7 @@ class Recorder:
             "rate": tally.rate,
             "stored": tally.stored,
             "not_kept": tally.not_kept,
-            "refused": tally.refused,
+            "refused": counters.get("refused", 0),
             "put_aside": counters.get("put_aside", 0),
             "put_aside_why": put_aside_last(self._valkey),
             "strays": tally.strays,
@@ -258,7 +253,9 @@ class Recorder:
             self._pending = False
         return self._reader.read(pending=False, count=ENTRIES_A_STEP, block=block)
 
-    def _decode(self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:
+    def _decode(
+        self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]], aside: list[Aside]
+    ) -> list[Entry]:
         entries: list[Entry] = []
         for entry_id, fields in found:
             if not fields:
@@ -266,7 +263,7 @@ class Recorder:
             try:
                 entries.append(decode_entry(fields))
             except BadEntry as error:
-                self._put_aside({b"entry": entry_id, **fields}, str(error))
+                aside.append(Aside({b"entry": entry_id, **fields}, str(error)))
         return entries
 
     def _with_holes(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -306,11 +303,11 @@ class Recorder:
 
     # Storing
 
-    def _store(self, entries: Sequence[Entry], *, again: bool) -> tuple[list[Told], list[Refused]]:
-        """Store all in one transaction; returns what pages are told of each entry, and what was refused."""
+    def _store(self, entries: Sequence[Entry], aside: list[Aside], *, again: bool) -> list[Told]:
+        """Store all in one transaction, but what is to be put aside; returns what pages are told of each."""
         self._keeping.refresh()
         told: list[Told] = []
-        refused: list[Refused] = []
+        refused: list[EventRow] = []
         rows: list[EventRow] = []
         not_kept = 0
         for entry in entries:
@@ -327,18 +324,17 @@ class Recorder:
                     news.append(pushed_row(row, kept=kept))
             told.append((entry, news))
         with transaction.atomic():
-            self._insert(rows, refused, again=again)
+            self._insert(rows, refused, aside, again=again)
             for note, news in told:
                 if not isinstance(note, EventBatch):
-                    news += self._store_note(note, refused)
+                    news += self._store_note(note, aside)
         if refused:
-            gone = {refusal.event_id for refusal in refused}
+            gone = {row.id for row in refused}
             told = [(entry, [row for row in news if row[ID] not in gone]) for entry, news in told]
-        lost = sum(refusal.event_id is not None for refusal in refused)
-        self._tally.add(stored=len(rows) - lost, not_kept=not_kept, refused=lost)
-        return told, refused
+        self._tally.add(stored=len(rows) - len(refused), not_kept=not_kept)
+        return told
 
-    def _store_note(self, note: GapNote | SnapshotNote, refused: list[Refused]) -> list[Row]:
+    def _store_note(self, note: GapNote | SnapshotNote, aside: list[Aside]) -> list[Row]:
         try:
             with transaction.atomic():
                 if isinstance(note, GapNote):
@@ -346,10 +342,12 @@ class Recorder:
                 return [item_row(snapshot_item(one)) for one in snapshot_store(note=note)]
         except _REFUSED as error:
             fields = {b"s": str(note.server_id).encode(), b"d": note.encode()}
-            refused.append(Refused(None, fields, f"{type(error).__name__}: {error}"))
+            aside.append(Aside(fields, f"{type(error).__name__}: {error}"))
             return []
 
-    def _insert(self, rows: Sequence[EventRow], refused: list[Refused], *, again: bool) -> None:
+    def _insert(
+        self, rows: Sequence[EventRow], refused: list[EventRow], aside: list[Aside], *, again: bool
+    ) -> None:
         """Store rows; those that the database refuses are found by halves, and the others stored."""
         try:
             with transaction.atomic():
@@ -357,8 +355,8 @@ class Recorder:
         except _REFUSED as error:
             if len(rows) > 1:
                 middle = len(rows) // 2
-                self._insert(rows[:middle], refused, again=True)
-                self._insert(rows[middle:], refused, again=True)
+                self._insert(rows[:middle], refused, aside, again=True)
+                self._insert(rows[middle:], refused, aside, again=True)
                 return
             [row] = rows
             fields = {
@@ -366,11 +364,8 @@ class Recorder:
                 b"id": str(row.id).encode(),
                 b"event": str(row.headers).encode("utf-8", "backslashreplace"),
             }
-            refused.append(Refused(row.id, fields, f"{type(error).__name__}: {error}"))
-
-    def _put_aside(self, fields: Mapping[bytes, bytes], error: str) -> None:
-        logger.error("an entry of the stream can't be stored and was put aside: %s", error)
-        self._reader.put_aside(fields, error)
+            refused.append(row)
+            aside.append(Aside(fields, f"{type(error).__name__}: {error}", events=1))
 
     # Telling
 

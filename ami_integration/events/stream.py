@@ -78,12 +78,22 @@ end
 return refused
 """
 
-# A recorder that was away for longer than its lease is not asked where the next one stands by now.
+# A recorder that was away for longer than its lease is not asked where the next one stands by now. What it
+# put aside, that one has put aside, too.
 _RECORD = """
 local owner, epoch = redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
 if owner and owner ~= ARGV[1] then return 0 end
 if epoch and epoch ~= ARGV[2] then return 0 end
-if #ARGV > 2 then redis.call('HSET', KEYS[1], unpack(ARGV, 3)) end
+local marks = tonumber(ARGV[4])
+if marks > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 5, 4 + marks)) end
+local i = 5 + marks
+while i <= #ARGV do
+  local size = tonumber(ARGV[i + 1])
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, i + 2, i + 1 + size))
+  redis.call('HINCRBY', KEYS[5], 'put_aside', 1)
+  redis.call('HINCRBY', KEYS[5], 'refused', ARGV[i])
+  i = i + 2 + size
+end
 return 1
 """
 
@@ -409,6 +419,23 @@ class StreamWriter:
         return _marks(self._client.hgetall(WRITTEN))
 
 
+class Aside(NamedTuple):
+    """What can't be stored: the fields of its entry, or what else tells of it, and why.
+
+    `events`: how many events it certainly is. Of an entry that can't be read nobody knows that; the chain of
+    its server tells.
+    """
+
+    fields: Mapping[bytes, bytes]
+    error: str
+    events: int = 0
+
+    def encode(self) -> list[bytes | int]:
+        """As the script of the acknowledgement takes it."""
+        kept = {**self.fields, b"error": self.error.encode("utf-8", "backslashreplace")}
+        return [self.events, 2 * len(kept), *(text for pair in kept.items() for text in pair)]
+
+
 class StreamReader:
     """The recorder's end: one consumer group with one consumer name, whoever the active recorder is.
 
@@ -445,16 +472,28 @@ class StreamReader:
         entries = found[STREAM.encode()][0] if isinstance(found, dict) else found[0][1]
         return [(entry_id, fields or {}) for entry_id, fields in entries]
 
-    def ack(self, entry_ids: Sequence[bytes], recorded: Mapping[int, Mark], *, lease: Lease) -> bool:
-        """Done with these entries; per server, `recorded` is where its chain stands after them.
+    def ack(
+        self,
+        entry_ids: Sequence[bytes],
+        recorded: Mapping[int, Mark],
+        *,
+        lease: Lease,
+        aside: Sequence[Aside] = (),
+    ) -> bool:
+        """Done with these entries; per server, `recorded` is where its chain stands after them. What is put
+        aside is kept and counted with that, so once.
 
         Returns:
-            False if another recorder has the lease meanwhile. `recorded` isn't written then: the other one
-            has read and stored these entries too, and may be far beyond them.
+            False if another recorder has the lease meanwhile. Nothing is noted then: the other one has read
+            and stored these entries too, and may be far beyond them.
         """
-        pairs = [text for server_id, mark in recorded.items() for text in (server_id, mark.encode())]
+        marks = [text for server_id, mark in recorded.items() for text in (server_id, mark.encode())]
         with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.eval(_RECORD, 3, RECORDED, lease.key, lease.epoch_key, lease.token, lease.epoch, *pairs)
+            pipeline.eval(
+                _RECORD, 5, RECORDED, lease.key, lease.epoch_key, ASIDE, COUNTERS,
+                lease.token, lease.epoch, _ASIDE_MAXLEN, len(marks), *marks,
+                *(text for one in aside for text in one.encode()),
+            )  # fmt: skip
             pipeline.xack(STREAM, GROUP, *entry_ids)
             ours, _ = pipeline.execute()
         return bool(ours)
@@ -472,14 +511,6 @@ class StreamReader:
         milliseconds, _, number = needed.partition(b"-")
         first, behind = min(oldest, (int(milliseconds), int(number)))
         return int(self._client.xtrim(STREAM, minid=f"{first}-{behind}", approximate=True))
-
-    def put_aside(self, fields: Mapping[bytes, bytes], error: str) -> None:
-        """Keep what can't be stored, with its error, and count it."""
-        with self._client.pipeline(transaction=True) as pipeline:
-            kept: dict[Any, Any] = {**fields, b"error": error.encode("utf-8", "backslashreplace")}
-            pipeline.xadd(ASIDE, kept, maxlen=_ASIDE_MAXLEN, approximate=True)
-            pipeline.hincrby(COUNTERS, "put_aside", 1)
-            pipeline.execute()
 
 
 async def recorded_ids(url: str) -> dict[int, int]:

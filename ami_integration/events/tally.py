@@ -21,21 +21,19 @@ _COUNTED = 10_000
 
 @dataclass
 class Tally:
-    """Events that this process has stored, has not kept by a rule, and has put aside; and the strays in the
-    default partition when it last looked.
+    """Events that this process has stored, and has not kept by a rule; and the strays in the default
+    partition when it last looked.
     """
 
     stored: int = 0
     not_kept: int = 0
-    refused: int = 0
     strays: int = 0
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def add(self, *, stored: int, not_kept: int, refused: int) -> None:
+    def add(self, *, stored: int, not_kept: int) -> None:
         """Count what one step has done."""
         self.stored += stored
         self.not_kept += not_kept
-        self.refused += refused
         now = time.monotonic()
         self._marks.append((now, stored + not_kept))
         while self._marks[0][0] < now - _RATE_SECONDS:

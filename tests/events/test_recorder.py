@@ -25,6 +25,7 @@ from ami_integration.events.stream import (
     COUNTERS,
     GROUP,
     STREAM,
+    Aside,
     Entry,
     EventBatch,
     GapNote,
@@ -306,8 +307,8 @@ def test_a_step_that_outlasts_its_lease_leaves_no_false_gap(
     third = batch(1, after=second.last_id)
     store = slow._store
 
-    def store_slowly(entries: Sequence[Entry], *, again: bool) -> Any:
-        stored = store(entries, again=again)
+    def store_slowly(entries: Sequence[Entry], aside: list[Aside], *, again: bool) -> Any:
+        stored = store(entries, aside, again=again)
         redis_client.delete(slow._lease.key)  # as if it had expired
         writer.append([second])
         assert next_one.active()
@@ -418,7 +419,7 @@ def test_the_status_tells_what_was_done_and_what_waits(
     assert status["rate"] == 0.2
 
 
-def raise_away(**arguments: Any) -> None:
+def raise_away(*args: Any, **arguments: Any) -> None:
     raise OperationalError("the database is away")
 
 
@@ -464,3 +465,72 @@ def test_days_that_cannot_be_made_hold_up_nothing_and_are_tried_again(
     recorder.prune()
     assert Event.objects.count() == 1
     assert caplog.text.count("days can't be made") == 2  # the beginning and the end
+
+
+def test_sent_is_stored_and_counted_as_lost_exactly_whatever_was_cut_or_refused(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.active()
+    real = recorder_module.event_row
+
+    def with_bad_ones(server_id: int, stamped: StampedEvent) -> EventRow:
+        row = real(server_id, stamped)
+        return row._replace(id=2**63) if row.name == "Bad" else row
+
+    monkeypatch.setattr(recorder_module, "event_row", with_bad_ones)
+    sent = after = 0
+
+    def send(*data: bytes) -> None:
+        nonlocal sent, after
+        one = batch(1, *data, after=after, count=sent)
+        writer.append([one])
+        sent, after = one.last_count, one.last_id
+
+    for number in range(40):
+        send(*[raw("Good")] * (number % 7 + 1), *[raw("Bad")] * (number % 5 == 0))
+        if number == 3:
+            recorder.step()
+        if number in (10, 25):  # the database is away, and the stream is full
+            redis_client.xtrim(STREAM, maxlen=2, approximate=False)
+        if number == 15:
+            while recorder.step():
+                pass
+        if number == 30:  # an entry that nobody can read any more
+            [(entry_id, fields)] = redis_client.xrevrange(STREAM, count=1)
+            redis_client.xdel(STREAM, entry_id)
+            redis_client.xadd(STREAM, {**fields, b"d": b"\xc1 poison"})
+        if number == 35:  # killed between commit and acknowledgement
+            with monkeypatch.context() as patched:
+                patched.setattr(recorder._reader, "ack", raise_away)
+                with pytest.raises(OperationalError):
+                    recorder.step()
+    while recorder.step():
+        pass
+    lost = list(Gap.objects.values_list("lost", "lost_kind"))
+    assert {kind for _, kind in lost} == {"exact"}
+    assert len(lost) == 3
+    status = recorder.status()
+    assert sent == Event.objects.count() + sum(number for number, _ in lost) + status["refused"]
+    assert status["refused"] > 0
+    assert status["put_aside"] == status["refused"] + 1
+
+
+def test_what_is_put_aside_is_counted_once_whoever_finds_it(url: str, writer: StreamWriter) -> None:
+    slow, other = Recorder(url=url), Recorder(url=url)
+    assert slow.active()
+    writer._client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    decode = slow._decode
+
+    def decode_slowly(found: Any, aside: list[Aside]) -> Any:
+        entries = decode(found, aside)
+        writer._client.delete(slow._lease.key)  # as if it had expired
+        assert other.active()
+        assert other.step() == 1
+        return entries
+
+    with patch.object(slow, "_decode", decode_slowly):
+        slow.step()
+    assert writer._client.hgetall(COUNTERS) == {b"put_aside": b"1", b"refused": b"0"}
+    assert writer._client.xlen(ASIDE) == 1
+    slow.close()
+    other.close()

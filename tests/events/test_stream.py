@@ -14,6 +14,7 @@ from ami_integration.events.stream import (
     LOST_KINDS,
     START,
     STREAM,
+    Aside,
     BadEntry,
     EventBatch,
     GapNote,
@@ -264,7 +265,16 @@ def test_trimming_removes_what_was_recorded_and_nothing_else(
 
 
 def test_what_is_put_aside_is_kept_and_counted(redis_client: redis.Redis) -> None:
-    StreamReader(redis_client).put_aside({b"d": b"x"}, "no good \udcff")
+    lease = Lease(redis_client, "recorder")
+    assert lease.claim()
+    reader = StreamReader(redis_client)
+    reader.ensure_group()
+    entry_id = redis_client.xadd(STREAM, {"d": "x"})
+    aside = [Aside({b"d": b"x"}, "no good \udcff", events=3)]
+    assert reader.ack([entry_id], {}, lease=lease, aside=aside)
     [(_, fields)] = redis_client.xrange("amiweb:events:aside")
     assert fields == {b"d": b"x", b"error": b"no good \\udcff"}
-    assert redis_client.hgetall(COUNTERS) == {b"put_aside": b"1"}
+    assert redis_client.hgetall(COUNTERS) == {b"put_aside": b"1", b"refused": b"3"}
+    lease.token = "another's"
+    assert not reader.ack([entry_id], {}, lease=lease, aside=aside)
+    assert redis_client.hget(COUNTERS, "put_aside") == b"1"
