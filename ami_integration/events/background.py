@@ -12,10 +12,15 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Where blocking things are done, one at a time each: the database's, and Valkey's."""
+    """Where blocking things are done, one at a time each: the database's, and Valkey's.
+
+    What is asked of the database for snapshots has a thread of its own: after a network cut the health of a
+    whole fleet is written, which may take seconds.
+    """
 
     def __init__(self) -> None:
         self._database = ThreadPoolExecutor(1, thread_name_prefix="listener-database")
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="listener-questions")
         self._valkey = ThreadPoolExecutor(1, thread_name_prefix="listener-leases")
 
     async def database(self, call: Callable[[], T]) -> T:
@@ -24,12 +29,17 @@ class Threads:
         # hangs must not keep the listener from stopping.
         return await asyncio.get_running_loop().run_in_executor(self._database, _with_database, call)
 
+    async def questions(self, call: Callable[[], T]) -> T:
+        """Look something up in the database for a snapshot."""
+        return await asyncio.get_running_loop().run_in_executor(self._questions, _with_database, call)
+
     async def valkey(self, call: Callable[[], T]) -> T:
         """Run what talks to Valkey."""
         return await asyncio.get_running_loop().run_in_executor(self._valkey, call)
 
     def shutdown(self) -> None:
         self._database.shutdown(wait=False, cancel_futures=True)
+        self._questions.shutdown(wait=False, cancel_futures=True)
         self._valkey.shutdown(wait=False, cancel_futures=True)
 
 

@@ -55,6 +55,10 @@ _VERSION_TIMEOUT = 10.0
 _CUT_WITHIN = 3.0
 #: Among the last events that came so many are searched for a Shutdown.
 _FAREWELLS = 64
+#: A PBX that starts lets people in before it knows its own actions; so it is asked for its state when it says
+#: that it has booted, or, since not every login is told that, after so long (seconds).
+_BOOTED = b"Event: FullyBooted\r"
+_BOOTED_AFTER = 10.0
 #: The first event behind a gap carries the very id at which the gap ends, if it comes so soon (seconds).
 _RESERVED_FOR = 1.0
 
@@ -136,6 +140,7 @@ class Session:
         self._seen_at = 0.0
         self._version: asyncio.Task[None] | None = None
         self._rate = Rate()
+        self._unasked: tuple[int, asyncio.TimerHandle] | None = None  # the gap after which to ask
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -173,6 +178,7 @@ class Session:
         finally:
             if self._version is not None:
                 self._version.cancel()
+            self._ask_no_more()
             self._flush()
 
     def close(self, reason: Gap.Reason, detail: str = "") -> None:
@@ -227,6 +233,8 @@ class Session:
             self._pending += stamped
         if len(self._pending) >= BATCH_EVENTS:
             self._flush()
+        if self._unasked is not None and any(event.raw.startswith(_BOOTED) for event in stamped):
+            self._ask_now()
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
@@ -270,6 +278,7 @@ class Session:
 
     def _lost(self, since: float, error: AMIError) -> None:
         self._flush()
+        self._ask_no_more()
         self._rate.note(self.received)
         logger.warning("%s: %s", self.target.name, error)
         reason, detail = self._why(str(error))
@@ -334,7 +343,21 @@ class Session:
         self._reserved = before_id, time.monotonic() + _RESERVED_FOR
         self.mark = mark_of(ended)
         self._means.outbox.put(ended, epoch=self.epoch)
-        self.ask_state(gap.after_id)
+        alarm = asyncio.get_running_loop().call_later(_BOOTED_AFTER, self._ask_now)
+        self._unasked = gap.after_id, alarm
+
+    def _ask_now(self) -> None:
+        if self._unasked is not None:
+            gap_after_id, alarm = self._unasked
+            self._unasked = None
+            alarm.cancel()
+            self.ask_state(gap_after_id)
+
+    def _ask_no_more(self) -> None:
+        """The session has ended, and the next one has a gap of its own before it."""
+        if self._unasked is not None:
+            self._unasked[1].cancel()
+            self._unasked = None
 
     def ask_state(self, gap_after_id: int) -> None:
         """Have the PBX asked for its state, since events are missing."""

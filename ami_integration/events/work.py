@@ -102,7 +102,7 @@ class Work:
         self._health = HealthReporter(threads.database)
         self._means = Means(
             IdSource(slot.number, clock=clock), self.outbox, Flusher(), self._health, Entrance(),
-            Snapshots(threads.database), clock,
+            Snapshots(threads.questions), clock,
         )  # fmt: skip
         self._targets: dict[int, Target] | None = None  # None until the database was read once
         self._sessions: dict[int, tuple[Session, asyncio.Task[None]]] = {}
