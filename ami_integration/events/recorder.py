@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import redis
@@ -22,11 +22,10 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
+from ami_integration.events.chain import last_marks, with_holes
 from ami_integration.events.gaps import gap_store, snapshot_store
-from ami_integration.events.ids import id_moment
 from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
-from ami_integration.events.models import Gap
 from ami_integration.events.partitions import partitions_ensure, strays_count
 from ami_integration.events.pushes import ID, Row, batch_message, item_row
 from ami_integration.events.retention import Retention
@@ -51,8 +50,8 @@ from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 
-#: Entries that one step takes: 20 of up to 500 events.
-ENTRIES_A_STEP = 20
+#: Entries of up to 500 events that one step takes. On SQLite, whoever else writes waits for each step.
+ENTRIES_A_STEP = {"postgresql": 20, "sqlite": 5}
 #: Items in one message to a group; a channel layer is no place for megabytes.
 ITEMS_A_MESSAGE = 1_000
 LEASE_SECONDS = 10.0
@@ -63,7 +62,6 @@ _FINISH_SECONDS = 1.5
 _RETRY_FIRST, _RETRY_CAP = 0.2, 5.0
 #: What says that a row is bad, not that the database is away.
 _REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: An entry, and what pages are told of it.
 Told: TypeAlias = tuple[Entry, list[Row]]
@@ -178,11 +176,11 @@ class Recorder:
             if not found:
                 return 0
             aside: list[Aside] = []
-            entries = self._with_holes(self._decode(found, aside))
+            entries = with_holes(self._decode(found, aside), self._recorded)
             told = self._store(entries, aside, again=self._pending)
             for one in aside:
                 logger.error("an entry of the stream can't be stored and is put aside: %s", one.error)
-            recorded = _last_marks(entries)
+            recorded = last_marks(entries)
             entry_ids = [entry_id for entry_id, _ in found]
             if not self._reader.ack(entry_ids, recorded, lease=self._lease, aside=aside):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
@@ -246,12 +244,13 @@ class Recorder:
     # Reading
 
     def _read(self, block: float) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        count = ENTRIES_A_STEP[connection.vendor]
         if self._pending:
-            found = self._reader.read(pending=True, count=ENTRIES_A_STEP, block=0)
+            found = self._reader.read(pending=True, count=count, block=0)
             if found:
                 return found
             self._pending = False
-        return self._reader.read(pending=False, count=ENTRIES_A_STEP, block=block)
+        return self._reader.read(pending=False, count=count, block=block)
 
     def _decode(
         self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]], aside: list[Aside]
@@ -265,41 +264,6 @@ class Recorder:
             except BadEntry as error:
                 aside.append(Aside({b"entry": entry_id, **fields}, str(error)))
         return entries
-
-    def _with_holes(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Put a gap where the chain of a server's ids is broken: the stream was cut before we had read it."""
-        result: list[Entry] = []
-        newest = dict(self._recorded)
-        for entry in entries:
-            last = newest.get(entry.server_id)
-            if last is not None and (entry.after_id > last.id or entry.before_count > last.numbered):
-                lost = max(0, entry.before_count - last.numbered)
-                logger.error(
-                    "server %d: %d events between %d and %d are missing",
-                    entry.server_id, lost, last.id, entry.after_id,
-                )  # fmt: skip
-                first = entry.events[0].id if isinstance(entry, EventBatch) else entry.after_id + 1
-                result.append(
-                    GapNote(
-                        id=entry.after_id,  # the last one that is missing: this id names nothing else
-                        server_id=entry.server_id,
-                        reason=Gap.Reason.OVERLOAD,
-                        detail="They could not be stored: the stream had no room for them, or was damaged.",
-                        started_at=_microseconds(id_moment(last.id)),
-                        ended_at=_microseconds(id_moment(entry.after_id)),
-                        after_id=last.id,
-                        before_id=first,
-                        # None missing means that a note about a gap is, and nobody knows what was in that.
-                        lost=lost or None,
-                        lost_kind="exact" if lost else "unknown",
-                        before_count=last.numbered,
-                        numbered=lost,
-                    )
-                )
-            # Not the greatest: whoever writes an entry again writes those behind it again, too.
-            newest[entry.server_id] = mark_of(entry)
-            result.append(entry)
-        return result
 
     # Storing
 
@@ -405,11 +369,3 @@ async def _send(messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
     layer = get_channel_layer()
     for group, message in messages:
         await layer.group_send(group, message)
-
-
-def _last_marks(entries: Iterable[Entry]) -> dict[int, Mark]:
-    return {entry.server_id: mark_of(entry) for entry in entries}
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
