@@ -44,9 +44,11 @@ CHUNK_ROWS = 2_000
 #: Newest rows in which common words show themselves; a word that is rarer there is looked up by its index.
 _NEWEST_ROWS = 20_000
 _SCAN_STEP = 20_000
-#: Above so many rows (by the statistics) a histogram without further conditions is made from a sample.
-_COUNT_ROWS = 3_000_000
-_SAMPLE_ROWS = 300_000
+#: Above so many rows in its time (by the statistics) a histogram is made from a sample of so many, if enough
+#: of them match; what is rare is counted, by its index.
+_COUNT_ROWS = 1_000_000
+_SAMPLE_ROWS = 100_000
+_SAMPLE_FOUND = 500
 
 
 class InvalidSearch(ValueError):
@@ -139,8 +141,7 @@ def events_histogram(
 ) -> Histogram:
     """How what `events_search` finds lies in time: `buckets` bars of equal width, empty ones too.
 
-    Of very many events without further conditions than server and name, a sample is counted; `estimated` says
-    so. Raises InvalidSearch.
+    Where very many events match, a sample of them is counted; `estimated` says so. Raises InvalidSearch.
     """
     wanted = _wanted(user, servers, since, until, names, linkedid, uniqueid, channel, text, "")
     buckets = max(1, min(buckets, MOST_BUCKETS))
@@ -149,9 +150,14 @@ def events_histogram(
         raise InvalidSearch("The time range ends before it begins. Choose a later end.")
     counted, histogram = [0] * buckets, Histogram()
     if not wanted.empty:
+        rows, time_range = events_of(wanted), {"first": first, "end": end, "buckets": buckets}
         sample = _sample(wanted)
-        histogram.estimated = sample is not None
-        found = buckets_counted(events_of(wanted), first=first, end=end, buckets=buckets, sample=sample)
+        found: dict[int, int] = {}
+        if sample is not None:
+            found = buckets_counted(rows, **time_range, sample=sample)
+            histogram.estimated = sum(found.values()) >= _SAMPLE_FOUND
+        if not histogram.estimated:
+            found, sample = buckets_counted(rows, **time_range), None
         for number, count in found.items():
             share = count if sample is None else round(count * 100 / sample)
             counted[min(number, buckets - 1)] += share
@@ -329,8 +335,8 @@ def _all(wanted: Wanted) -> Iterator[Item]:
 
 
 def _sample(wanted: Wanted) -> float | None:
-    """Per cent to be counted, None: all."""
-    if connection.vendor != "postgresql" or wanted.of_one_call or wanted.words:
+    """Per cent of the rows that are to be looked at; None: all."""
+    if connection.vendor != "postgresql" or wanted.of_one_call:
         return None
     rows = rows_estimated(first=wanted.first, end=min(wanted.end, first_id_at(_tomorrow())))
     return None if rows <= _COUNT_ROWS else min(100.0, max(0.1, 100 * _SAMPLE_ROWS / rows))

@@ -308,25 +308,29 @@ def test_a_large_histogram_is_counted_from_a_sample(
 ) -> None:
     for _ in range(200):
         store(server)
+    store(server, "Hangup")
     hour = {"since": NOW - timedelta(hours=1), "until": NOW + timedelta(minutes=1)}
     if not is_partitioned():
         assert not events_histogram(user=user, **hour).estimated
         return
     monkeypatch.setattr(search, "_COUNT_ROWS", -1)
     monkeypatch.setattr(search, "_SAMPLE_ROWS", 10**9)
+    monkeypatch.setattr(search, "_SAMPLE_FOUND", 200)
     monkeypatch.setattr(search, "rows_estimated", lambda **bounds: 10**7)
+    rare = events_histogram(user=user, **hour, names=["Hangup"])
+    assert (rare.estimated, sum(count for _, _, count in rare)) == (False, 1)
     bars = events_histogram(user=user, **hour)
     assert bars.estimated
-    assert sum(count for _, _, count in bars) == 200
+    assert sum(count for _, _, count in bars) == 201
     rows = events_of(Wanted((server.pk,)))
     counted = buckets_counted(rows, first=0, end=first_id_at(NOW), buckets=10, sample=100.0)
-    assert sum(counted.values()) == 200
+    assert sum(counted.values()) == 201
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE ami_integration_event")
     day = NOW.replace(hour=0, minute=0, second=0)
     whole = rows_estimated(first=first_id_at(day), end=first_id_at(day + timedelta(days=1)))
     half = rows_estimated(first=first_id_at(day), end=first_id_at(day + timedelta(hours=12)))
-    assert 0 <= half <= whole <= 200
+    assert 0 <= half <= whole <= 201
 
 
 def test_a_page_costs_few_queries(server: Any, user: Any, django_assert_max_num_queries: Any) -> None:
