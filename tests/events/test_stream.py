@@ -154,6 +154,21 @@ def test_what_was_not_acknowledged_is_read_again(writer: StreamWriter, redis_cli
     assert reader.recorded() == {1: Mark(5, 2)}
 
 
+@pytest.mark.parametrize(("size", "least", "most"), [(10, 500, 500), (5_000, 100, 110), (200_000, 10, 10)])
+def test_of_small_entries_more_are_read_at_once(
+    size: int, least: int, most: int, writer: StreamWriter, redis_client: redis.Redis
+) -> None:
+    reader = StreamReader(redis_client)
+    reader.ensure_group()
+    writer.append(batch(1, b"x" * size) for _ in range(700))
+    whole = redis_client.xrange(STREAM)
+    found = reader.read(pending=False, count=10, block=0)
+    assert least <= len(found) <= most
+    assert found == whole[: len(found)]
+    assert reader.read(pending=True, count=10, block=0) == found
+    assert reader.read(pending=False, count=10, block=0)[0] == whole[len(found)]
+
+
 def test_a_recorder_that_lost_its_lease_does_not_set_back_where_the_next_one_stands(
     writer: StreamWriter, redis_client: redis.Redis
 ) -> None:
