@@ -80,7 +80,7 @@ class LiveConsumer(PageConsumer):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._leave()
+            await self._leave()
 
     async def connect(self) -> None:
         try:
@@ -133,8 +133,8 @@ class LiveConsumer(PageConsumer):
                 pass
 
     async def _turn(self) -> None:
-        new = self._wanted is not None and self._wanted is not self._current
-        allowed, servers = await self._look(max_age=0.0 if new else LOOK_MAX_AGE)
+        begins = self._wanted is not None and self._wanted is not self._current
+        allowed, servers = await self._look(max_age=0.0 if begins else LOOK_MAX_AGE)
         if not allowed:
             self._close(CLOSE_FORBIDDEN, "You are logged out, or may not watch events any more.")
             return
@@ -169,7 +169,7 @@ class LiveConsumer(PageConsumer):
             await hub.watch(tab, chosen)
         finally:
             if old_hub is not None and old_tab is not None:
-                old_hub.leave(old_tab)
+                await old_hub.leave(old_tab)
         if hub is not old_hub:
             self.start(hub.alive())
         bounds = bounds_of(since=wanted.since, server_ids=chosen)
@@ -193,9 +193,9 @@ class LiveConsumer(PageConsumer):
         )
         return cast(CatchUp, past)
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
         if self._hub is not None and self._tab is not None:
-            self._hub.leave(self._tab)
+            await self._hub.leave(self._tab)
         self._hub = self._tab = None
 
     def _chosen(self, wanted: Subscription) -> set[int]:

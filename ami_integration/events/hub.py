@@ -86,6 +86,7 @@ class Hub:
         self._joining = asyncio.Lock()
         self._tails = _Shared(tail_read)
         self._work: asyncio.Task[None] | None = None
+        self._ended = False
 
     @classmethod
     def current(cls) -> "Hub":
@@ -141,19 +142,23 @@ class Hub:
                 (watched.tabs.add if server_id in servers else watched.tabs.discard)(tab)
         tab.servers = servers
 
-    def leave(self, tab: Tab) -> None:
-        """The tab has gone."""
+    async def leave(self, tab: Tab) -> None:
+        """The tab has gone; with the last one the hub ends, and this waits until it has."""
         self._place(tab, frozenset())
         self._tabs.discard(tab)
         if not self._tabs:
-            self._end()
+            self._retire()
+            self._ended = True
+            self._wake.set()
+            if self._work is not None:
+                self._work.cancel()
+                await asyncio.wait([self._work])
 
-    def _end(self) -> None:
+    def _retire(self) -> None:
+        """Whoever comes next gets another hub."""
         for loop, hub in list(self._hubs.items()):
             if hub is self:
                 del self._hubs[loop]
-        if self._work is not None:
-            self._work.cancel()
 
     async def alive(self) -> None:
         """Wait for the hub's end, which comes by a mistake of ours alone while there are tabs."""
@@ -179,7 +184,7 @@ class Hub:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._control())
         finally:
-            self._end()  # whoever comes next gets a new one
+            self._retire()
             for server_id in self._watched:
                 with contextlib.suppress(*VALKEY_ERRORS):  # with Valkey's end the membership has ended too
                     await self._layer.group_discard(group_name(server_id), self._channel)
@@ -217,7 +222,7 @@ class Hub:
                 tab.offer(matching, counts)
 
     async def _control(self) -> None:
-        while True:
+        while not self._ended:  # asked too, since a client of Valkey may swallow the cancellation
             try:
                 await self._turn()
             except Error as error:
