@@ -17,18 +17,8 @@ from itertools import islice
 import redis
 
 from ami_integration.events.models import Gap
-from ami_integration.events.stream import (
-    Entry,
-    EventBatch,
-    GapNote,
-    LeaseLost,
-    Mark,
-    Packed,
-    SlotLost,
-    SnapshotNote,
-    StreamWriter,
-    pack,
-)
+from ami_integration.events.stream import Entry, EventBatch, GapNote, Mark, SnapshotNote
+from ami_integration.events.writer import LeaseLost, Packed, SlotLost, StreamWriter, pack
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)

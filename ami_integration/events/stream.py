@@ -1,4 +1,4 @@
-"""The stream between listener and recorder: what an entry holds, and how it is written and read.
+"""The stream between listener and recorder: what an entry holds, and how it is read.
 
 One entry is one batch of one server's events, one note about a gap, or what the PBX said of its state after
 one; all travel through the same stream, so the order of the wire is the order of the store. The listener
@@ -9,11 +9,10 @@ server were ever numbered before it (`before_count`). Whoever reads them (the re
 that something is missing, whatever the reason (a trimmed stream, a lost publication), and how many events
 that are, exactly. The count goes on over all listeners: the next owner finds it beside the last id.
 
-Writing is fenced (see `ami_integration.events.fleet`): a listener that lost a server writes nothing of it any
-more. The stream is bounded by count and by size; what that cuts off unread is found by the chain.
+How a listener writes is in `ami_integration.events.writer`; how a recorder reads is here.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -22,7 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ami_integration.events.leases import Lease, Slot
+from ami_integration.events.leases import Lease
 
 STREAM = "amiweb:events"
 GROUP = "recorder"
@@ -45,42 +44,6 @@ _SMALL_ENTRIES = 50
 _ASIDE_MAXLEN = 1_000
 _LATEST = 253_402_300_800_000_000  # microseconds at the end of the year 9999, the last that databases hold
 
-# Entries whose server another listener has are refused, and all of them while the slot of their ids isn't the
-# writer's. An entry without data gives its server's lease up, behind all that was written before.
-#
-# The bound in bytes: each entry holds the sum of all sizes up to it, so the size of the stream is known from
-# its first entry. How many are to go is reckoned by the mean size, and more where those were small ones.
-_APPEND = """
-local maxlen, maxbytes, slot = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-if slot ~= '' and redis.call('GET', KEYS[5]) ~= slot then return {-1} end
-local sum = tonumber(redis.call('GET', KEYS[4]) or 0)
-local refused = {}
-for i = 4, #ARGV, 4 do
-  local server, epoch, data = ARGV[i], ARGV[i + 1], ARGV[i + 3]
-  local lease = redis.call('HGET', KEYS[2], server)
-  if lease and lease:match('^%d+') ~= epoch then
-    refused[#refused + 1] = (i - 4) / 4
-  elseif data == '' then
-    redis.call('HSET', KEYS[2], server, epoch .. ' 0 ')
-  else
-    sum = sum + #data
-    redis.call('XADD', KEYS[1], '*', 's', server, 'd', data, 'o', string.format('%.0f', sum))
-    redis.call('HSET', KEYS[3], server, ARGV[i + 2])
-  end
-end
-redis.call('SET', KEYS[4], string.format('%.0f', sum))
-redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', maxlen)
-for attempt = 0, 15 do
-  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  if not first or not first[2][6] then break end
-  local size, length = sum - tonumber(first[2][6]) + #first[2][4], redis.call('XLEN', KEYS[1])
-  if size <= maxbytes or length == 1 then break end
-  local over = math.ceil(length * (size - maxbytes) / size) * 2 ^ attempt
-  redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', math.max(1, length - over))
-end
-return refused
-"""
-
 # A recorder that was away for longer than its lease is not asked where the next one stands by now. What it
 # put aside, that one has put aside, too.
 _RECORD = """
@@ -99,22 +62,6 @@ while i <= #ARGV do
 end
 return 1
 """
-
-
-class LeaseLost(Exception):
-    """Another listener owns these servers now; of them nothing was written.
-
-    Attributes:
-        positions: of the entries that were refused.
-    """
-
-    def __init__(self, positions: Collection[int]) -> None:
-        super().__init__(f"{len(positions)} entries were refused")
-        self.positions = frozenset(positions)
-
-
-class SlotLost(Exception):
-    """The slot of the writer's ids isn't its own, or not any more; nothing was written."""
 
 
 class BadEntry(ValueError):
@@ -356,72 +303,6 @@ def valkey_client(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """An entry as it is written; one without data gives its server's lease up.
-
-    `events`: how many are in it. `epoch`: of the lease under which it was made.
-    """
-
-    server_id: int
-    epoch: int
-    mark: Mark
-    data: bytes
-    events: int = 0
-
-
-def pack(entry: Entry, epoch: int = 0) -> Packed:
-    """An entry, ready to be written."""
-    events = len(entry.events) if isinstance(entry, EventBatch) else 0
-    return Packed(entry.server_id, epoch, mark_of(entry), entry.encode(), events)
-
-
-class StreamWriter:
-    """The listener's end.
-
-    Args:
-        client: a blocking Valkey client.
-        maxlen: about how many entries the stream keeps.
-        max_bytes: about how many bytes of them.
-        slot: the listener's slot, for which ids are given.
-    """
-
-    def __init__(
-        self, client: "redis.Redis", *, maxlen: int, max_bytes: int = 2**40, slot: Slot | None = None
-    ) -> None:
-        self._client = client
-        self._maxlen = maxlen
-        self._max_bytes = max_bytes
-        self._slot = (slot.key, slot.token) if slot is not None else ("", "")
-
-    def append(self, entries: Iterable[Entry], *, epoch: int = 0) -> None:
-        """Write entries of servers that are owned by this epoch, or by nobody; see `write`."""
-        self.write([pack(entry, epoch) for entry in entries])
-
-    def write(self, packed: Sequence[Packed]) -> None:
-        """Write entries in this order, in one call.
-
-        Raises:
-            LeaseLost: for some; the others are written.
-            SlotLost: nothing was written.
-            redis.RedisError: Valkey is away or full. The entries may have arrived; readers bear them twice.
-        """
-        fields = [field for p in packed for field in (p.server_id, p.epoch, p.mark.encode(), p.data)]
-        key, token = self._slot
-        refused: Any = self._client.eval(
-            _APPEND, 5, STREAM, LEASES, WRITTEN, SIZES, key,
-            self._maxlen, self._max_bytes, token, *fields,
-        )  # fmt: skip
-        if refused == [-1]:
-            raise SlotLost
-        if refused:
-            raise LeaseLost([int(position) for position in refused])
-
-    def marks(self) -> dict[int, Mark]:
-        """Per server the end of its chain, by whichever listener it was written."""
-        return _marks(self._client.hgetall(WRITTEN))
-
-
 class Aside(NamedTuple):
     """What can't be stored: the fields of its entry, or what else tells of it, and why.
 
@@ -517,7 +398,7 @@ class StreamReader:
 
     def recorded(self) -> dict[int, Mark]:
         """Per server how far its chain was recorded."""
-        return _marks(self._client.hgetall(RECORDED))
+        return marks(self._client.hgetall(RECORDED))
 
     def trim(self, *, keep: float) -> int:
         """Remove what was recorded more than `keep` seconds ago; returns how many entries went (about)."""
@@ -533,8 +414,9 @@ class StreamReader:
 async def recorded_ids(url: str) -> dict[int, int]:
     """Per server the last id that was recorded, for asyncio. Raises redis.RedisError if Valkey is away."""
     async with redis.asyncio.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-        return {server_id: mark.id for server_id, mark in _marks(await client.hgetall(RECORDED)).items()}
+        return {server_id: mark.id for server_id, mark in marks(await client.hgetall(RECORDED)).items()}
 
 
-def _marks(found: Any) -> dict[int, Mark]:
+def marks(found: Any) -> dict[int, Mark]:
+    """Per server a place in its chain, from one of the hashes."""
     return {int(server): Mark.decode(mark) for server, mark in found.items()}

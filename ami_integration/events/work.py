@@ -25,7 +25,7 @@ from ami_integration.events.models import Gap
 from ami_integration.events.outbox import Outbox
 from ami_integration.events.session import Means, Session, Target
 from ami_integration.events.snapshots import Snapshots
-from ami_integration.events.stream import StreamWriter
+from ami_integration.events.writer import StreamWriter
 from ami_integration.outage import Outage
 from ami_integration.servers.models import Server, ServerHealth
 

@@ -9,7 +9,8 @@ import redis
 from django.conf import settings
 
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.events.stream import valkey_client
+from ami_integration.events.writer import StreamWriter
 from tests.processes import Valkey
 
 

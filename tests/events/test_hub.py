@@ -17,8 +17,9 @@ from ami_integration.events.filters import EventFilter, parse_filter
 from ami_integration.events.hub import Hub
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.services import group_name
-from ami_integration.events.stream import EventBatch, StreamWriter
+from ami_integration.events.stream import EventBatch
 from ami_integration.events.tabs import RING, Tab
+from ami_integration.events.writer import StreamWriter
 from tests.events.making import batch, numbered, raw
 from tests.polling import wait_until
 

@@ -16,7 +16,8 @@ from django.contrib.sessions.models import Session
 from ami_integration.ami import NEED_DATA, Event, Protocol
 from ami_integration.events.models import Gap
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
+from ami_integration.events.stream import EventBatch, GapNote
+from ami_integration.events.writer import StreamWriter
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import server_health_set
 from tests.browser.chromium import Visitor, expect

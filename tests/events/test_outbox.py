@@ -10,16 +10,8 @@ import redis
 from ami_integration.events.fleet import Fleet
 from ami_integration.events.leases import Slot
 from ami_integration.events.outbox import Outbox
-from ami_integration.events.stream import (
-    LEASES,
-    STREAM,
-    Entry,
-    EventBatch,
-    GapNote,
-    StreamWriter,
-    decode_entry,
-    mark_of,
-)
+from ami_integration.events.stream import LEASES, STREAM, Entry, EventBatch, GapNote, decode_entry, mark_of
+from ami_integration.events.writer import StreamWriter
 from tests.events.making import batch, raw
 from tests.polling import wait_until
 from tests.processes import Valkey

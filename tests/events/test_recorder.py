@@ -32,9 +32,9 @@ from ami_integration.events.stream import (
     SnapshotNote,
     StampedEvent,
     StreamReader,
-    StreamWriter,
     mark_of,
 )
+from ami_integration.events.writer import StreamWriter
 from tests.events.making import batch, ids, numbered, raw, stamped
 from tests.polling import wait_until
 from tests.processes import Valkey

@@ -18,19 +18,15 @@ from ami_integration.events.stream import (
     BadEntry,
     EventBatch,
     GapNote,
-    LeaseLost,
     LostKind,
     Mark,
-    Packed,
-    SlotLost,
     SnapshotNote,
     StampedEvent,
     StreamReader,
-    StreamWriter,
     decode_entry,
     mark_of,
-    pack,
 )
+from ami_integration.events.writer import LeaseLost, Packed, SlotLost, StreamWriter, pack
 from tests.events.making import batch, raw
 from tests.polling import wait_until
 

@@ -18,7 +18,8 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.ami import TCP
 from ami_integration.events.fleet import Fleet
 from ami_integration.events.models import Event, Gap
-from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.events.stream import valkey_client
+from ami_integration.events.writer import StreamWriter
 from ami_integration.management.commands import listen
 from ami_integration.servers.models import Server, ServerHealth
 from tests.actions.factories import make_run

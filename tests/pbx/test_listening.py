@@ -12,7 +12,8 @@ import pytest
 
 from ami_integration.ami import TCP, AMIClient
 from ami_integration.events.models import Event, Gap, Snapshot
-from ami_integration.events.stream import STREAM, EventBatch, StreamWriter, decode_entry, valkey_client
+from ami_integration.events.stream import STREAM, EventBatch, decode_entry, valkey_client
+from ami_integration.events.writer import StreamWriter
 from ami_integration.servers.models import Server, ServerHealth
 from tests.pbx.asterisk import Asterisk
 from tests.polling import wait_until
