@@ -197,13 +197,15 @@ class Recorder:
         """See to the store: days made ahead, and what has had its time removed from it and from the stream.
 
         Does so once a minute, or at each call while there is more to remove. What fails is tried again a
-        minute later; it holds up nothing else.
+        minute later; it holds up nothing else. Of our clock and Valkey's the one that is behind counts: a
+        clock that jumped ahead shall not empty the store.
         """
         now = time.monotonic()
         if now < self._prune_at:
             return
         self._prune_at = now + _PRUNE_INTERVAL
-        moment = datetime.fromtimestamp(self._clock(), UTC)
+        seconds, _ = self._valkey.time()
+        moment = datetime.fromtimestamp(min(self._clock(), seconds), UTC)
         try:
             partitions_ensure(now=moment)
             if self._retention.prune(now=moment).more:

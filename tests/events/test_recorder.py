@@ -534,3 +534,12 @@ def test_what_is_put_aside_is_counted_once_whoever_finds_it(url: str, writer: St
     assert writer._client.xlen(ASIDE) == 1
     slow.close()
     other.close()
+
+
+def test_a_clock_that_jumped_ahead_removes_nothing(url: str, writer: StreamWriter) -> None:
+    ahead = Recorder(url=url, clock=lambda: time.time() + 400 * 86_400)
+    writer.append([numbered(1, range(10))])
+    ahead.step()
+    ahead.prune()
+    assert Event.objects.count() == 10
+    ahead.close()
