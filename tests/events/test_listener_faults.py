@@ -161,3 +161,26 @@ async def test_after_a_clock_that_was_far_ahead_events_go_on_by_the_right_time(
     await running.until(lambda: len(numbers()) == 20, what="events are stored again")
     assert sorted(await running.look(numbers)) == list(range(20))
     assert await running.look(lambda: Gap.objects.count()) == 1
+
+
+async def test_what_comes_faster_than_it_can_be_taken_is_counted_exactly(
+    running: Running, server: Server, pbx: PBX
+) -> None:
+    listener = running.start()
+    await online(running)
+    assert listener._work is not None
+    [session] = listener._work.sessions()
+    assert session._client is not None
+    session._client.maxsize = 10  # of the next connection
+    pbx.kick()
+    await running.until(lambda: Gap.objects.filter(ended_at__isnull=False).exists(), what="it is back")
+    pbx.say(500)
+    pbx.say(1)
+    await running.until(lambda: 500 in numbers(), what="the last event is stored")
+    gaps = await running.look(lambda: list(Gap.objects.filter(reason=Gap.Reason.OVERLOAD)))
+    stored = await running.look(numbers)
+    assert sum(gap.lost for gap in gaps) == 501 - len(stored) == listener.status()["dropped"] > 0
+    assert {gap.lost_kind for gap in gaps} == {"exact"}
+    for gap in gaps:
+        first = await running.look(lambda gap=gap: Event.objects.filter(id__gt=gap.after_id).earliest("id"))
+        assert gap.after_id < gap.pk < gap.before_id == first.pk
