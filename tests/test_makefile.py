@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "Makefile").read_text()
-TARGETS = ("help", "run", "test", "lint", "pbx", "bench", "bench-client", "soak", "requirements", "clean")
+TARGETS = (
+    *("help", "run", "test", "lint", "pbx", "bench", "bench-client", "bench-events", "soak"),
+    *("requirements", "clean"),
+)
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
