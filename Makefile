@@ -22,7 +22,7 @@ bench-client:  ## measure the AMI client beside its references and the packaged 
 bench-events: export AMIWEB_TEST_DURABLE = 1
 bench-events:  ## measure the pipeline of events, on PostgreSQL and on SQLite
 	$(boot) dev -m pytest tests/bench/bench_events.py tests/bench/bench_search.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
-	@echo; $(MAKE) --no-print-directory bench-events-sqlite
+	$(MAKE) --no-print-directory bench-events-sqlite
 bench-events-sqlite: export AMIWEB_TEST_DATABASE = sqlite
 bench-events-sqlite:
 	$(boot) dev -m pytest tests/bench/bench_events.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s -k committed_rows $(ARGS)
