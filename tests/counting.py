@@ -65,6 +65,7 @@ class Account:
         self.number = self._first = first  # the next one's
         self.sent = 0
         self.stopped = False
+        self.telling: asyncio.Task[None] | None = None  # the newest session's
         self._began: float | None = None
 
     def due(self) -> range:
@@ -191,8 +192,11 @@ class Site:
                     )
                     if headers.get(b"events", b"on").strip() != b"off":
                         account = self.accounts[headers[b"username"].strip().decode()]
+                        if account.telling is not None:
+                            # Its connection may be one that nobody has noticed to be dead.
+                            account.telling.cancel()
                         account.skip()
-                        telling = asyncio.create_task(self.tell(account, writer))
+                        telling = account.telling = asyncio.create_task(self.tell(account, writer))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client has gone
         finally:
@@ -236,7 +240,12 @@ class Site:
                 account.stopped = True
         if word == "sent":
             return {name: account.sent for name, account in self.accounts.items()}
-        return {name: account.number for name, account in self.accounts.items()}
+        if word == "stop":
+            return {name: account.number for name, account in self.accounts.items()}
+        return {
+            name: account.due().stop if account.pace else account.number
+            for name, account in self.accounts.items()
+        }
 
 
 async def main() -> None:

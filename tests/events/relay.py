@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -25,8 +26,11 @@ class Relay:
         self.port = int(self._server.getsockname()[1])
         self._moving = threading.Event()
         self._moving.set()
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     def stall(self) -> None:
         """From now on nothing arrives on either side."""
@@ -36,25 +40,52 @@ class Relay:
         """What stood still goes on, also what came meanwhile."""
         self._moving.set()
 
+    def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _accept(self) -> None:
         while True:
             try:
                 near, _ = self._server.accept()
             except OSError:
                 return  # closed
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._sockets += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+            self._start(self._connect, near)
+
+    def _connect(self, near: socket.socket) -> None:
+        """Both directions of a connection; both ends close together, as those of a cut wire never would."""
+        with near:
+            self._moving.wait()  # what stands still lets nobody in either
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                return  # nobody is there; who asked sees its connection end
+            with far, self._known(near, far):
+                back = threading.Thread(target=self._forward, args=(far, near), daemon=True)
+                back.start()
+                self._forward(near, far)
+                back.join()
+
+    @contextlib.contextmanager
+    def _known(self, *ends: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._sockets.update(ends)
+            if self._closed:
+                _shut(*ends)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sockets.difference_update(ends)
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._moving.wait()
                 sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        self._moving.wait()
+        _shut(source, sink)
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +93,18 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._server.close()
+        with self._lock:
+            self._closed = True
+            _shut(*self._sockets)
         self._moving.set()
-        for end in self._sockets:
-            end.close()
+        for thread in self._threads:
+            thread.join(10)
+
+
+def _shut(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
