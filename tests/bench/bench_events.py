@@ -94,7 +94,7 @@ def bench_from_the_socket_to_committed_rows(stack: Stack, more: float) -> None:
         f"committed {took - sending:.1f} s later ({most / took:,.0f}/s; {behind:,} under way after the last)"
     )
     for name, cost in costs.items():
-        print(f"  {name}: {cost / most * 1000 * 1000:.0f} ms of CPU for 1,000 events")
+        print(f"  {name}: {cost / most * 1000 * 1000:.1f} ms of CPU for 1,000 events")
     for name, first in early.items():
         print(f"  {name}: {first:.0f} MB resident after a third, {late[name]:.0f} MB in the end")
 
