@@ -31,7 +31,7 @@ from ami_integration.ami.errors import (
 )
 from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
-from ami_integration.ami.lag import BEAT, Lag, Pulse, receive_buffer, waiting_bytes
+from ami_integration.ami.lag import BEAT, STALL, Lag, Pulse, receive_buffer, waiting_bytes
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Event, Message, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
@@ -68,8 +68,8 @@ from ami_integration.ami.transports import (
 _FULL_READ = 256 * 1024
 #: Events of more bytes than this are too many for the processor's cache, which costs a third of the speed.
 _SLICE = 64 * 1024
-#: A PBX that waits for so long (seconds) may cut the session: the shortest usual `writetimeout`.
-_BEHIND = 0.1
+#: Much that comes so soon (seconds) after the loop stood still has waited for it.
+_AFTER_STALL = 1.0
 #: Seconds that a connection may take to end before it is cut.
 _FAREWELL = 1.0
 #: At most so many bytes of several actions are written at once.
@@ -542,7 +542,7 @@ class AsyncAMIClient(Session):
             self._full_since = None
         elif self._full_since is None:
             self._full_since = self.last_received
-        elif self.last_received - self._full_since >= _BEHIND:
+        elif self.last_received - self._full_since >= STALL:
             self.behind_at = self.last_received
         self._protocol.receive_data(data[:_SLICE])
         if not greeting.done():
@@ -590,9 +590,12 @@ class AsyncAMIClient(Session):
         sock = self._socket()
         if sock is not None:
             lag = self._lag_with(just_read)
-            if lag.bytes >= MUCH and lag.seconds >= BEAT + _BEHIND:
+            if lag.bytes >= MUCH and (lag.seconds >= BEAT + STALL or self._stalled()):
                 self.behind_at = time.monotonic()
             self._lag.check(lag, receive_buffer(sock))
+
+    def _stalled(self) -> bool:
+        return self._pulse is not None and time.monotonic() - self._pulse.stalled_at < _AFTER_STALL
 
     def _ended(self, error: BaseException | None, greeting: asyncio.Future[Banner]) -> None:
         self._protocol.receive_data(b"")

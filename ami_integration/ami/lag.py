@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import struct
 import time
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 _BEHIND = 0.5
 #: Seconds between two looks at whether the event loop runs.
 BEAT = 0.25
+#: A PBX that waits for so long (seconds) may cut the session: the shortest usual `writetimeout`.
+STALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Pulse:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.beat = time.monotonic()
+        self.stalled_at = -math.inf  # when the loop last went on after it had stood still
         self.clients: weakref.WeakSet[Lagging] = weakref.WeakSet()
         self._beating = False
         self._loop = weakref.ref(loop)
@@ -144,6 +148,8 @@ class Pulse:
             self._beating = False
             return
         late = time.monotonic() - self.beat - BEAT
+        if late >= STALL:
+            self.stalled_at = time.monotonic()
         if late > BEAT:
             for client in list(self.clients):
                 client._check_lag()

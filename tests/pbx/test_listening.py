@@ -125,6 +125,14 @@ def flood(asterisk: Asterisk, count: int, *headers: bytes) -> None:
         asking.join()
 
 
+def connected(asterisk: Asterisk) -> str:
+    """Who has a session, as its CLI lists them."""
+    username, secret = asterisk.users["admin"]
+    transport = TCP(asterisk.host, asterisk.port)
+    with AMIClient(transport, username=username, secret=secret) as client:
+        return "\n".join(client.command("manager show connected").output)
+
+
 def test_a_burst_as_fast_as_asterisk_can_send_it_is_taken_without_being_cut(
     stack: Stack, asterisk: Asterisk
 ) -> None:
@@ -159,6 +167,7 @@ def test_a_session_that_asterisk_cut_since_the_listener_stood_still_is_told_apar
     listener.process.send_signal(signal.SIGSTOP)
     sent = 2_000  # of 18 KB each, ten times what the kernels hold
     flood(asterisk, sent, *[b"Header%d: " % number + b"x" * 900 for number in range(20)])
+    wait_until(lambda: username not in connected(asterisk), seconds=30, what="Asterisk has ended the session")
     listener.process.send_signal(signal.SIGCONT)
     gap = wait_until(
         lambda: Gap.objects.filter(ended_at__isnull=False).first(),
