@@ -19,6 +19,13 @@ bench:  ## measure, on an otherwise idle machine (AMIWEB_BENCH_SCALE=0.01: a try
 	$(boot) dev -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 bench-client:  ## measure the AMI client beside its references and the packaged clients
 	$(boot) dev -m pytest tests/bench/bench_client.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
+bench-events: export AMIWEB_TEST_DURABLE = 1
+bench-events:  ## measure the pipeline of events, on PostgreSQL and on SQLite
+	$(boot) dev -m pytest tests/bench/bench_events.py tests/bench/bench_search.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
+	$(MAKE) --no-print-directory bench-events-sqlite
+bench-events-sqlite: export AMIWEB_TEST_DATABASE = sqlite
+bench-events-sqlite:
+	$(boot) dev -m pytest tests/bench/bench_events.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s -k committed_rows $(ARGS)
 soak: export AMIWEB_SOAK_SECONDS ?= 3600
 soak:  ## run the long tests for AMIWEB_SOAK_SECONDS (3600 by default)
 	$(boot) dev -m pytest -n 0 -m "soak or hypothesis" -o faulthandler_timeout=0 $(ARGS)
@@ -32,4 +39,4 @@ clean:  ## remove what can be made again (not var/, which holds your data)
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help run test lint pbx bench bench-client soak requirements requirements/bench.txt clean
+.PHONY: help run test lint pbx bench bench-client bench-events bench-events-sqlite soak requirements requirements/bench.txt clean

@@ -9,7 +9,8 @@ from ami_integration.actions.catalogue.models import (
 )
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
 from ami_integration.audit.models import AuditEntry
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.saved import SavedFilter
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
@@ -26,10 +27,12 @@ __all__ = [
     "Gap",
     "PlannedRun",
     "RunResult",
+    "SavedFilter",
     "Schedule",
     "Server",
     "ServerAbilities",
     "ServerCatalogue",
     "ServerHealth",
+    "Snapshot",
     "Tag",
 ]

@@ -18,6 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amiweb.settings")
 http_application = get_asgi_application()  # loads the apps, so it comes before the import of the consumers
 
 from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
+from amiweb.hearts import Lifespan  # noqa: E402
 
 # Without its manifest every page would be an error.
 if settings.AMIWEB_PRODUCTION and not getattr(staticfiles_storage, "hashed_files", None):
@@ -29,6 +30,7 @@ if settings.AMIWEB_PRODUCTION and not getattr(staticfiles_storage, "hashed_files
 application = ProtocolTypeRouter(
     {
         "http": http_application,
+        "lifespan": Lifespan(),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

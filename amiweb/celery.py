@@ -11,6 +11,8 @@ import os
 
 from celery import Celery
 
+from amiweb import hearts
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amiweb.settings")
 
 app = Celery("amiweb")
@@ -19,3 +21,4 @@ app.autodiscover_tasks(["ami_integration"])
 app.conf.beat_schedule = {
     "schedules.tick": {"task": "schedules.tick", "schedule": 1.0, "options": {"expires": 1}},
 }
+hearts.connect(app)

@@ -67,6 +67,11 @@ class Configuration:
     idle_sessions: int
     idle_seconds: int
     confirm_servers: int
+    stream_keep_seconds: int
+    event_retention_days: int
+    event_retention_gb: int
+    stream_maxlen: int
+    stream_mb: int
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
@@ -160,6 +165,19 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         idle_seconds=env.integer("AMIWEB_IDLE_SECONDS", env.text("AMIWEB_IDLE_SECONDS", "60"), 1, 600),
         confirm_servers=env.integer(
             "AMIWEB_CONFIRM_SERVERS", env.text("AMIWEB_CONFIRM_SERVERS", "5"), 0, 10_000
+        ),
+        stream_keep_seconds=env.integer(
+            "AMIWEB_STREAM_KEEP_SECONDS", env.text("AMIWEB_STREAM_KEEP_SECONDS", "600"), 60, 86_400
+        ),
+        stream_maxlen=env.integer(
+            "AMIWEB_STREAM_MAXLEN", env.text("AMIWEB_STREAM_MAXLEN", "500000"), 1_000, 100_000_000
+        ),
+        stream_mb=env.integer("AMIWEB_STREAM_MB", env.text("AMIWEB_STREAM_MB", "512"), 1, 1_000_000),
+        event_retention_days=env.integer(
+            "AMIWEB_EVENT_RETENTION_DAYS", env.text("AMIWEB_EVENT_RETENTION_DAYS", "7"), 1, 3_650
+        ),
+        event_retention_gb=env.integer(
+            "AMIWEB_EVENT_RETENTION_GB", env.text("AMIWEB_EVENT_RETENTION_GB", "20"), 1, 100_000
         ),
         result_limit_mib=env.integer(
             "AMIWEB_RESULT_LIMIT_MIB", env.text("AMIWEB_RESULT_LIMIT_MIB", "16"), 1, 1024

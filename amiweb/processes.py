@@ -26,7 +26,7 @@ def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.
     return {
         "web": [
             *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
-            *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "off"),
+            *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "on"),
         ],
         "worker": [
             *celery,

@@ -34,8 +34,11 @@ AMIWEB_RUN_EXPIRY = 300  # seconds that a run may wait for a worker
 AMIWEB_CONFIRM_SERVERS = _config.confirm_servers
 AMIWEB_HEARTBEAT_INTERVAL = 5  # seconds between signs of life of a run in progress
 AMIWEB_HEARTBEAT_LOST = 20  # seconds without one until its worker counts as dead
-AMIWEB_STREAM_MAXLEN = 100_000  # batches kept on the event stream
-AMIWEB_EVENT_RETENTION_DAYS = 7
+AMIWEB_STREAM_MAXLEN = _config.stream_maxlen  # entries that the event stream keeps
+AMIWEB_STREAM_BYTES = _config.stream_mb * 1024 * 1024  # and their size
+AMIWEB_STREAM_KEEP_SECONDS = _config.stream_keep_seconds
+AMIWEB_EVENT_RETENTION_DAYS = _config.event_retention_days
+AMIWEB_EVENT_RETENTION_GB = _config.event_retention_gb  # 2^30 bytes
 AMIWEB_RESULT_LIMIT = _config.result_limit_mib * 1024 * 1024  # bytes of one result before compression
 AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status, and "" for the others
 AMIWEB_RESULT_RETENTION_DAYS = _config.result_retention_days  # the same for what came back
@@ -80,6 +83,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "ami_integration.console.views.header",
             ]
         },
     }

@@ -143,6 +143,13 @@ VARIABLES = (
         "meant: the tag, or how many servers. `0`: even on one, by its name.",
     ),
     Variable(
+        "AMIWEB_STREAM_KEEP_SECONDS",
+        "`600`",
+        "`600`",
+        "Seconds that the event stream in Valkey holds an event after it was recorded, 60 to 86400. For so "
+        "long a live page that was away finds again what its server doesn't keep.",
+    ),
+    Variable(
         "AMIWEB_RUN_RETENTION_DAYS",
         "`90`",
         "`90`",
@@ -154,6 +161,33 @@ VARIABLES = (
         "`30`",
         "`30`",
         "Days that it keeps what came back for a run, in the same form. The run itself stays.",
+    ),
+    Variable(
+        "AMIWEB_STREAM_MAXLEN",
+        "`500000`",
+        "`500000`",
+        "Entries that the event stream in Valkey keeps at most, 1000 or more; one holds up to 500 events of "
+        "one server. What doesn't fit while the database is away is counted and shown as a gap.",
+    ),
+    Variable(
+        "AMIWEB_STREAM_MB",
+        "`512`",
+        "`512`",
+        "Memory in MiB that they may take at most. Valkey itself needs some more.",
+    ),
+    Variable(
+        "AMIWEB_EVENT_RETENTION_DAYS",
+        "`7`",
+        "`7`",
+        "Days that stored events are kept, if they don't leave earlier by their size. The page *Size and "
+        "retention* of the events shows what they take today.",
+    ),
+    Variable(
+        "AMIWEB_EVENT_RETENTION_GB",
+        "`20`",
+        "`20`",
+        "Gigabytes that they may take with their indexes; beyond that the oldest leave, whatever their age. "
+        "On SQLite it is the size of the whole database.",
     ),
     Variable(
         "AMIWEB_RESULT_LIMIT_MIB",

@@ -1,8 +1,8 @@
 """A private PostgreSQL for one run of the tests, on a unix socket, from the machine's own binaries.
 
 PostgreSQL refuses to run as root, so root becomes the user `postgres` for it; its folder lies in the system's
-temporary folder, since pytest's own is closed to that user. Durability is off: nobody needs the data after a
-crash.
+temporary folder, since pytest's own is closed to that user. Durability is off, since nobody needs the data
+after a crash; AMIWEB_TEST_DURABLE=1 leaves PostgreSQL's own settings as they are, for benchmarks.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ def database_choice() -> str:
     return choice
 
 
+def _identity() -> dict[str, Any]:
+    """Whom PostgreSQL's processes run as, for `subprocess`: root may not."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
 class Cluster:
     """One PostgreSQL; `url()` is known from the beginning, `start()` makes it true."""
 
@@ -80,29 +88,45 @@ class Cluster:
         assert bin_folder is not None, why_not()
         self.folder.mkdir(mode=0o700)
         atexit.register(self.stop)
-        identity: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("postgres")
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-            identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        data, log = self.folder / "data", self.folder / "log"
+        identity = _identity()
+        if identity:
+            os.chown(self.folder, identity["user"], identity["group"])
+        data = self.folder / "data"
         made = subprocess.run(
             [bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"],
             cwd=self.folder, capture_output=True, text=True, check=False, **identity,
         )  # fmt: skip
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stderr}")
+        self._run(identity)
+
+    def _run(self, identity: dict[str, Any]) -> None:
+        bin_folder = _bin()
+        assert bin_folder is not None
+        log = self.folder / "log"
         options = {
             "unix_socket_directories": str(self.folder), "port": str(PORT), "listen_addresses": "",
-            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
+            "max_connections": "200",
         }  # fmt: skip
-        command = [str(bin_folder / "postgres"), "-D", str(data)]
+        if os.environ.get("AMIWEB_TEST_DURABLE") != "1":
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        command = [str(bin_folder / "postgres"), "-D", str(self.folder / "data")]
         command += [f"--{name}={value}" for name, value in options.items()]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdout=output, stderr=output, preexec_fn=die_with_parent, **identity
             )
-        wait_until(self._answers, seconds=30, what=lambda: f"PostgreSQL starts; its log: {log.read_text()}")
+        wait_until(self._answers, seconds=60, what=lambda: f"PostgreSQL starts; its log: {log.read_text()}")
+
+    def kill(self) -> None:
+        """End it the hard way; its data stay. `restart` starts it again."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again on the data that are there."""
+        self._run(_identity())
 
     def _answers(self) -> bool:
         import psycopg  # not at the top: SQLite's run needs no driver

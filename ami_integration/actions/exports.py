@@ -1,28 +1,12 @@
-"""A result as a file: CSV for spreadsheets, JSON for programs.
+"""A result as a file: CSV for spreadsheets, JSON for programs. JSON is exact."""
 
-Spreadsheets take a cell that begins with `=`, `+`, `-` or `@` for a formula, and strangers on the telephone
-network choose their own names: such a cell gets an apostrophe before it, which a spreadsheet hides. Numbers
-keep their sign (`+4930123`, `-1`), since they can do nothing. The same holds behind a semicolon, a tab or the
-end of a line within a value: where a comma is the decimal sign, spreadsheets part the cells of a file there.
-JSON is exact.
-"""
-
-import csv
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
-
-#: Excel takes a file without it for one in the local eight-bit characters.
-_BYTE_ORDER_MARK = "\ufeff"
-# The last four are the wide forms of the first, which some spreadsheets take for the same.
-_SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20"
-_FORMULA = re.compile(rf"[{_SIGNS}\t\r\n]")
-_NUMBER = re.compile(r"[+-]?\d[\d.]*")
-_FORMULA_WITHIN = re.compile(rf"([;\t\r\n])(?=[{_SIGNS}])(?![+-]\d[\d.]*(?:[;\t\r\n]|$))")
+from ami_integration.spreadsheets import csv_lines
 
 
 def result_columns(result: Result, preferred: Iterable[str] = ()) -> list[str]:
@@ -46,26 +30,28 @@ def rows_csv(result: Result, preferred: Iterable[str] = ()) -> Iterator[str]:
     A name that an item has several times shows all its values, one below the other in its cell. What is
     missing of a result is said in the last row.
     """
-    yield _BYTE_ORDER_MARK
-    writer = csv.writer(_Lines())
+    return csv_lines(_rows(result, preferred))
+
+
+def _rows(result: Result, preferred: Iterable[str]) -> Iterator[Iterable[str]]:
     if result.items:
         columns = result_columns(result, preferred)
-        yield writer.writerow([_harmless(name) for name in columns])
+        yield columns
         for item in result.items:
             cells: dict[str, str] = {}
             for name, value in item:
                 cells[name] = f"{cells[name]}\n{value}" if name in cells else value
-            yield writer.writerow([_harmless(cells.get(name, "")) for name in columns])
+            yield [cells.get(name, "") for name in columns]
     elif result.output:
-        yield writer.writerow(["Output"])
+        yield ["Output"]
         for line in result.output.split("\n"):
-            yield writer.writerow([_harmless(line)])
+            yield [line]
     else:
-        yield writer.writerow(["Header", "Value"])
+        yield ["Header", "Value"]
         for name, value in result.response:
-            yield writer.writerow([_harmless(name), _harmless(value)])
+            yield [name, value]
     if result.note:
-        yield writer.writerow([result.note])
+        yield [result.note]
 
 
 def result_json(run: ActionRun, result: Result) -> str:
@@ -82,15 +68,3 @@ def result_json(run: ActionRun, result: Result) -> str:
         **result.data(),
     }
     return json.dumps(document, ensure_ascii=False, indent=1)
-
-
-def _harmless(value: str) -> str:
-    value = _FORMULA_WITHIN.sub(r"\1'", value)
-    return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
-
-
-class _Lines:
-    """What csv writes into: hands each line back, so that no file lies in memory as a whole."""
-
-    def write(self, line: str) -> str:
-        return line

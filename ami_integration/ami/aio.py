@@ -31,7 +31,7 @@ from ami_integration.ami.errors import (
 )
 from ami_integration.ami.exchange import Exchange
 from ami_integration.ami.filters import EventFilter
-from ami_integration.ami.lag import Lag, Pulse, receive_buffer, waiting_bytes
+from ami_integration.ami.lag import BEAT, STALL, Lag, Pulse, receive_buffer, waiting_bytes
 from ami_integration.ami.login import filter_steps, login_steps
 from ami_integration.ami.messages import Event, Message, Reply
 from ami_integration.ami.originate import Originated, OriginateOptions, Origination
@@ -68,6 +68,8 @@ from ami_integration.ami.transports import (
 _FULL_READ = 256 * 1024
 #: Events of more bytes than this are too many for the processor's cache, which costs a third of the speed.
 _SLICE = 64 * 1024
+#: Much that comes so soon (seconds) after the loop stood still has waited for it.
+_AFTER_STALL = 1.0
 #: Seconds that a connection may take to end before it is cut.
 _FAREWELL = 1.0
 #: At most so many bytes of several actions are written at once.
@@ -176,6 +178,9 @@ class AsyncAMIClient(Session):
     Attributes:
         peer: the PBX's address, once connected.
         last_received: when the last bytes came (`time.monotonic`).
+        behind_at: when this side was last found to have left the PBX waiting for longer than its
+            `writetimeout` may bear (`time.monotonic`), or None: a connection that ended right after was
+            probably cut for it.
         events_mask: the EventMask, set again at each login.
         filters: the filters, set again at each login.
     """
@@ -207,6 +212,7 @@ class AsyncAMIClient(Session):
         self._wire: asyncio.Transport | None = None
         self._current: _Wire | None = None
         self._error: AMIError | None = None
+        self._full_since: float | None = None  # since when every reading was a full one
         self._keepalive: asyncio.Task[None] | None = None
 
     # -- opening and closing
@@ -229,6 +235,7 @@ class AsyncAMIClient(Session):
         self._error = None
         self._widened = 0
         self._reading_paused = False
+        self._full_since = None
         loop = asyncio.get_running_loop()
         greeting: asyncio.Future[Banner] = loop.create_future()
         try:
@@ -532,6 +539,11 @@ class AsyncAMIClient(Session):
             self._lag.caught_up()
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = self.last_received
+        elif self.last_received - self._full_since >= STALL:
+            self.behind_at = self.last_received
         self._protocol.receive_data(data[:_SLICE])
         if not greeting.done():
             message = self._protocol.next_message()
@@ -577,7 +589,13 @@ class AsyncAMIClient(Session):
     def _check_lag(self, just_read: int = 0) -> None:
         sock = self._socket()
         if sock is not None:
-            self._lag.check(self._lag_with(just_read), receive_buffer(sock))
+            lag = self._lag_with(just_read)
+            if lag.bytes >= MUCH and (lag.seconds >= BEAT + STALL or self._stalled()):
+                self.behind_at = time.monotonic()
+            self._lag.check(lag, receive_buffer(sock))
+
+    def _stalled(self) -> bool:
+        return self._pulse is not None and time.monotonic() - self._pulse.stalled_at < _AFTER_STALL
 
     def _ended(self, error: BaseException | None, greeting: asyncio.Future[Banner]) -> None:
         self._protocol.receive_data(b"")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import struct
 import time
@@ -27,7 +28,9 @@ logger = logging.getLogger(__name__)
 #: A reader that is behind for so long (seconds) is told of.
 _BEHIND = 0.5
 #: Seconds between two looks at whether the event loop runs.
-_BEAT = 0.25
+BEAT = 0.25
+#: A PBX that waits for so long (seconds) may cut the session: the shortest usual `writetimeout`.
+STALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Pulse:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.beat = time.monotonic()
+        self.stalled_at = -math.inf  # when the loop last went on after it had stood still
         self.clients: weakref.WeakSet[Lagging] = weakref.WeakSet()
         self._beating = False
         self._loop = weakref.ref(loop)
@@ -135,7 +139,7 @@ class Pulse:
         if not pulse._beating:
             pulse._beating = True
             pulse.beat = time.monotonic()
-            loop.call_later(_BEAT, pulse._tick)
+            loop.call_later(BEAT, pulse._tick)
         return pulse
 
     def _tick(self) -> None:
@@ -143,9 +147,11 @@ class Pulse:
         if not self.clients or loop is None:
             self._beating = False
             return
-        late = time.monotonic() - self.beat - _BEAT
-        if late > _BEAT:
+        late = time.monotonic() - self.beat - BEAT
+        if late >= STALL:
+            self.stalled_at = time.monotonic()
+        if late > BEAT:
             for client in list(self.clients):
                 client._check_lag()
         self.beat = time.monotonic()
-        loop.call_later(_BEAT, self._tick)
+        loop.call_later(BEAT, self._tick)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -145,6 +146,8 @@ class ReconnectingClient:
         backoff: how long to wait between attempts.
         filters: as for `AsyncAMIClient`.
         maxsize: events that may wait for the reader before the oldest are dropped and counted.
+        admission: called with the number of failures in a row; each attempt to connect and log in waits
+            until it is let into what this returns. So a fleet bounds how many attempts go on at once.
 
     Iterate over `batches`; closing the iteration closes the session::
 
@@ -171,6 +174,7 @@ class ReconnectingClient:
     backoff: Backoff = field(default_factory=Backoff)
     maxsize: int = 100_000
     filters: Sequence[EventFilter] = ()
+    admission: Callable[[int], AbstractAsyncContextManager[object]] = field(default=nullcontext, repr=False)
     client: AsyncAMIClient | None = field(default=None, init=False)
     last_error: AMIError | None = field(default=None, init=False)
     dropped: int = field(default=0, init=False)
@@ -191,7 +195,8 @@ class ReconnectingClient:
             # Before connecting: events may come in the same segment as the login's answer.
             subscription = client.subscribe(maxsize=self.maxsize)
             try:
-                await client.connect()
+                async with self.admission(failures):
+                    await client.connect()
             except AMIError as error:
                 failures += 1
                 self.last_error = error

@@ -58,6 +58,7 @@ class Session:
         """A new connection is to be made."""
         self._protocol = Protocol("client", max_message=self._max_message, cut_answers=self._cut_answers)
         self._exchanges = Exchanges(self._protocol.anomalies)
+        self.behind_at: float | None = None
         #: The classes that others than followers see while the EventMask is wider for those; None: all.
         self._gate: frozenset[str] | None = None
 

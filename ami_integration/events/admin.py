@@ -1,23 +1,32 @@
-"""Look-up of stored events and gaps. Nothing can be changed here: they are what a PBX sent.
+"""Look-up of stored events, gaps and snapshots, and the store's size. Nothing can be changed here: they are
+what a PBX sent.
 
 The tables are large, so these pages never count their rows, and page through them by the order of the ids.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
-from ami_integration.access.services import rows_watchable, servers_watchable
+from ami_integration.access.services import rows_watchable, servers_watchable, user_may_watch
 from ami_integration.audit.admin import ReadOnlyAdmin
+from ami_integration.events import history_views
 from ami_integration.events.ids import first_id_at
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.keeping import NOISE
+from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.retention import store_holding
 from ami_integration.servers.models import server_label
 
 _PAGES = 100
@@ -89,11 +98,40 @@ class EventAdmin(EventsView):
     list_filter = (ServerFilter, TimeFilter)
     # An inner join: rows of a deleted server are shown nowhere.
     list_select_related = ("server",)
+    change_list_template = "ami_integration/events/change_list.html"
     search_fields = ("name__exact", "channel__exact", "linkedid__exact", "uniqueid__exact")
     search_help_text = "A whole event name, channel, linkedid or uniqueid."
     ordering = ("-id",)
     sortable_by = ()
     fields = ("id", "server", "at", "name", "channel", "uniqueid", "linkedid", "all_headers")
+
+    def size(self, request: HttpRequest) -> HttpResponse:
+        """What the store takes today, and how long it keeps what."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Size and retention of the events",
+            "holding": store_holding(),
+            "noise": ", ".join(NOISE),
+        }
+        return TemplateResponse(request, "ami_integration/events/size.html", context)
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(address: str, view: Callable[..., HttpResponseBase], name: str, **given: str) -> URLPattern:
+            return path(f"history/{address}", self.admin_site.admin_view(view), given, name=f"event_{name}")
+
+        pages = [
+            page("", history_views.history, "history"),
+            page("data/", history_views.history_data, "history_data"),
+            page("events.csv", history_views.history_export, "history_csv", kind="csv"),
+            page("events.json", history_views.history_export, "history_json", kind="json"),
+            page("save/", history_views.filter_save, "filter_save"),
+            page("forget/", history_views.filter_delete, "filter_delete"),
+        ]
+        size = path("size/", self.admin_site.admin_view(self.size), name="event_size")
+        return [size, *pages, *super().get_urls()]
 
     @admin.display(description="headers")
     def all_headers(self, event: Event) -> str:
@@ -103,8 +141,38 @@ class EventAdmin(EventsView):
 
 @admin.register(Gap)
 class GapAdmin(EventsView):
-    list_display = ("started_at", "ended_at", "server", "reason", "lost", "detail")
+    change_list_template = "ami_integration/events/note_list.html"
+    list_display = ("started_at", "ended_at", "server", "reason", "lost", "lost_kind", "detail")
     list_filter = (ServerFilter, TimeFilter, "reason")
     list_select_related = ("server",)
     ordering = ("-id",)
     sortable_by = ()
+
+
+@admin.register(Snapshot)
+class SnapshotAdmin(EventsView):
+    """What PBXs said of their state after gaps."""
+
+    change_list_template = "ami_integration/events/note_list.html"
+    list_display = ("at", "server", "action", "items_count", "error")
+    list_filter = (ServerFilter, TimeFilter)
+    list_select_related = ("server",)
+    ordering = ("-id",)
+    sortable_by = ()
+    fields = ("id", "server", "at", "action", "error", "all_items")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Of whoever may watch events; a right of its own would only be forgotten."""
+        return user_may_watch(user=request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return user_may_watch(user=request.user)
+
+    @admin.display(description="items")
+    def items_count(self, snapshot: Snapshot) -> int:
+        return len(snapshot.items)
+
+    @admin.display(description="items")
+    def all_items(self, snapshot: Snapshot) -> str:
+        blocks = ("\n".join(f"{name}: {value}" for name, value in item) for item in snapshot.items)
+        return format_html('<pre class="aw-headers">{}</pre>', "\n\n".join(blocks))

@@ -1,53 +1,58 @@
 """The WebSocket of a live page.
 
-The channel layer's queue never ends and never drops, so this consumer reads it without ever waiting for its
-browser: what the page wants goes into a bounded ring, what the ring can't hold is counted as shed, and one
-task of its own sends. Another one looks every few seconds whether the person may still watch and which
-servers there are, begins subscriptions, and fills holes: each batch names the last id before it, and the
-recorder's own account of what it has recorded tells of batches that were never heard of.
+What the page watches comes from the hub of this process into the page's tab: a bounded ring that never makes
+the hub wait (see `ami_integration.events.hub` and `tabs`). One task sends, as fast as the browser takes it;
+another one looks every few seconds whether the person may still watch and which servers there are, and
+begins subscriptions.
 
-A subscription joins the groups, then reads the store, then sends; so nothing falls between. What comes twice
-is dropped by the page, which knows the ids that it has.
+A subscription lets the hub begin, then reads the store and the stream's tail, then sends; so nothing falls
+between. What comes twice is dropped by the page, which knows the ids that it has.
 """
 
 import asyncio
 import json
-import logging
 import time
 from collections import deque
-from typing import Any, cast
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 from django.db import Error
 
-from ami_integration.access.consumers import PageConsumer, PageGone
-from ami_integration.access.pushes import VALKEY_ERRORS, valkey
+from ami_integration.access.consumers import PageConsumer, PageGone, database
 from ami_integration.access.services import session_user, user_may_watch
+from ami_integration.events.catchup import CatchUp, bounds_of, catch_up
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
-from ami_integration.events.services import (
-    Item,
-    events_between,
-    events_stored,
-    group_name,
-    live_servers,
-)
-from ami_integration.events.stream import recorded_ids
-
-logger = logging.getLogger(__name__)
+from ami_integration.events.hub import Hub
+from ami_integration.events.pushes import ID, JSON
+from ami_integration.events.services import Item, live_servers
+from ami_integration.events.tabs import LeftOut, Tab
 
 #: Characters of a message from the page: a cursor for each of some thousand servers fits.
 MAX_MESSAGE = 256 * 1024
-#: Seconds between two looks at permission, servers and holes.
+#: Seconds between two looks at permission and servers.
 LOOK_SECONDS = 3.0
+#: Seconds for which a look counts for other tabs of the same session, too; not for one that subscribes.
+LOOK_MAX_AGE = 1.0
+#: Seconds from one message with rows to the next, and while rows are left out: then each has more of them.
 FLUSH_SECONDS = 0.1
-#: Rows a second that a page gets, and how many may wait for it (also the longest burst).
-ROWS_A_SECOND = 300
-RING = 300
+FLUSH_SECONDS_BUSY = 0.2
+#: Seconds between two messages about counts and cursors alone.
+NEWS_SECONDS = 1.0
+#: Seconds from the beginning of a subscription to that of the next: somebody typing, or a page gone wild.
+SUBSCRIBE_SECONDS = 0.2
+#: Stored rows in one message.
 CHUNK = 100
 
 CLOSE_INVALID = 4400
 CLOSE_FORBIDDEN = 4403
+
+#: Whether the person may watch, and the servers that are theirs to watch.
+Look: TypeAlias = tuple[bool, list[Item]]
+
+_MISSING_SERVER = "This server does not exist any more, or is not yours to watch. Choose another."
+_MISSING_TAG = "No server that you may watch has this tag any more. Choose another."
 
 
 class LiveConsumer(PageConsumer):
@@ -59,42 +64,37 @@ class LiveConsumer(PageConsumer):
         self._wanted: Subscription | None = None
         self._current: Subscription | None = None
         self._servers: list[Item] = []
-        self._joined: set[int] = set()
-        # What goes to the page: words of which only the latest counts, rows of the store, live rows.
+        self._tab: Tab | None = None
+        self._hub: Hub | None = None
+        # Words to the page of which only the latest counts, and the JSON of rows of the past.
         self._words: dict[str, Item] = {}
-        self._stored: deque[Item] = deque()
-        self._ring: deque[Item] = deque()
-        self._shed = 0
-        self._shed_sent = 0
-        self._closing: tuple[int, str] | None = None
-        # Where each server's chain of batches stands.
-        self._holding = False  # a subscription begins: the store's rows go first
-        self._seen: dict[int, int] = {}
-        self._first: dict[int, int] = {}  # while holding: what came before the first live batch
-        self._holes: deque[tuple[int, int, int | None]] = deque()
-        self._behind: dict[int, int] = {}
+        self._past: deque[str] = deque()
+        self._ready = asyncio.Event()
+        self._left_out_sent = LeftOut()
         self._cursor_sent: dict[int, int] = {}
+        self._begun = 0.0
+        self._complained = ""
+        self._closing: tuple[int, str] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._leave()
 
     async def connect(self) -> None:
         try:
             allowed, self._servers = await self._look()
         except Error as error:
-            logger.warning("a live page could not be opened: %s", error)
+            database.failed(error)
             allowed = False
         if not allowed:
             await self.close()  # before accepting: the handshake is refused
             return
         await self.accept()
-        self._words["servers"] = {"type": "servers", "servers": self._servers}
+        self._say("servers", {"type": "servers", "servers": self._servers})
         self.start(self._control())
         self.start(self._pump())
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        # The hot path: channels' own would go through a thread for each message.
-        if message["type"] == "events.batch":
-            self._take(message)
-        else:
-            await super().dispatch(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if text_data is None or len(text_data) > MAX_MESSAGE:
@@ -106,219 +106,198 @@ class LiveConsumer(PageConsumer):
                 raise InvalidSubscription("The page asked for something that amiweb doesn't know. Reload it.")
             self._wanted = parse_subscription(data)
         except InvalidSubscription as error:
-            self._words["error"] = {"type": "error", "message": str(error)}
+            self._say("error", {"type": "error", "message": str(error)})
         except (ValueError, RecursionError):
             self._close(CLOSE_INVALID, "The page sent something that amiweb doesn't understand. Reload it.")
         else:
             self._wake.set()
 
-    # What comes from the channel layer
-
-    def _take(self, message: dict[str, Any]) -> None:
-        server_id, after = message["server"], message["after"]
-        current = self._current
-        if current is None or server_id not in self._joined:
-            return
-        seen = self._seen.get(server_id)
-        if self._holding:
-            self._first.setdefault(server_id, after)
-        elif seen is not None and after > seen:
-            self._holes.append((server_id, seen, after + 1))
-            self._wake.set()
-        self._seen[server_id] = max(seen or 0, message["last"])
-        for item in message["items"]:
-            if current.filter.matches_item(item):
-                if len(self._ring) >= RING:
-                    self._ring.popleft()
-                    self._shed += 1
-                self._ring.append(item)
-
     # Control
 
     async def _control(self) -> None:
         while self._closing is None:
+            self._wake.clear()
             try:
                 await self._turn()
                 self._words.pop("away", None)
             except Error as error:
-                logger.warning("a live page can't read the database: %s", error)
-                self._words["away"] = {
-                    "type": "error",
-                    "message": "The database can't be reached; events appear again when it is back.",
-                }
+                database.failed(error)
+                message = "The database can't be reached; events appear again when it is back."
+                self._say("away", {"type": "error", "message": message})
+            else:
+                database.ended()
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
 
     async def _turn(self) -> None:
-        allowed, servers = await self._look()
+        begins = self._wanted is not None and self._wanted is not self._current
+        allowed, servers = await self._look(max_age=0.0 if begins else LOOK_MAX_AGE)
         if not allowed:
             self._close(CLOSE_FORBIDDEN, "You are logged out, or may not watch events any more.")
             return
         if servers != self._servers:
             self._servers = servers
-            self._words["servers"] = {"type": "servers", "servers": servers}
-        wanted = self._wanted
-        if wanted is not self._current and wanted is not None:
-            await self._begin(wanted)
-        elif self._current is not None:
-            await self._follow(self._current)
+            self._say("servers", {"type": "servers", "servers": servers})
+        if self._wanted is not None and self._wanted is not self._current:
+            await asyncio.sleep(self._begun + SUBSCRIBE_SECONDS - time.monotonic())
+            self._begun = time.monotonic()
+            await self._begin(self._wanted)
+        elif self._current is not None and self._tab is not None and self._hub is not None:
+            chosen = self._chosen(self._current)
+            if new := chosen - self._tab.servers:
+                await self._hub.watch(self._tab, chosen | self._tab.servers)
+                past = await self._past_of(self._hub, self._current, new, {})
+                self._past.extend(row[JSON] for row in past.rows)
+                self._ready.set()
+            if chosen != self._tab.servers:
+                await self._hub.watch(self._tab, chosen)
+        if self._current is not None:
+            self._complain(self._current)
 
     async def _begin(self, wanted: Subscription) -> None:
-        """Join the groups, then read the store, then let the rows go."""
-        recorded = await self._recorded()
-        self._holding = True
-        self._current = wanted
-        self._shed = self._shed_sent = 0
-        for gone in (
-            self._ring,
-            self._stored,
-            self._holes,
-            self._seen,
-            self._first,
-            self._behind,
-            self._cursor_sent,
-        ):
-            gone.clear()
-        self._words.pop("error", None)
+        """Let the hub begin, then read what there was, then let the rows go."""
+        chosen = self._chosen(wanted)
+        old_hub, old_tab = self._hub, self._tab
+        self._current = None
+        self._past.clear()
+        hub, tab = Hub.current(), Tab(wanted.filter)
+        self._hub, self._tab = hub, tab
         try:
-            await self._join(self._chosen(wanted))
-            stored = await database_sync_to_async(events_stored, thread_sensitive=False)(
-                server_ids=self._joined, since=wanted.since, event_filter=wanted.filter
-            )
-        except Error:
-            self._current = None  # the next turn tries again
-            raise
-        for server_id in self._joined:
-            known = max(recorded.get(server_id, 0), stored.newest.get(server_id, 0))
-            first = self._first.get(server_id)
-            if first is not None and first > known:
-                self._holes.append((server_id, known, first + 1))
-                self._wake.set()
-            self._seen[server_id] = max(known, self._seen.get(server_id, 0))
-        self._words["begin"] = {"type": "begin", "seq": wanted.seq, "cut": stored.cut}
-        self._stored.extend(stored.items)
-        self._holding = False
+            await hub.watch(tab, chosen)
+        finally:
+            if old_hub is not None and old_tab is not None:
+                await old_hub.leave(old_tab)
+        if hub is not old_hub:
+            self.start(hub.alive())
+        bounds = bounds_of(since=wanted.since, server_ids=chosen)
+        past = await self._past_of(hub, wanted, chosen, bounds)
+        self._current = wanted
+        self._left_out_sent = LeftOut()
+        self._cursor_sent = {}
+        self._complained = ""
+        self._words.pop("error", None)
+        self._say("begin", {"type": "begin", "seq": wanted.seq, "cut": past.cut})
+        self._past.extend(row[JSON] for row in past.rows)
+        tab.ready = self._ready
+        tab.begin({row[ID] for row in past.rows})
 
-    async def _follow(self, current: Subscription) -> None:
-        chosen = self._chosen(current)
-        for server_id in chosen - self._joined:
-            self._seen[server_id] = 0  # added just now: whatever it has sent so far is news
-        await self._join(chosen)
-        while self._holes:
-            await self._fill(current, *self._holes[0])
-            self._holes.popleft()  # not before: while there is a hole, no cursor goes beyond it
-        recorded = await self._recorded()
-        for server_id in self._joined:
-            seen = self._seen[server_id]
-            # Behind for a whole turn: the batch isn't under way any more, it was lost.
-            if seen < self._behind.get(server_id, 0):
-                await self._fill(current, server_id, seen, None)
-                self._seen[server_id] = max(self._seen[server_id], self._behind[server_id])
-            self._behind[server_id] = recorded.get(server_id, 0)
-
-    async def _fill(self, current: Subscription, server_id: int, after: int, before: int | None) -> None:
-        found = await database_sync_to_async(events_between, thread_sensitive=False)(
-            server_id=server_id, after_id=after, before_id=before
+    async def _past_of(
+        self, hub: Hub, wanted: Subscription, servers: Collection[int], bounds: Mapping[int, int]
+    ) -> CatchUp:
+        tail = await hub.tail(servers, lowest_id=min(bounds.values(), default=0))
+        past = await database_sync_to_async(catch_up, thread_sensitive=False)(
+            server_ids=servers, bounds=bounds, event_filter=wanted.filter, tail=tail
         )
-        wanted = [item for item in found if current.filter.matches_item(item)]
-        if current is self._current:
-            self._shed += max(0, len(wanted) - RING)
-            self._stored.extend(wanted[-RING:])
+        return cast(CatchUp, past)
+
+    async def _leave(self) -> None:
+        if self._hub is not None and self._tab is not None:
+            await self._hub.leave(self._tab)
+        self._hub = self._tab = None
 
     def _chosen(self, wanted: Subscription) -> set[int]:
-        visible = {int(server["id"]) for server in self._servers}
-        if wanted.server_id is None:
-            return visible
-        if wanted.server_id not in visible:
-            self._words["error"] = {
-                "type": "error",
-                "message": "This server does not exist any more, or is not yours to watch. Choose another.",
+        if wanted.tag_id is not None:
+            tag = str(wanted.tag_id)
+            return {
+                int(server["id"]) for server in self._servers if any(tag == one for one, _ in server["tags"])
             }
-        return visible & {wanted.server_id}
+        visible = {int(server["id"]) for server in self._servers}
+        return visible if wanted.server_id is None else visible & {wanted.server_id}
 
-    async def _join(self, servers: set[int]) -> None:
-        for server_id in servers - self._joined:
-            await self.join(group_name(server_id))
-            self._joined.add(server_id)
-        for server_id in self._joined - servers:
-            await self.leave(group_name(server_id))
-            self._joined.discard(server_id)
+    def _complain(self, current: Subscription) -> None:
+        """Say, once, that what was chosen isn't there."""
+        complaint = ""
+        if not self._chosen(current):
+            if current.tag_id is not None:
+                complaint = _MISSING_TAG
+            elif current.server_id is not None:
+                complaint = _MISSING_SERVER
+        if complaint != self._complained:
+            self._complained = complaint
+            self._say("error", {"type": "error", "message": complaint})
 
-    async def _look(self) -> tuple[bool, list[Item]]:
-        """Whether the person may watch, and the servers."""
-        result = await database_sync_to_async(_look, thread_sensitive=False)(
-            self.scope["session"].session_key
-        )
-        return cast(tuple[bool, list[Item]], result)
-
-    async def _recorded(self) -> dict[int, int]:
-        try:
-            recorded = await recorded_ids(settings.AMIWEB_REDIS_URL)
-        except VALKEY_ERRORS as error:
-            valkey.failed(error)
-            return {}  # no live events can come either; the next turn asks again
-        valkey.ended()
-        return recorded
+    async def _look(self, *, max_age: float = 0.0) -> Look:
+        """Whether the person may watch, and the servers, as they are or were so many seconds ago."""
+        return await _Looks.of_loop().get(self.scope["session"].session_key, max_age=max_age)
 
     # Sending
 
+    def _say(self, key: str, message: Item) -> None:
+        self._words[key] = message
+        self._ready.set()
+
     async def _pump(self) -> None:
-        allowance, then = float(ROWS_A_SECOND), time.monotonic()
         told = 0.0
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            try:
+                async with asyncio.timeout(NEWS_SECONDS):
+                    await self._ready.wait()
+            except TimeoutError:
+                pass
+            self._ready.clear()
             while self._words:
-                await self._send(self._words.pop(next(iter(self._words))))
+                await self._send(json.dumps(self._words.pop(next(iter(self._words))), separators=(",", ":")))
             if self._closing is not None:
                 code, message = self._closing
-                await self._send({"type": "closed", "message": message})
+                await self._send(json.dumps({"type": "closed", "message": message}))
                 await self.close(code=code)
                 return
-            current = self._current
-            now = time.monotonic()
-            allowance, then = min(ROWS_A_SECOND, allowance + (now - then) * ROWS_A_SECOND), now
-            if current is None or self._holding or "begin" in self._words:
+            current, tab = self._current, self._tab
+            if current is None or tab is None or tab.holding:
                 continue
-            while self._stored and current is self._current:
-                await self._send_rows(current, _taken(self._stored, CHUNK))
+            while self._past and current is self._current:
+                past = [self._past.popleft() for _ in range(min(CHUNK, len(self._past)))]
+                await self._send_rows(current, tab, past, {"past": True})
             if current is not self._current:
                 continue
-            rows = _taken(self._ring, min(CHUNK, int(allowance)))
-            allowance -= len(rows)
-            if (
-                rows
-                or now - told >= 1.0
-                and (self._shed != self._shed_sent or self._cursor_sent != self._seen)
-            ):
-                told = now
-                await self._send_rows(current, rows)
+            now = time.monotonic()
+            news = self._news(tab) if now - told >= NEWS_SECONDS else {}
+            rows = tab.take()
+            if rows or news:
+                told = now if news else told
+                await self._send_rows(current, tab, rows, news)
+            if tab.waiting:
+                self._ready.set()  # the rest is due as soon as the browser can show it
+            await asyncio.sleep(FLUSH_SECONDS_BUSY if tab.waiting else FLUSH_SECONDS)
 
-    async def _send_rows(self, current: Subscription, rows: list[Item]) -> None:
-        message: Item = {"type": "items", "seq": current.seq, "items": rows}
-        if self._shed != self._shed_sent:
-            self._shed_sent = message["shed"] = self._shed
-        if not self._ring and not self._stored and not self._holes:
+    def _news(self, tab: Tab) -> Item:
+        news: Item = {}
+        if tab.left_out != self._left_out_sent:
+            self._left_out_sent = left_out = tab.left_out
+            news["left_out"] = {
+                "count": left_out.count, "since": left_out.since, "until": left_out.until,
+            }  # fmt: skip
+        if counts := tab.take_counts():
+            news["counts"] = counts
+        if not tab.waiting and not self._past and self._hub is not None:
             # Up to here the page has everything.
-            news = {
-                str(key): str(seen) for key, seen in self._seen.items() if self._cursor_sent.get(key) != seen
-            }
-            if news:
-                message["cursor"] = news
-                self._cursor_sent = dict(self._seen)
-        await self._send(message)
+            reached = {server_id: self._hub.through(server_id) for server_id in tab.servers}
+            if cursor := {
+                str(server_id): str(last)
+                for server_id, last in reached.items()
+                if last and self._cursor_sent.get(server_id) != last
+            }:
+                news["cursor"] = cursor
+                self._cursor_sent = reached
+        return news
 
-    async def _send(self, message: Item) -> None:
-        await self.send(text_data=json.dumps(message, separators=(",", ":")))
+    async def _send_rows(self, current: Subscription, tab: Tab, rows: list[str], news: Item) -> None:
+        # The rows are JSON already, and go out as they are.
+        head = json.dumps({"type": "items", "seq": current.seq, **news}, separators=(",", ":"))
+        await self._send(f'{head[:-1]},"items":[{",".join(rows)}]}}')
+
+    async def _send(self, text: str) -> None:
+        await self.send(text_data=text)
 
     def _close(self, code: int, message: str) -> None:
         """Let the pump close the socket; if the page doesn't take that, end without it."""
         if self._closing is None:
             self._closing = (code, message)
             self._wake.set()
+            self._ready.set()
             self.start(self._stop_later())
 
     async def _stop_later(self) -> None:
@@ -326,11 +305,31 @@ class LiveConsumer(PageConsumer):
         raise PageGone
 
 
-def _taken(rows: deque[Item], number: int) -> list[Item]:
-    return [rows.popleft() for _ in range(min(number, len(rows)))]
+class _Looks:
+    """Looks at the database, shared by the tabs of one session: somebody may have many open."""
+
+    _of: ClassVar["WeakKeyDictionary[asyncio.AbstractEventLoop, _Looks]"] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._begun: dict[str | None, tuple[float, asyncio.Future[Look]]] = {}
+
+    @classmethod
+    def of_loop(cls) -> "_Looks":
+        return cls._of.setdefault(asyncio.get_running_loop(), cls())
+
+    async def get(self, session_key: str | None, *, max_age: float) -> Look:
+        now = time.monotonic()
+        begun, look = self._begun.get(session_key, (0.0, None))
+        if look is None or begun + max_age <= now:
+            for other in [key for key, (then, _) in self._begun.items() if then + LOOK_MAX_AGE <= now]:
+                del self._begun[other]
+            look = asyncio.ensure_future(database_sync_to_async(_look, thread_sensitive=False)(session_key))
+            look.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._begun[session_key] = (now, look)
+        return await asyncio.shield(look)
 
 
-def _look(session_key: str | None) -> tuple[bool, list[Item]]:
+def _look(session_key: str | None) -> Look:
     user = session_user(session_key=session_key)
     allowed = user_may_watch(user=user)
     return allowed, live_servers(user=user) if allowed else []

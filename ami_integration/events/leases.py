@@ -1,4 +1,4 @@
-"""Who owns what among several listeners and recorders: leases in Valkey.
+"""Leases in Valkey: of the one active recorder, and of the slots of listeners. Of servers, see `fleet.py`.
 
 A lease is a key with the owner's token that expires unless it is renewed, and beside it an *epoch* that grows
 with each change of owner, the fencing token: an owner that was cut off writes nothing any more, because its
@@ -154,15 +154,19 @@ class Slot:
             )
         return cls(client, int(number), token, ttl, clock)
 
+    @property
+    def key(self) -> str:
+        return f"{_SLOT_KEY}{self.number}"
+
     def renew(self, *, used_until: int) -> bool:
         """Keep the slot; `used_until` is the latest millisecond of an id. False: another one has it."""
         ttl_ms = int(self.ttl * 1000)
         until = max(int(self.clock() * 1000), used_until) + ttl_ms
-        return bool(self.client.eval(_RENEW_SLOT, 1, f"{_SLOT_KEY}{self.number}", self.token, ttl_ms, until))
+        return bool(self.client.eval(_RENEW_SLOT, 1, self.key, self.token, ttl_ms, until))
 
     def release(self) -> None:
         """Give the slot back; how far it was used stays known."""
-        self.client.eval(_RELEASE, 1, f"{_SLOT_KEY}{self.number}", self.token)
+        self.client.eval(_RELEASE, 1, self.key, self.token)
 
 
 _SLOT_KEY = "amiweb:lease:slot:"

@@ -14,47 +14,57 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 import redis
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from ami_integration.ami import Event as Message
-from ami_integration.events.ids import id_moment
+from ami_integration.events.chain import last_marks, with_holes
+from ami_integration.events.gaps import gap_store, snapshot_store
+from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
-from ami_integration.events.models import Event, Gap
-from ami_integration.events.services import Item, event_item, events_prune, gap_item, group_name
+from ami_integration.events.partitions import partitions_ensure, strays_count
+from ami_integration.events.pushes import ID, Row, batch_message, item_row
+from ami_integration.events.retention import Retention
+from ami_integration.events.rows import EventRow, event_row, pushed_row
+from ami_integration.events.services import gap_item, group_name, snapshot_item
+from ami_integration.events.storage import events_insert
 from ami_integration.events.stream import (
+    Aside,
     BadEntry,
     Entry,
     EventBatch,
     GapNote,
-    StampedEvent,
+    Mark,
+    SnapshotNote,
     StreamReader,
     decode_entry,
+    mark_of,
     valkey_client,
 )
+from ami_integration.events.tally import Tally, counters_read, put_aside_last, stream_waiting
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
 
-#: Entries that one step takes: 20 of up to 500 events.
-ENTRIES_A_STEP = 20
+#: Entries of up to 500 events that one step takes. On SQLite, whoever else writes waits for each step.
+ENTRIES_A_STEP = {"postgresql": 20, "sqlite": 5}
 #: Items in one message to a group; a channel layer is no place for megabytes.
 ITEMS_A_MESSAGE = 1_000
 LEASE_SECONDS = 10.0
-#: Recorded entries stay on the stream for so long.
-STREAM_KEEP_SECONDS = 600.0
 
 _PRUNE_INTERVAL = 60.0
-_PRUNE_ROWS = 2_000
+_PRUNE_ROWS = 2_000  # at each call; small, so that what comes meanwhile needn't wait
 _FINISH_SECONDS = 1.5
 _RETRY_FIRST, _RETRY_CAP = 0.2, 5.0
 #: What says that a row is bad, not that the database is away.
 _REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: An entry, and what pages are told of it.
+Told: TypeAlias = tuple[Entry, list[Row]]
 
 
 class Recorder:
@@ -75,11 +85,15 @@ class Recorder:
         self._clock = clock
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
-        self._recorded: dict[int, int] = {}
-        self._pruned = 0.0
+        self._recorded: dict[int, Mark] = {}
+        self._prune_at = float("-inf")  # monotonic
+        self._retention = Retention(batch=_PRUNE_ROWS)
+        self._tally = Tally()
+        self._keeping = KeepingRules()
         # One event loop for all messages: the channel layer keeps its connection by loop.
         self._runner = asyncio.Runner()
         self._away = Outage(logger, "the database or Valkey is away; events wait on the stream")
+        self._untidy = Outage(logger, "the store's days can't be made or removed; tried again each minute")
         self._silent = Outage(logger, "pages can't be told of new events; they will find them in the store")
 
     def run(self, stop: threading.Event) -> None:
@@ -154,51 +168,95 @@ class Recorder:
         """
         if not self._ready:
             self._reader.ensure_group()
-            self._recorded = self._reader.recorded_ids()
+            self._recorded = self._reader.recorded()
             self._pending = True
             self._ready = True
         try:
             found = self._read(block)
             if not found:
                 return 0
-            entries = self._decode(found)
-            entries = self._with_holes(entries)
-            items, refused = self._store(entries)
-            for fields, error in refused:
-                self._put_aside(fields, error)
-            recorded = _last_ids(entries)
-            if not self._reader.ack([entry_id for entry_id, _ in found], recorded, lease=self._lease):
+            aside: list[Aside] = []
+            entries = with_holes(self._decode(found, aside), self._recorded)
+            told = self._store(entries, aside, again=self._pending)
+            for one in aside:
+                logger.error("an entry of the stream can't be stored and is put aside: %s", one.error)
+            recorded = last_marks(entries)
+            entry_ids = [entry_id for entry_id, _ in found]
+            if not self._reader.ack(entry_ids, recorded, lease=self._lease, aside=aside):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
             # Whatever was read is pending now, and perhaps Valkey has forgotten our group.
             self._pending = True
             self._ready = False
             raise
-        self._publish(entries, items)
+        self._publish(told)
         self._recorded |= recorded
         return len(found)
 
     def prune(self) -> None:
-        """Remove what has had its time: a batch of the store's oldest events, and what was recorded a while
-        ago from the stream. Does so once a minute, or at each call while there is more.
+        """See to the store: days made ahead, and what has had its time removed from it and from the stream.
+
+        Does so once a minute, or at each call while there is more to remove. What fails is tried again a
+        minute later; it holds up nothing else. Of our clock and Valkey's the one that is behind counts: a
+        clock that jumped ahead shall not empty the store.
         """
-        if self._pruned and time.monotonic() - self._pruned < _PRUNE_INTERVAL:
+        now = time.monotonic()
+        if now < self._prune_at:
             return
-        if events_prune(now=datetime.fromtimestamp(self._clock(), UTC), limit=_PRUNE_ROWS) < _PRUNE_ROWS:
-            self._reader.trim(keep=STREAM_KEEP_SECONDS)
-            self._pruned = time.monotonic()
+        self._prune_at = now + _PRUNE_INTERVAL
+        seconds, _ = self._valkey.time()
+        moment = datetime.fromtimestamp(min(self._clock(), seconds), UTC)
+        try:
+            partitions_ensure(now=moment)
+            if self._retention.prune(now=moment).more:
+                self._prune_at = now
+            self._tally.strays = strays_count()
+        except Error as error:
+            self._untidy.failed(error)
+            connection.close_if_unusable_or_obsolete()
+        else:
+            self._untidy.ended()
+        self._reader.trim(keep=settings.AMIWEB_STREAM_KEEP_SECONDS)
+
+    def status(self) -> dict[str, Any]:
+        """What an operator should know; for any thread. Raises redis.RedisError if Valkey is away.
+
+        `lag` is for how many seconds the oldest entry of the stream waits, `depth` how many entries do; both
+        None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders,
+        `refused` the events among it, and `put_aside_why` is the last error. `stored` and `not_kept` events
+        are this recorder's, `rate` is events a second.
+        """
+        active = self._lease.epoch > 0
+        waiting = stream_waiting(self._valkey) if active else None
+        counters = counters_read(self._valkey)
+        tally = self._tally
+        return {
+            "active": active,
+            "lag": None if waiting is None else waiting.seconds,
+            "depth": None if waiting is None else waiting.entries,
+            "rate": tally.rate,
+            "stored": tally.stored,
+            "not_kept": tally.not_kept,
+            "refused": counters.get("refused", 0),
+            "put_aside": counters.get("put_aside", 0),
+            "put_aside_why": put_aside_last(self._valkey),
+            "strays": tally.strays,
+        }
 
     # Reading
 
     def _read(self, block: float) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        count = ENTRIES_A_STEP[connection.vendor]
         if self._pending:
-            found = self._reader.read(pending=True, count=ENTRIES_A_STEP, block=0)
+            found = self._reader.read(pending=True, count=count, block=0)
             if found:
                 return found
             self._pending = False
-        return self._reader.read(pending=False, count=ENTRIES_A_STEP, block=block)
+        return self._reader.read(pending=False, count=count, block=block)
 
-    def _decode(self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:
+    def _decode(
+        self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]], aside: list[Aside]
+    ) -> list[Entry]:
         entries: list[Entry] = []
         for entry_id, fields in found:
             if not fields:
@@ -206,115 +264,93 @@ class Recorder:
             try:
                 entries.append(decode_entry(fields))
             except BadEntry as error:
-                self._put_aside({b"entry": entry_id, **fields}, str(error))
+                aside.append(Aside({b"entry": entry_id, **fields}, str(error)))
         return entries
-
-    def _with_holes(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Put a gap where the chain of a server's ids is broken: the stream was cut before we had read it."""
-        result: list[Entry] = []
-        newest = dict(self._recorded)
-        for entry in entries:
-            last = newest.get(entry.server_id)
-            if last is not None and entry.after_id > last:
-                logger.error(
-                    "server %d: events between %d and %d are missing", entry.server_id, last, entry.after_id
-                )
-                result.append(
-                    GapNote(
-                        id=entry.after_id,  # the last one that is missing: this id names nothing else
-                        server_id=entry.server_id,
-                        reason=Gap.Reason.OVERLOAD,
-                        detail="They could not be stored: the stream had no room for them, or was damaged.",
-                        started_at=_microseconds(id_moment(last)),
-                        ended_at=_microseconds(id_moment(entry.after_id)),
-                        after_id=last,
-                        before_id=entry.after_id + 1,
-                    )
-                )
-            newest[entry.server_id] = max(last or 0, entry.last_id)
-            result.append(entry)
-        return result
 
     # Storing
 
-    def _store(
-        self, entries: Sequence[Entry]
-    ) -> tuple[dict[int, list[Item]], list[tuple[dict[bytes, bytes], str]]]:
-        """Store all in one transaction; returns what pages are told, by server, and what was refused."""
-        items: dict[int, list[Item]] = {}
-        refused: list[tuple[dict[bytes, bytes], str]] = []
+    def _store(self, entries: Sequence[Entry], aside: list[Aside], *, again: bool) -> list[Told]:
+        """Store all in one transaction, but what is to be put aside; returns what pages are told of each."""
+        self._keeping.refresh()
+        told: list[Told] = []
+        refused: list[EventRow] = []
+        rows: list[EventRow] = []
+        not_kept = 0
+        for entry in entries:
+            news: list[Row] = []
+            if isinstance(entry, EventBatch):
+                keeps = self._keeping.of(entry.server_id).keeps
+                for stamped in entry.events:
+                    row = event_row(entry.server_id, stamped)
+                    kept = keeps(row.name)
+                    if kept:
+                        rows.append(row)
+                    else:
+                        not_kept += 1
+                    news.append(pushed_row(row, kept=kept))
+            told.append((entry, news))
         with transaction.atomic():
-            rows: list[Event] = []
-            for entry in entries:
-                if isinstance(entry, EventBatch):
-                    rows += [
-                        event_from_message(server_id=entry.server_id, stamped=event) for event in entry.events
-                    ]
-            for row in self._insert(rows, refused):
-                items.setdefault(row.server_id, []).append(event_item(row))
-            for entry in entries:
-                if isinstance(entry, GapNote):
-                    for gap in self._store_gap(entry, refused):
-                        items.setdefault(entry.server_id, []).append(gap_item(gap))
-        return items, refused
+            self._insert(rows, refused, aside, again=again)
+            for note, news in told:
+                if not isinstance(note, EventBatch):
+                    news += self._store_note(note, aside)
+        if refused:
+            gone = {row.id for row in refused}
+            told = [(entry, [row for row in news if row[ID] not in gone]) for entry, news in told]
+        self._tally.add(stored=len(rows) - len(refused), not_kept=not_kept)
+        return told
 
-    def _store_gap(self, note: GapNote, refused: list[tuple[dict[bytes, bytes], str]]) -> list[Gap]:
+    def _store_note(self, note: GapNote | SnapshotNote, aside: list[Aside]) -> list[Row]:
         try:
             with transaction.atomic():
-                return gap_store(note=note)
+                if isinstance(note, GapNote):
+                    return [item_row(gap_item(gap)) for gap in gap_store(note=note)]
+                return [item_row(snapshot_item(one)) for one in snapshot_store(note=note)]
         except _REFUSED as error:
             fields = {b"s": str(note.server_id).encode(), b"d": note.encode()}
-            refused.append((fields, f"{type(error).__name__}: {error}"))
+            aside.append(Aside(fields, f"{type(error).__name__}: {error}"))
             return []
 
-    def _insert(self, rows: list[Event], refused: list[tuple[dict[bytes, bytes], str]]) -> list[Event]:
+    def _insert(
+        self, rows: Sequence[EventRow], refused: list[EventRow], aside: list[Aside], *, again: bool
+    ) -> None:
+        """Store rows; those that the database refuses are found by halves, and the others stored."""
         try:
             with transaction.atomic():
-                Event.objects.bulk_create(rows, ignore_conflicts=True)
-            return rows
+                events_insert(rows=rows, again=again)
         except _REFUSED as error:
-            logger.warning("a batch was refused (%s); its events are stored one by one", error)
-        stored = []
-        for row in rows:
-            try:
-                with transaction.atomic():
-                    Event.objects.bulk_create([row], ignore_conflicts=True)
-                stored.append(row)
-            except _REFUSED as error:
-                headers = "\n".join(f"{name}: {value}" for name, value in row.headers)
-                fields = {
-                    b"s": str(row.server_id).encode(),
-                    b"id": str(row.pk).encode(),
-                    b"event": headers.encode("utf-8", "backslashreplace"),
-                }
-                refused.append((fields, f"{type(error).__name__}: {error}"))
-        return stored
-
-    def _put_aside(self, fields: Mapping[bytes, bytes], error: str) -> None:
-        logger.error("an entry of the stream can't be stored and was put aside: %s", error)
-        self._reader.put_aside(fields, error)
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._insert(rows[:middle], refused, aside, again=True)
+                self._insert(rows[middle:], refused, aside, again=True)
+                return
+            [row] = rows
+            fields = {
+                b"s": str(row.server_id).encode(),
+                b"id": str(row.id).encode(),
+                b"event": str(row.headers).encode("utf-8", "backslashreplace"),
+            }
+            refused.append(row)
+            aside.append(Aside(fields, f"{type(error).__name__}: {error}", events=1))
 
     # Telling
 
-    def _publish(self, entries: Sequence[Entry], items: Mapping[int, list[Item]]) -> None:
+    def _publish(self, told: Sequence[Told]) -> None:
         after: dict[int, int] = {}
-        for entry in entries:
+        last: dict[int, int] = {}
+        rows: dict[int, list[Row]] = {}
+        for entry, news in told:
             after.setdefault(entry.server_id, entry.after_id)
-        last = _last_ids(entries)
+            last[entry.server_id] = mark_of(entry).id
+            rows.setdefault(entry.server_id, []).extend(news)
         messages = []
         for server_id, chain in after.items():
-            found = items.get(server_id, [])
+            found = rows[server_id]
             for start in range(0, max(1, len(found)), ITEMS_A_MESSAGE):
                 part = found[start : start + ITEMS_A_MESSAGE]
                 final = start + ITEMS_A_MESSAGE >= len(found)
-                newest = last[server_id] if final else int(part[-1]["id"])
-                message = {
-                    "type": "events.batch",
-                    "server": server_id,
-                    "after": chain,
-                    "last": newest,
-                    "items": part,
-                }
+                newest = last[server_id] if final else max(chain, part[-1][ID])
+                message = batch_message(server_id=server_id, after_id=chain, last_id=newest, rows=part)
                 messages.append((group_name(server_id), message))
                 chain = newest
         if not messages:
@@ -335,71 +371,3 @@ async def _send(messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
     layer = get_channel_layer()
     for group, message in messages:
         await layer.group_send(group, message)
-
-
-def _last_ids(entries: Iterable[Entry]) -> dict[int, int]:
-    return {entry.server_id: entry.last_id for entry in entries}
-
-
-def event_from_message(*, server_id: int, stamped: StampedEvent) -> Event:
-    """The row of an event, not yet stored.
-
-    Databases hold no NUL, which is dropped, and no lone surrogates, which are what bytes that aren't UTF-8
-    decode to: these stay visible as ``\\udcff``.
-    """
-    message = Message.from_raw(stamped.raw)
-    headers = [[clean_text(name), clean_text(value)] for name, value in message.items()]
-    first: dict[str, str] = {}
-    for name, value in headers:
-        first.setdefault(name.lower(), value)
-    return Event(
-        id=stamped.id,
-        server_id=server_id,
-        at=_EPOCH + timedelta(microseconds=stamped.at),
-        name=clean_text(message.name)[:100],
-        channel=first.get("channel", "")[:200],
-        uniqueid=first.get("uniqueid", "")[:150],
-        linkedid=first.get("linkedid", "")[:150],
-        headers=headers,
-    )
-
-
-def clean_text(text: str) -> str:
-    """A text that every database and every browser takes."""
-    if text.isascii():
-        return text.replace("\0", "") if "\0" in text else text
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def gap_store(*, note: GapNote) -> list[Gap]:
-    """Store the beginning or the end of a gap, once however often it comes; returns the rows that it is
-    about.
-    """
-    same = Gap.objects.filter(server_id=note.server_id, after_id=note.after_id)
-    Gap.objects.bulk_create(
-        [
-            Gap(
-                id=note.id,
-                server_id=note.server_id,
-                reason=note.reason,
-                detail=clean_text(note.detail),
-                started_at=_EPOCH + timedelta(microseconds=note.started_at),
-                ended_at=_moment(note.ended_at),
-                after_id=note.after_id,
-                before_id=note.before_id,
-                lost=note.lost,
-            )
-        ],
-        ignore_conflicts=True,
-    )
-    if note.before_id is not None:
-        same.open().update(ended_at=_moment(note.ended_at), before_id=note.before_id, lost=note.lost)
-    return list(same)
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

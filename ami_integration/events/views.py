@@ -10,8 +10,8 @@ from ami_integration.events.filters import MAX_NAME_LENGTH, MAX_NAMES, MAX_TEXT_
 
 
 def live(request: HttpRequest) -> HttpResponse:
-    """Events as they come. The filter is in the address (`server`, `names`, `text`) and belongs to the
-    script.
+    """Events as they come. The filter is in the address (`server` or `tag`, `names`, `text`, `linkedid`) and
+    belongs to the script.
     """
     if not user_may_watch(user=request.user):
         raise PermissionDenied

@@ -126,6 +126,15 @@ class ServerAdmin(AuditedAdmin):
                 "listening and acting apart, with fewer rights for each.",
             },
         ),
+        (
+            "Events",
+            {
+                "fields": ("event_keeping", "event_names"),
+                "description": "Which events are stored, to be found later. The noise is what comes many "
+                "times for each call: VarSet, Newexten, RTCP reports and the like. An edit holds within "
+                "seconds.",
+            },
+        ),
     )
 
     @admin.display(description="server", ordering="name")

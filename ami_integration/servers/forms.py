@@ -44,8 +44,12 @@ class ServerForm(forms.ModelForm):
             *("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes"),
             *("tags", "read_only", "maintenance"),
             *("action_username", "action_secret", "max_sessions", "rate_per_minute"),
+            *("event_keeping", "event_names"),
         )
-        widgets = {"tags": forms.CheckboxSelectMultiple}
+        widgets = {
+            "tags": forms.CheckboxSelectMultiple,
+            "event_names": forms.Textarea(attrs={"rows": 5, "cols": 40}),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,4 +105,13 @@ class ServerForm(forms.ModelForm):
                     f"{names} changed. Enter the secret again, so that nobody can have the stored one sent "
                     "elsewhere.",
                 )
+        chosen = self.cleaned_data.get("event_keeping") == Server.EventKeeping.CHOSEN
+        if (
+            chosen
+            and not self.cleaned_data.get("event_names", "").strip()
+            and "event_names" not in self.errors
+        ):
+            self.add_error(
+                "event_names", "Name the events to keep, one a line, or choose “None” to keep no events."
+            )
         return super().clean()

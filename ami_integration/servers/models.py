@@ -18,6 +18,7 @@ from ami_integration.ami import TCP, TLS
 from ami_integration.servers.encryption import EncryptedTextField, Secret
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
+EVENT_NAME_LINES = 200
 
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
@@ -79,6 +80,21 @@ class Tag(models.Model):
         return self.name
 
 
+def validate_event_names(text: str) -> None:
+    """Refuse lines that can't be event names or patterns."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > EVENT_NAME_LINES:
+        raise ValidationError(
+            f"Give at most {EVENT_NAME_LINES} lines; * makes one line stand for many names."
+        )
+    for line in lines:
+        if not re.fullmatch(r"!?\s*[\w.*-]{1,100}", line):
+            raise ValidationError(
+                f"“{line[:110]}” is no event name. Write one name a line, such as Hangup, Queue* or "
+                "!QueueMemberPause."
+            )
+
+
 class ServerQuerySet(models.QuerySet["Server"]):
     def enabled(self) -> "ServerQuerySet":
         return self.filter(enabled=True)
@@ -104,6 +120,12 @@ class Server(models.Model):
     class Transport(models.TextChoices):
         TCP = "tcp", "TCP (clear text)"
         TLS = "tls", "TLS"
+
+    class EventKeeping(models.TextChoices):
+        DEFAULT = "default", "All but the noise"
+        ALL = "all", "All"
+        NONE = "none", "None"
+        CHOSEN = "chosen", "Only these"
 
     name = models.CharField(max_length=100, unique=True, help_text="How you call this PBX.")
     host = models.CharField(
@@ -146,6 +168,20 @@ class Server(models.Model):
         default=8,
         validators=[MinValueValidator(1), MaxValueValidator(200)],
         help_text="Action sessions that it has at once, over all workers. What finds none free waits.",
+    )
+    event_keeping = models.CharField(
+        "events to keep",
+        max_length=10,
+        choices=EventKeeping.choices,
+        default=EventKeeping.DEFAULT,
+        help_text="What is stored. The live page shows the others too, and says that they aren't kept.",
+    )
+    event_names = models.TextField(
+        "event names",
+        blank=True,
+        validators=[validate_event_names],
+        help_text="For “Only these”: one name a line. * stands for anything, and ! before a name leaves it "
+        "out: Queue* and !QueueMemberPause. With nothing but ! lines, all others are kept.",
     )
     rate_per_minute = models.PositiveIntegerField(
         "actions a minute at most",

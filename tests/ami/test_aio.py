@@ -244,5 +244,6 @@ async def test_a_reader_that_falls_behind_is_warned_before_it_is_cut(
         await asyncio.to_thread(wait_until, lambda: client.lag_warnings, seconds=10, what="the warning")
         await client.close()
     assert client.lag_warnings == 1
+    assert client.behind_at is not None
     (record,) = [one for one in caplog.records if "writetimeout" in one.getMessage()]
     assert "faster than this process reads" in record.getMessage()

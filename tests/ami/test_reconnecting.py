@@ -71,6 +71,27 @@ async def test_failed_attempts_are_told_with_their_reason_and_the_wait() -> None
     assert isinstance(client.last_error, ConnectRefused)
 
 
+async def test_each_attempt_waits_until_it_is_admitted_and_says_how_many_failed_before() -> None:
+    asked: list[int] = []
+    place = asyncio.Semaphore(1)
+
+    def admit(failures: int) -> asyncio.Semaphore:
+        asked.append(failures)
+        return place
+
+    nowhere = TCP("127.0.0.1", free_port())
+    client = ReconnectingClient(nowhere, "u", "s", timeouts=QUICK, backoff=SOON, admission=admit)
+    async with contextlib.aclosing(client.batches()) as items:
+        await take(items, 2)
+        await place.acquire()
+        waiting = asyncio.ensure_future(anext(items))
+        await asyncio.wait([waiting], timeout=0.2)
+        assert not waiting.done()
+        place.release()
+        assert isinstance(await waiting, ConnectFailed)
+    assert asked == [0, 1, 2]
+
+
 async def test_leaving_the_iteration_closes_the_session() -> None:
     def script(peer: Peer) -> None:
         peer.log_in()

@@ -197,6 +197,7 @@ def test_production_names_everything_that_is_weak_at_once(tmp_path: Path) -> Non
         ("AMIWEB_LOG_LEVEL", "loud", "none of DEBUG"),
         ("AMIWEB_IDLE_SESSIONS", "33", "not a whole number from 0 to 32"),
         ("AMIWEB_IDLE_SECONDS", "0", "not a whole number from 1 to 600"),
+        ("AMIWEB_STREAM_KEEP_SECONDS", "59", "not a whole number from 60 to 86400"),
         ("AMIWEB_CONFIRM_SERVERS", "-1", "not a whole number from 0"),
     ],
 )

@@ -8,9 +8,9 @@ import pytest
 import redis
 from django.conf import settings
 
-from ami_integration.events.leases import Lease
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.events.stream import valkey_client
+from ami_integration.events.writer import StreamWriter
 from tests.processes import Valkey
 
 
@@ -32,10 +32,8 @@ def redis_client(url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def writer(redis_client: redis.Redis) -> StreamWriter:
-    """A writer whose listener owns the fleet."""
-    lease = Lease(redis_client, "listener")
-    assert lease.claim()
-    return StreamWriter(redis_client, lease, maxlen=1000)
+    """A writer of servers that nobody else has."""
+    return StreamWriter(redis_client, maxlen=1000)
 
 
 @pytest.fixture

@@ -19,13 +19,12 @@ def stamped(data: bytes | None = None, *, event_id: int | None = None) -> Stampe
     return StampedEvent(event_id or ids.next(), int(time.time() * 1_000_000), raw() if data is None else data)
 
 
-def batch(server_id: int, *data: bytes, after: int = 0) -> EventBatch:
-    """A batch of these messages; `after` is the last id of the batch before."""
-    return EventBatch(server_id, after, [stamped(one) for one in data or (raw(),)])
+def batch(server_id: int, *data: bytes, after: int = 0, count: int = 0) -> EventBatch:
+    """A batch of these messages; `after` is the last id of the batch before, `count` how many came before."""
+    return EventBatch(server_id, after, count, [stamped(one) for one in data or (raw(),)])
 
 
 def numbered(server_id: int, numbers: range, *, after: int = 0) -> EventBatch:
-    """A batch of events that carry these numbers in a header."""
-    return batch(
-        server_id, *(raw("UserEvent", UserEvent="Count", Number=str(n)) for n in numbers), after=after
-    )
+    """A batch of events that carry these numbers in a header, as if those below them had come before."""
+    events = (raw("UserEvent", UserEvent="Count", Number=str(n)) for n in numbers)
+    return batch(server_id, *events, after=after, count=numbers.start)

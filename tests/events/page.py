@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,8 @@ class Page:
         self.rows: dict[str, dict[str, Any]] = {}
         self.twice = 0
         self.cursor: dict[str, str] = {}
-        self.shed = 0
+        self.left_out = 0
+        self.counts: Counter[str] = Counter()
         self.cut = False
         self.seq = 0
         self.begun = 0
@@ -125,7 +127,8 @@ class Page:
                         self._advance(item["server"], item["id"])
                 for server, newest in message.get("cursor", {}).items():
                     self._advance(server, newest)
-                self.shed = message.get("shed", self.shed)
+                self.left_out = message.get("left_out", {}).get("count", self.left_out)
+                self.counts.update(message.get("counts", {}))
 
     def _advance(self, server: str, newest: str) -> None:
         self.cursor[server] = str(max(int(newest), int(self.cursor.get(server, "0"))))

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from ami_integration.access.danger import Danger
 from ami_integration.events.ids import first_id_at
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.tables import is_partitioned
 from ami_integration.servers.models import Server
 from tests.access.factories import grant, make_person
 from tests.servers.factories import make_server
@@ -140,3 +141,52 @@ def test_the_live_page_is_for_those_who_may_watch(viewer: Client, client: Client
     assert page.status_code == 200
     assert "Live events" in page.content.decode()
     assert client.get("/admin/live/").status_code == 302  # to the login
+
+
+def test_the_size_of_the_store_stands_beside_its_settings(viewer: Client, server: Server) -> None:
+    page = viewer.get(f"{EVENTS}size/").content.decode()
+    assert "None is stored yet" in page
+    store(server, minutes_ago=60 * 24 * 400)
+    page = viewer.get(f"{EVENTS}size/").content.decode()
+    assert "7 days" in page
+    assert "AMIWEB_EVENT_RETENTION_GB" in page
+    assert "VarSet" in page
+    if is_partitioned():
+        assert "1 event of days that have no partition" in page
+        assert f"{datetime.now(UTC):%Y-%m-%d}" in page
+    assert "size/" in viewer.get(EVENTS).content.decode()
+
+
+def test_a_stranger_does_not_learn_the_size_of_the_store() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("stranger", is_staff=True))
+    assert client.get(f"{EVENTS}size/").status_code == 403
+
+
+def test_an_empty_list_of_events_says_what_to_do(viewer: Client, server: Server) -> None:
+    assert "No event is stored yet" in viewer.get(EVENTS).content.decode()
+    assert "No stored event matches" in viewer.get(f"{EVENTS}?q=Nothing").content.decode()
+    assert "No gap: amiweb has heard every server" in viewer.get(GAPS).content.decode()
+    assert "No gap matches" in viewer.get(f"{GAPS}?time=60").content.decode()
+    assert "No snapshot yet" in viewer.get("/admin/ami_integration/snapshot/").content.decode()
+
+
+def test_a_snapshot_shows_its_items_as_text_to_those_who_may_read_its_server(server: Server) -> None:
+    now = datetime.now(UTC)
+    snapshot = Snapshot.objects.create(
+        id=first_id_at(now),
+        server=server,
+        at=now,
+        after_id=1,
+        action="CoreShowChannels",
+        items=[[["Event", "CoreShowChannel"], ["CallerIDName", "<b>Ada</b>"]]],
+    )
+    stranger, viewer = make_person("stranger"), make_person("viewer")
+    grant(viewer, Danger.READ, on=server)
+    path = f"/admin/ami_integration/snapshot/{snapshot.pk}/change/"
+    client = Client()
+    client.force_login(viewer)
+    assert "CallerIDName: &lt;b&gt;Ada&lt;/b&gt;" in client.get(path).content.decode()
+    assert "CoreShowChannels" in client.get("/admin/ami_integration/snapshot/").content.decode()
+    client.force_login(stranger)
+    assert client.get(path).status_code != 200

@@ -16,12 +16,14 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 
 from ami_integration.access.danger import Danger
-from ami_integration.events import consumers
-from ami_integration.events.consumers import RING, LiveConsumer
+from ami_integration.events import catchup, consumers, hub
+from ami_integration.events.consumers import LiveConsumer
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
-from ami_integration.servers.models import Server
+from ami_integration.events.stream import EventBatch, GapNote, SnapshotNote
+from ami_integration.events.tabs import RING
+from ami_integration.events.writer import StreamWriter
+from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant
 from tests.events.making import batch, ids, numbered, raw
 from tests.events.page import Page, cookie, watcher
@@ -35,6 +37,7 @@ Sender = Callable[..., Awaitable[None]]
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +69,14 @@ async def page(person: User) -> AsyncIterator[Page]:
 def send(writer: StreamWriter, recorder: Recorder) -> Sender:
     """Write batches and let the recorder store and publish them."""
 
-    def record(batches: tuple[EventBatch | GapNote, ...]) -> None:
+    def record(batches: tuple[EventBatch | GapNote | SnapshotNote, ...]) -> None:
         try:
             writer.append(batches)
             recorder.step()
         finally:
             connection.close()
 
-    async def send(*batches: EventBatch | GapNote) -> None:
+    async def send(*batches: EventBatch | GapNote | SnapshotNote) -> None:
         await asyncio.to_thread(record, batches)
 
     return send
@@ -269,7 +272,7 @@ async def test_servers_that_are_added_and_renamed_appear(page: Page, server: Ser
     added = next(one for one in page.servers if one["name"] == "Added")
     assert added == {
         "id": str(new.pk), "name": "Added", "simulated": True, "enabled": True,
-        "state": "unknown", "label": "Unknown", "error": "",
+        "state": "unknown", "label": "Unknown", "error": "", "tags": [],
     }  # fmt: skip
     await send(batch(new.pk, raw("FromTheNewOne"), after=ids.next()))
     await page.until(lambda: page.rows, what="the new server's event is shown")
@@ -286,6 +289,119 @@ async def test_events_from_before_a_page_heard_of_their_server_are_shown(
     await page.until(lambda: page.names == ["First"], what="the first event is shown")
 
 
+async def test_a_tag_is_its_servers_as_they_are_now(server: Server, page: Page, send: Sender) -> None:
+    tag = await sync_to_async(Tag.objects.create)(name="office")
+    other = await sync_to_async(make_server)(name="Oslo")
+    await sync_to_async(server.tags.add)(tag)
+    await page.subscribe(tag=str(tag.pk))
+    await send(batch(server.pk, raw("Here")), batch(other.pk, raw("There")))
+    await page.until(lambda: page.names == ["Here"], what="the tagged server's event is shown")
+    await sync_to_async(other.tags.add)(tag)
+    await page.until(
+        lambda: len(page.names) == 2, what="another server got the tag, and its events are shown"
+    )
+    await sync_to_async(tag.delete)()
+    await page.until(lambda: page.error, what="the page is told that the tag is gone")
+    assert page.error == "No server that you may watch has this tag any more. Choose another."
+
+
+async def test_a_tag_shows_nothing_of_a_server_that_somebody_may_not_read(
+    server: Server, send: Sender
+) -> None:
+    tag = await sync_to_async(Tag.objects.create)(name="office")
+    hidden = await sync_to_async(make_server)(name="Hidden")
+    for one in (server, hidden):
+        await sync_to_async(one.tags.add)(tag)
+    viewer = await sync_to_async(watcher)("viewer", everywhere=False)
+    await sync_to_async(grant)(viewer, Danger.READ, on=server)
+    page = Page(viewer)
+    assert await page.connect()
+    await page.subscribe(tag=str(tag.pk))
+    await send(batch(hidden.pk, raw("There")), batch(server.pk, raw("Here")))
+    await page.until(lambda: page.rows, what="an event is shown")
+    await page.read(0.5)
+    assert page.names == ["Here"]
+    await page.disconnect()
+
+
+async def test_a_whole_call_is_found_by_its_linkedid(page: Page, server: Server, send: Sender) -> None:
+    call = batch(server.pk, *(raw(name, Linkedid="17.1") for name in ("Newchannel", "Hangup")))
+    await send(call)
+    await send(numbered(server.pk, range(2, 302), after=call.last_id))
+    await page.subscribe(linkedid="17.1")
+    await page.until(lambda: page.names == ["Newchannel", "Hangup"], what="the call is shown")
+
+
+async def test_counts_by_name_are_of_all_that_happens(page: Page, server: Server, send: Sender) -> None:
+    await page.subscribe(names=["Hangup"])
+    await send(batch(server.pk, *(raw(name) for name in ["Newchannel"] * 500 + ["Hangup"])))
+    await page.until(lambda: sum(page.counts.values()) == 501, what="all are counted")
+    assert page.counts == {"Newchannel": 500, "Hangup": 1}
+    assert page.names == ["Hangup"]
+
+
+async def test_what_the_pbx_said_after_a_gap_comes_with_it(page: Page, server: Server, send: Sender) -> None:
+    first = batch(server.pk)
+    now = first.events[0].at
+    gap = GapNote(
+        ids.next(), server.pk, Gap.Reason.OVERLOAD, "", now, first.last_id, now, ids.next(), 7, "exact", 1, 7
+    )
+    snapshot = SnapshotNote(
+        ids.next(), server.pk, gap.last_id, now, first.last_id, "CoreShowChannels",
+        [[("Event", "CoreShowChannel"), ("Channel", "PJSIP/100-1")]], before_count=8,
+    )  # fmt: skip
+    await send(first, gap, snapshot)
+    for _ in range(2):  # from the store, and live
+        await page.subscribe(names=["Nothing"])
+        await page.until(lambda: len(page.rows) == 2, what="gap and snapshot are shown")
+        shown, said = sorted(page.rows.values(), key=lambda item: item["kind"])
+        assert (shown["lost"], shown["lost_kind"]) == (7, "exact")
+        assert (said["kind"], said["after"], said["count"]) == ("snapshot", shown["after"], 1)
+        assert said["items"] == [[["Event", "CoreShowChannel"], ["Channel", "PJSIP/100-1"]]]
+        page.rows.clear()
+
+
+# What isn't kept
+
+
+async def test_what_is_not_kept_is_marked_live_and_found_again(
+    page: Page, server: Server, send: Sender
+) -> None:
+    await page.subscribe()
+    first = batch(server.pk, raw("VarSet", Number="0"), raw("Hangup", Number="1"))
+    await send(first)
+    await page.until(lambda: len(page.rows) == 2, what="both are shown live")
+    await page.disconnect()
+    await send(batch(server.pk, raw("VarSet", Number="2"), raw("Hangup"), after=first.last_id, count=2))
+    for since in (page.cursor, {}):  # a page that was away, and a new one
+        page.rows.clear()
+        assert await page.connect()
+        await page.subscribe(since=since)
+        await page.until(lambda: len(page.rows) == 4, what="what was missed is found")
+        assert [item["kept"] for item in page.events] == [False, True, False, True]
+        assert page.names == ["VarSet", "Hangup", "VarSet", "Hangup"]
+        await page.disconnect()
+    assert await sync_to_async(Event.objects.count)() == 2
+
+
+async def test_it_is_told_when_more_of_it_came_than_is_read_again(
+    page: Page, server: Server, send: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catchup, "TAIL_ROWS", 3)
+    first = batch(server.pk, raw("Hangup"))
+    await send(first)
+    page.cursor = {str(server.pk): str(first.last_id)}
+    await page.subscribe()
+    assert not page.cut
+    await send(batch(server.pk, *[raw("VarSet")] * 10, after=first.last_id, count=1))
+    page.cursor = {str(server.pk): str(first.last_id)}
+    page.rows.clear()
+    await page.subscribe()
+    assert page.cut
+    await page.until(lambda: len(page.rows) >= 4, what="the latest are shown")
+    assert page.names == ["Hangup", "VarSet", "VarSet", "VarSet"]
+
+
 # Nothing missing, nothing twice
 
 
@@ -296,13 +412,15 @@ async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
     page = Page(person)
     sent = 0
     last = {server.pk: 0, other.pk: 0}
+    counted = {server.pk: 0, other.pk: 0}
 
     async def more(count: int) -> None:
         nonlocal sent
         for _ in range(count):
             server_id = (server.pk, other.pk)[sent // 5 % 2]
             made = numbered(server_id, range(sent, sent + 5), after=last[server_id])
-            last[server_id] = made.last_id
+            made = replace(made, before_count=counted[server_id])
+            last[server_id], counted[server_id] = made.last_id, made.last_count
             sent += 5
             await send(made)
 
@@ -318,7 +436,7 @@ async def test_a_page_that_was_away_gets_what_it_missed_and_nothing_twice(
     await page.subscribe()
     await page.until(lambda: len(page.rows) >= sent, what="everything is shown")
     assert page.numbers == list(range(sent))
-    assert page.shed == 0
+    assert page.left_out == 0
     assert page.twice  # the overlap was really asked for, and the page dropped it
     await page.disconnect()
 
@@ -335,7 +453,7 @@ async def test_a_filtered_page_knows_from_where_on_to_ask_again(
 async def test_a_publication_that_was_lost_is_found_by_the_next_one(
     page: Page, server: Server, send: Sender, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 60)
     await page.subscribe()
     first = numbered(server.pk, range(5))
     await send(first)
@@ -377,8 +495,8 @@ async def test_a_page_that_was_away_for_long_is_told_that_there_is_more(
 async def test_a_flood_is_shed_and_counted(page: Page, server: Server, send: Sender) -> None:
     await page.subscribe()
     await send(numbered(server.pk, range(1000)))
-    await page.until(lambda: len(page.rows) + page.shed >= 1000, what="all events are shown or counted")
-    assert len(page.rows) + page.shed == 1000
+    await page.until(lambda: len(page.rows) + page.left_out >= 1000, what="all events are shown or counted")
+    assert len(page.rows) + page.left_out == 1000
     assert len(page.rows) >= RING
     assert page.numbers == list(range(1000 - len(page.rows), 1000))  # the newest are shown
     assert await sync_to_async(Event.objects.count)() == 1000  # and all are in the store
@@ -411,9 +529,10 @@ async def test_a_page_that_takes_nothing_costs_bounded_memory_and_nobody_else_wa
         made = numbered(server.pk, range(n * 200, n * 200 + 200), after=last)
         last = made.last_id
         await send(made)
-    await page.until(lambda: len(page.rows) + page.shed >= 2000, what="the other page follows")
-    assert len(consumer._ring) <= RING
-    assert consumer._shed >= 2000 - 2 * RING
+    await page.until(lambda: len(page.rows) + page.left_out >= 2000, what="the other page follows")
+    assert consumer._tab is not None
+    assert consumer._tab.waiting <= RING
+    assert consumer._tab.left_out.count >= 2000 - 2 * RING
     assert sum("items" in message.get("text", "") for message in taken) == 1
     await inbox.put({"type": "websocket.disconnect", "code": 1000})
     await asyncio.wait_for(task, 10)

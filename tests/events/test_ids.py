@@ -48,6 +48,24 @@ def test_two_slots_never_give_the_same_id() -> None:
     assert not {one.next() for _ in range(5000)} & {other.next() for _ in range(5000)}
 
 
+def test_ids_taken_at_once_are_those_that_come_one_by_one() -> None:
+    one = IdSource(3, clock=lambda: 1_700_000_000.0)
+    other = IdSource(3, clock=lambda: 1_700_000_000.0)
+    taken = [*one.take(1), *one.take(4095), *one.take(10_000), *one.take(1)]
+    assert taken == [other.next() for _ in range(14_097)]
+    assert one.milliseconds == other.milliseconds
+
+
+def test_ids_go_on_behind_one_that_another_listener_gave() -> None:
+    source = IdSource(3, clock=lambda: 1_700_000_000.0)
+    ahead = IdSource(500, clock=lambda: 1_700_000_005.0).next()
+    source.raise_to(ahead)
+    assert source.next() > ahead
+    last = source.next()
+    source.raise_to(IdSource(500, clock=lambda: 1_600_000_000.0).next())
+    assert source.next() == last + 1
+
+
 def test_an_id_carries_its_time() -> None:
     source = IdSource(0, clock=lambda: 1_700_000_000.123)
     assert id_moment(source.next()) == datetime(2023, 11, 14, 22, 13, 20, 123000, tzinfo=UTC)

@@ -13,44 +13,22 @@ import pytest
 import redis
 from asgiref.sync import sync_to_async
 from cryptography.fernet import Fernet
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
-from ami_integration.events import listener as listener_module
 from ami_integration.events import session as session_module
+from ami_integration.events import work as work_module
 from ami_integration.events.listener import Listener
 from ami_integration.events.models import Event, Gap
-from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import WRITTEN
+from ami_integration.events.session import Session
+from ami_integration.events.stream import LEASES, WRITTEN
 from ami_integration.servers.models import Server, ServerHealth
-from ami_integration.simulator import Account, EventClass, Limits, Office, OfficeSettings, SimulatedPBX
-from ami_integration.simulator import Event as Said
+from tests.events.listening import PBX, PROMISE, SECRET, Running
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SECRET = "s3cret"
-PROMISE = 5.0  # seconds: "within seconds", "within 5 s"
-
 State = ServerHealth.State
-
-
-class PBX(SimulatedPBX):
-    """A simulated PBX whose office is silent; it says what the test wants."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            Office(start=time.time(), settings=OfficeSettings(calls_per_second=0)),
-            [Account("amiweb", SECRET)],
-            limits=Limits(login_failed_pause=0.05),
-        )
-        self.number = 0
-
-    def say(self, count: int = 1) -> None:
-        """So many events, numbered on over the life of the PBX."""
-        for _ in range(count):
-            self.publish(Said("Counted", EventClass.USER, (("Number", str(self.number)),)))
-            self.number += 1
 
 
 @pytest.fixture
@@ -75,61 +53,6 @@ def make() -> Make:
     return make
 
 
-class Running:
-    """A listener at work, and a recorder that takes its steps when the test looks."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.recorder = Recorder(url=url)
-        self.listeners: list[tuple[Listener, asyncio.Task[None]]] = []
-
-    def start(self, **options: Any) -> Listener:
-        listener = Listener(url=self.url, maxlen=1000, **options)
-        self.listeners.append((listener, asyncio.create_task(listener.run())))
-        return listener
-
-    async def stop(self) -> None:
-        for listener, task in self.listeners:
-            listener.stop()
-            await asyncio.wait_for(task, 3 * PROMISE)
-        self.listeners.clear()
-
-    async def kill(self) -> None:
-        """End without a last word, as kill -9 does: nothing is flushed, no lease is released."""
-        for listener, task in self.listeners:
-            listener._end = self._nothing  # type: ignore[method-assign]
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            for _, session in listener._sessions.values():
-                session.cancel()
-            await asyncio.wait([session for _, session in listener._sessions.values()])
-        self.listeners.clear()
-
-    @staticmethod
-    async def _nothing(*_: Any) -> None:
-        pass
-
-    async def look(self, found: Callable[[], Any]) -> Any:
-        """Record what the stream has, then ask the database."""
-        return await asyncio.to_thread(self._look, found)
-
-    def _look(self, found: Callable[[], Any]) -> Any:
-        try:
-            while self.recorder.step():
-                pass
-            return found()
-        finally:
-            connection.close()
-
-    async def until(self, found: Callable[[], Any], *, what: str, seconds: float = 3 * PROMISE) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (value := await self.look(found)):
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-            await asyncio.sleep(0.05)
-        return value
-
-
 @pytest.fixture
 async def running(url: str) -> AsyncIterator[Running]:
     running = Running(url)
@@ -146,6 +69,12 @@ def numbers(server: Server) -> list[int]:
 def state(server: Server) -> str:
     health = ServerHealth.objects.filter(server=server).first()
     return health.state if health else ""
+
+
+def sessions(listener: Listener) -> dict[int, Session]:
+    return (
+        {session.target.server_id: session for session in listener._work.sessions()} if listener._work else {}
+    )
 
 
 async def online(running: Running, server: Server) -> None:
@@ -248,7 +177,7 @@ async def test_a_new_name_does_not_cost_the_session(running: Running, pbx: PBX, 
     [before] = pbx.sessions
     await running.look(lambda: Server.objects.filter(pk=server.pk).update(name="Renamed"))
     await running.until(
-        lambda: listener._sessions[server.pk][0].target.name == "Renamed", what="the listener knows"
+        lambda: sessions(listener)[server.pk].target.name == "Renamed", what="the listener knows"
     )
     assert pbx.sessions == {before}
 
@@ -263,7 +192,7 @@ async def test_a_wrong_secret_is_told_and_not_tried_again_soon_and_the_right_one
     assert "Authentication failed" in health.last_error
     assert "wrong" not in health.last_error
     first = health.last_error_at
-    await asyncio.sleep(listener_module.LOOK_SECONDS + 0.5)  # looks of the listener, and no new attempt
+    await asyncio.sleep(work_module.LOOK_SECONDS + 0.5)  # looks of the listener, and no new attempt
     health = await running.look(lambda: ServerHealth.objects.get(server=server))
     assert health.last_error_at == first
 
@@ -329,7 +258,7 @@ async def test_the_sessions_go_on_while_the_database_is_away(
         raise OperationalError("the database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(listener_module, "load_targets", away)
+        patch.setattr(work_module, "load_targets", away)
         await running.until(lambda: "the database is away" in caplog.text, what="the outage is logged")
         pbx.say(5)
         await running.until(lambda: len(numbers(server)) == 5, what="events come")
@@ -379,7 +308,7 @@ async def test_a_valkey_that_refuses_is_told_of_once_and_asked_again_after_a_pau
 
     def refusals() -> int:
         found: dict[str, Any] = redis_client.info("commandstats")
-        return int(found.get("cmdstat_hgetall", {}).get("calls", 0))
+        return int(found.get("cmdstat_hget", {}).get("failed_calls", 0))
 
     running.start()
     deadline = time.monotonic() + 3 * PROMISE
@@ -390,7 +319,7 @@ async def test_a_valkey_that_refuses_is_told_of_once_and_asked_again_after_a_pau
     while refusals() < first + 2:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
-    assert time.monotonic() - began > 0.9  # one pause at least lies wholly between the two
+    assert time.monotonic() - began > 0.8  # one pause at least lies wholly between the two
     redis_client.delete(WRITTEN)
     await online(running, server)
     told = [record.getMessage() for record in caplog.records if "waits for it" in record.getMessage()]
@@ -446,32 +375,100 @@ async def test_after_a_kill_the_gap_begins_at_the_last_event_and_ids_go_on(
     assert (gap.reason, gap.after_id) == (Gap.Reason.LISTENER_STOPPED, last)
 
 
-async def test_a_second_listener_stands_by_and_takes_over(running: Running, pbx: PBX, make: Make) -> None:
-    server = await make(pbx)
+async def test_two_listeners_share_the_servers_and_a_graceful_stop_hands_over(
+    running: Running, pbx: PBX, make: Make
+) -> None:
+    servers = [await make(pbx, name=f"pbx {number}") for number in range(16)]
+    all_of_them = frozenset(server.pk for server in servers)
     first = running.start()
-    await online(running, server)
+    await running.until(lambda: first.owned == all_of_them and len(pbx.sessions) == 16, what="all are ours")
     second = running.start()
+    await running.until(
+        lambda: second.owned and first.owned | second.owned == all_of_them and len(pbx.sessions) == 16,
+        what="the second one has its part",
+    )
+    assert not first.owned & second.owned
+    assert 0 < len(first.owned) < 16  # by chance that could fail once in 32,768 times
+    assert first.status()["listeners"] == second.status()["listeners"] == 2
+    await running.until(lambda: not Gap.objects.open().exists(), what="the gaps of the hand-over have ended")
+    details = await running.look(lambda: set(Gap.objects.values_list("reason", "detail")))
+    assert details == {(Gap.Reason.LISTENER_STOPPED, "It was handed over to another listener.")}
     pbx.say(10)
-    await running.until(lambda: len(numbers(server)) == 10, what="events are stored")
-    assert len(pbx.sessions) == 1
-    assert (first.owns, second.owns) == (True, False)
+    await running.until(
+        lambda: all(len(numbers(server)) == 10 for server in servers), what="events of all are stored"
+    )
     first.stop()
-    await running.until(lambda: second.owns and pbx.sessions, what="the second one listens")
-    await running.until(lambda: not Gap.objects.open().exists(), what="the gap has ended")
+    await running.until(lambda: second.owned == all_of_them, what="the second one has all")
+    await running.until(lambda: len(pbx.sessions) == 16, what="and listens to them")
+    await running.until(lambda: not Gap.objects.open().exists(), what="the gaps have ended")
     pbx.say(10)
-    await running.until(lambda: len(numbers(server)) == 20, what="its events are stored")
+    await running.until(
+        lambda: all(numbers(server)[-10:] == list(range(10, 20)) for server in servers),
+        what="events of all are stored again",
+    )
 
 
-async def test_a_listener_whose_lease_was_taken_stops_listening(
-    running: Running, pbx: PBX, make: Make, redis_client: Any
+async def test_of_a_server_whose_lease_was_taken_nothing_more_is_stored(
+    running: Running, pbx: PBX, make: Make, redis_client: redis.Redis
 ) -> None:
     server = await make(pbx)
-    listener = running.start(lease_seconds=1.0)
+    listener = running.start()
     await online(running, server)
-    redis_client.set(listener._lease.key, "another one")
-    await running.until(lambda: not listener.owns and not pbx.sessions, what="the sessions are closed")
-    stored = await running.look(lambda: Event.objects.count())
+    redis_client.hset(LEASES, str(server.pk), "99 99999999999999 another")
     pbx.say(5)
-    assert await running.look(lambda: Event.objects.count()) == stored
-    redis_client.delete(listener._lease.key)
-    await running.until(lambda: listener.owns and pbx.sessions, what="it listens again")
+    await running.until(lambda: not listener.owned and not pbx.sessions, what="the session is closed")
+    assert not await running.look(lambda: numbers(server))
+    redis_client.hset(LEASES, str(server.pk), "99 0 ")
+    await running.until(lambda: listener.owned and pbx.sessions, what="it listens again")
+    pbx.say(5)
+    await running.until(lambda: numbers(server) == list(range(5, 10)), what="events are stored again")
+
+
+async def test_a_listener_that_lost_its_slot_begins_anew_with_another(
+    running: Running, pbx: PBX, make: Make, redis_client: redis.Redis
+) -> None:
+    server = await make(pbx)
+    listener = running.start()
+    await online(running, server)
+    lost = listener.status()["slot"]
+    redis_client.set(f"amiweb:lease:slot:{lost}", "another")
+    pbx.say(5)
+    await running.until(lambda: listener.status()["slot"] not in (lost, None), what="it has another slot")
+    await running.until(lambda: len(pbx.sessions) == 1 and listener.owned, what="it listens again")
+    await running.until(lambda: Gap.objects.filter(ended_at__isnull=False).exists(), what="the gap has ended")
+    pbx.say(5)
+    await running.until(lambda: numbers(server)[-5:] == list(range(5, 10)), what="events are stored again")
+
+
+async def test_the_status_tells_what_it_does(running: Running, pbx: PBX, make: Make) -> None:
+    server = await make(pbx)
+    listener = running.start()
+    await online(running, server)
+    pbx.say(1000)
+    await running.until(lambda: listener.status()["events_per_second"] > 0, what="it counts events")
+    status = listener.status()
+    assert 0 <= status.pop("slot") < 512
+    assert status.pop("events_per_second") > 100
+    assert status.pop("lag") < 5
+    assert status == {
+        "servers": 1, "online": 1, "listeners": 1, "waiting": 0, "waiting_bytes": 0, "dropped": 0,
+    }  # fmt: skip
+
+
+async def test_the_end_of_a_gap_is_the_first_event_behind_it(running: Running, pbx: PBX, make: Make) -> None:
+    server = await make(pbx)
+    running.start()
+    await online(running, server)
+    pbx.say(3)
+    await running.until(lambda: len(numbers(server)) == 3, what="the first events are stored")
+    pbx.kick()
+    gap = await running.until(Gap.objects.filter(ended_at__isnull=False).first, what="the gap has ended")
+    await running.until(lambda: Event.objects.filter(id__gt=gap.after_id).exists(), what="events come again")
+    around = await running.look(
+        lambda: (
+            Event.objects.filter(id__lte=gap.after_id).latest("id").pk,
+            Event.objects.filter(id__gt=gap.after_id).earliest("id").pk,
+        )
+    )
+    assert around == (gap.after_id, gap.before_id)
+    assert gap.after_id < gap.pk < gap.before_id

@@ -16,7 +16,8 @@ from django.contrib.sessions.models import Session
 from ami_integration.ami import NEED_DATA, Event, Protocol
 from ami_integration.events.models import Gap
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import EventBatch, GapNote, StreamWriter
+from ami_integration.events.stream import EventBatch, GapNote
+from ami_integration.events.writer import StreamWriter
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import server_health_set
 from tests.browser.chromium import Visitor, expect
@@ -100,7 +101,7 @@ def test_calls_of_a_real_asterisk_are_shown_as_they_come(
     send(batch(server.pk, *captured()[:8], after=gap.last_id))
     expect(rows(live)).to_have_count(len(captured()) + 21)
     expect(live.locator(".aw-gap")).to_contain_text("Connection lost no events for 12 s")
-    rows(live).filter(has_text="Newchannel").first.get_by_role("button").click()
+    rows(live).filter(has_text="Newchannel").first.locator(".aw-event-line").click()
     expect(live.locator(".aw-event-headers")).to_contain_text("ChannelStateDesc")
     visitor.picture(live, "live-calls")
     live.locator(".aw-gap").scroll_into_view_if_needed()
@@ -124,7 +125,7 @@ def test_what_strangers_write_stays_text(server: Server, live: Any, send: Send) 
     evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     send(batch(server.pk, raw("Newchannel", CallerIDName=evil, **{"<b>Name</b>": evil}), raw(evil)))
     expect(rows(live)).to_have_count(2)
-    rows(live).nth(1).get_by_role("button").click()
+    rows(live).nth(1).locator(".aw-event-line").click()
     expect(live.locator(".aw-event-headers")).to_contain_text("<b>Name</b>")
     assert live.locator("#live-rows img, #live-rows script, #live-rows b").count() == 0
     assert "owned" not in live.title()
@@ -147,7 +148,7 @@ def test_the_filter_is_in_the_address_and_survives_a_reload(server: Server, live
     is_open(live)
     expect(rows(live)).to_have_count(1)
     expect(live.get_by_label("Event names")).to_have_value("hang*")
-    expect(live.get_by_label("Server")).to_have_value(str(server.pk))
+    expect(live.get_by_label("Server")).to_have_value(f"server:{server.pk}")
     live.get_by_label("Text in any header").fill("no such thing")
     expect(live.locator("#live-empty")).to_contain_text("Nothing has matched the filter yet")
     live.get_by_role("button", name="Remove the filter").click()
@@ -173,6 +174,8 @@ def test_a_row_opens_by_keyboard(server: Server, live: Any, send: Send) -> None:
     send(batch(server.pk, raw("Newchannel", Channel="PJSIP/100-1")))
     expect(rows(live)).to_have_count(1)
     live.get_by_role("button", name="Clear list").focus()
+    live.keyboard.press("Tab")
+    expect(live.get_by_role("button", name="Newchannel 1", exact=True)).to_be_focused()
     live.keyboard.press("Tab")
     live.keyboard.press("Enter")
     expect(live.locator(".aw-event-headers")).to_contain_text("PJSIP/100-1")

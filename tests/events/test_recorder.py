@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
@@ -14,23 +16,29 @@ from django.db import OperationalError, connection
 
 from ami_integration.events import recorder as recorder_module
 from ami_integration.events.ids import IdSource, first_id_at
-from ami_integration.events.models import Event, Gap
-from ami_integration.events.recorder import Recorder, event_from_message
+from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.pushes import ID, JSON, NAME
+from ami_integration.events.recorder import Recorder
+from ami_integration.events.rows import EventRow
 from ami_integration.events.stream import (
     ASIDE,
     COUNTERS,
     GROUP,
     STREAM,
+    Aside,
     Entry,
     EventBatch,
     GapNote,
+    SnapshotNote,
     StampedEvent,
     StreamReader,
-    StreamWriter,
+    mark_of,
 )
+from ami_integration.events.writer import StreamWriter
 from tests.events.making import batch, ids, numbered, raw, stamped
 from tests.polling import wait_until
 from tests.processes import Valkey
+from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,8 +86,8 @@ def test_a_kill_between_store_and_acknowledgement_stores_nothing_twice(
     def killed(*args: Any, **kwargs: Any) -> None:
         raise redis.ConnectionError("killed")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(first._reader, "ack", killed)
+    with monkeypatch.context() as patched:
+        patched.setattr(first._reader, "ack", killed)
         with pytest.raises(redis.ConnectionError):
             first.step()
     first.close()
@@ -104,8 +112,8 @@ def test_a_batch_whose_insert_failed_comes_again(
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("the database is away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(recorder, "_insert", away)
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_insert", away)
         with pytest.raises(OperationalError):
             recorder.step()
     assert Event.objects.count() == 10
@@ -125,17 +133,6 @@ def test_nul_is_dropped_and_bytes_that_are_not_utf8_stay_visible(
     assert event.headers == [["Event", "Hangup"], ["CallerIDName", "caf\\udce9 x"]]
 
 
-def test_a_long_name_is_cut_in_its_column_and_whole_in_the_headers() -> None:
-    event = event_from_message(server_id=1, stamped=stamped(raw("N" * 300, Channel="c" * 300)))
-    assert (len(event.name), len(event.channel)) == (100, 200)
-    assert event.headers == [["Event", "N" * 300], ["Channel", "c" * 300]]
-
-
-def test_a_value_with_a_bare_line_feed_stays_one_header() -> None:
-    event = event_from_message(server_id=1, stamped=stamped(b"Event: X\r\nVariable: two\nlines\r\nLast: z"))
-    assert event.headers == [["Event", "X"], ["Variable", "two\nlines"], ["Last", "z"]]
-
-
 def test_an_entry_that_cannot_be_read_is_put_aside_and_holds_nothing_up(
     writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder
 ) -> None:
@@ -153,20 +150,18 @@ def test_an_entry_that_cannot_be_read_is_put_aside_and_holds_nothing_up(
 def test_an_event_that_the_database_refuses_is_put_aside_alone(
     writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = recorder_module.event_from_message
+    real = recorder_module.event_row
 
-    def with_a_bad_one(*, server_id: int, stamped: StampedEvent) -> Event:
-        event = real(server_id=server_id, stamped=stamped)
-        if event.name == "Bad":
-            event.server_id = "no number"
-        return event
+    def with_a_bad_one(server_id: int, stamped: StampedEvent) -> EventRow:
+        row = real(server_id, stamped)
+        return row._replace(server_id=2**63) if row.name == "Bad" else row
 
-    monkeypatch.setattr(recorder_module, "event_from_message", with_a_bad_one)
+    monkeypatch.setattr(recorder_module, "event_row", with_a_bad_one)
     writer.append([batch(1, raw("Good"), raw("Bad"), raw("Good"))])
     recorder.step()
     assert Event.objects.count() == 2
     [(_, fields)] = redis_client.xrange(ASIDE)
-    assert b"Event: Bad" in fields[b"event"]
+    assert fields[b"event"] == b'[["Event","Bad"]]'
     assert pending(redis_client) == 0
 
 
@@ -215,10 +210,10 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     recorder.step()
     recorder.close()
 
-    missing = batch(1, raw("Lost"), after=first.last_id)
+    missing = batch(1, raw("Lost"), raw("Lost"), after=first.last_id, count=1)
     writer.append([missing])
     redis_client.xtrim(STREAM, maxlen=0, approximate=False)
-    after = batch(1, after=missing.last_id)
+    after = batch(1, after=missing.last_id, count=3)
     writer.append([after])
 
     successor = Recorder(url=url)
@@ -227,7 +222,8 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     successor.close()
     gap = Gap.objects.get()
     assert (gap.reason, gap.after_id) == ("overload", first.last_id)
-    assert first.last_id < missing.last_id < gap.before_id <= after.events[0].id
+    assert gap.before_id == after.events[0].id
+    assert gap.lost == 2
     assert Event.objects.count() == 2
 
 
@@ -243,8 +239,8 @@ def test_pending_entries_that_were_cut_are_acknowledged_and_told(
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("the database is away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(recorder, "_insert", away)
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_insert", away)
         with pytest.raises(OperationalError):
             recorder.step()
     redis_client.xtrim(STREAM, maxlen=0, approximate=False)
@@ -276,7 +272,7 @@ def test_pages_are_told_after_the_commit_one_message_for_a_server(
         return messages
 
     one, two, other = batch(1, raw("A")), batch(1, raw("B")), batch(2, raw("C"))
-    writer.append([one, other, EventBatch(1, one.last_id, two.events)])
+    writer.append([one, other, EventBatch(1, one.last_id, one.last_count, two.events)])
 
     def record() -> None:
         try:
@@ -288,8 +284,8 @@ def test_pages_are_told_after_the_commit_one_message_for_a_server(
     [message] = async_to_sync(heard)(record)
     assert message["type"] == "events.batch"
     assert (message["server"], message["after"], message["last"]) == (1, 0, two.last_id)
-    assert [item["name"] for item in message["items"]] == ["A", "B"]
-    assert [item["id"] for item in message["items"]] == [str(one.last_id), str(two.last_id)]
+    assert [row[NAME] for row in message["items"]] == ["A", "B"]
+    assert [row[ID] for row in message["items"]] == [one.last_id, two.last_id]
 
 
 def test_one_recorder_is_active_and_another_takes_over(url: str) -> None:
@@ -311,8 +307,8 @@ def test_a_step_that_outlasts_its_lease_leaves_no_false_gap(
     third = batch(1, after=second.last_id)
     store = slow._store
 
-    def store_slowly(entries: Sequence[Entry]) -> Any:
-        stored = store(entries)
+    def store_slowly(entries: Sequence[Entry], aside: list[Aside], *, again: bool) -> Any:
+        stored = store(entries, aside, again=again)
         redis_client.delete(slow._lease.key)  # as if it had expired
         writer.append([second])
         assert next_one.active()
@@ -324,7 +320,7 @@ def test_a_step_that_outlasts_its_lease_leaves_no_false_gap(
     assert slow.active()
     slow.step()
     assert not slow.active()
-    assert StreamReader(redis_client).recorded_ids() == {1: second.last_id}
+    assert StreamReader(redis_client).recorded() == {1: mark_of(second)}
     next_one.close()
     assert slow.active()  # the slow one takes over again
     monkeypatch.undo()
@@ -364,7 +360,6 @@ def test_a_running_recorder_survives_a_killed_valkey_and_stores_the_rest(
     valkey.kill()
     wait_until(lambda: "is away" in caplog.text, seconds=15, what="the outage is logged")
     valkey.start()
-    writer._lease.claim()
     wait_until(
         lambda: writer.append([numbered(1, range(10, 20), after=first.last_id)]) is None,
         seconds=5,
@@ -386,8 +381,8 @@ def test_events_older_than_the_retention_go_in_small_batches(
     young = IdSource(1, clock=lambda: now - 6 * 86400)
     writer.append(
         [
-            EventBatch(1, 0, [stamped(event_id=old.next()) for _ in range(25)]),
-            EventBatch(1, 0, [stamped(event_id=young.next()) for _ in range(5)]),
+            EventBatch(1, 0, 0, [stamped(event_id=old.next()) for _ in range(25)]),
+            EventBatch(1, 0, 0, [stamped(event_id=young.next()) for _ in range(5)]),
         ]
     )
     recorder = Recorder(url=url)
@@ -399,3 +394,152 @@ def test_events_older_than_the_retention_go_in_small_batches(
     recorder.close()
     assert counts == [20, 10, 5, 5, 5]
     assert Event.objects.earliest("id").pk >= first_id_at(datetime.now(UTC) - timedelta(days=7))
+
+
+def test_the_status_tells_what_was_done_and_what_waits(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.status()["depth"] is None  # it stands by
+    assert recorder.active()
+    assert (recorder.status()["lag"], recorder.status()["depth"]) == (0.0, 0)
+    redis_client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    first = batch(1, raw("Hangup"), raw("VarSet"))
+    writer.append([first])
+    assert recorder.status()["depth"] == 2
+    recorder.step()
+    writer.append([batch(1, after=first.last_id), batch(1, after=first.last_id)])
+    wait_until(lambda: recorder.status()["lag"] > 0, seconds=5, what="the entries have waited")
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder_module, "events_insert", raise_away)
+        with pytest.raises(OperationalError):
+            recorder.step()
+    status = recorder.status()
+    assert (status["active"], status["depth"], status["put_aside"]) == (True, 2, 1)
+    assert (status["stored"], status["not_kept"], status["refused"]) == (1, 1, 0)
+    assert status["rate"] == 0.2
+
+
+def raise_away(*args: Any, **arguments: Any) -> None:
+    raise OperationalError("the database is away")
+
+
+def test_what_is_not_kept_is_told_to_pages_marked_and_not_stored(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    server = make_server(event_keeping="chosen", event_names="!Hangup")
+    sent = batch(server.pk, raw("Hangup"), raw("VarSet"))
+    writer.append([sent])
+    told: list[Any] = []
+    with patch.object(recorder, "_publish", told.extend):
+        recorder.step()
+    assert [event.name for event in Event.objects.all()] == ["VarSet"]
+    [(entry, rows)] = told
+    assert mark_of(entry).id == sent.last_id
+    assert [json.loads(row[JSON])["kept"] for row in rows] == [False, True]
+
+
+def test_a_snapshot_is_stored_once(writer: StreamWriter, recorder: Recorder) -> None:
+    items = [[("Event", "CoreShowChannel"), ("Channel", "PJSIP/\0caf\udce9")]]
+    note = SnapshotNote(ids.next(), 1, 5, int(time.time() * 1_000_000), 5, "CoreShowChannels", items, "")
+    writer.append([note, note])
+    recorder.step()
+    snapshot = Snapshot.objects.get()
+    assert (snapshot.after_id, snapshot.action, snapshot.error) == (5, "CoreShowChannels", "")
+    assert snapshot.items == [[["Event", "CoreShowChannel"], ["Channel", "PJSIP/caf\\udce9"]]]
+
+
+def test_days_that_cannot_be_made_hold_up_nothing_and_are_tried_again(
+    writer: StreamWriter,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(recorder_module, "_PRUNE_INTERVAL", 0.0)
+    recorder.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder_module, "partitions_ensure", lambda now: raise_away())
+        recorder.prune()
+        recorder.prune()
+    writer.append([batch(1)])
+    recorder.step()
+    recorder.prune()
+    assert Event.objects.count() == 1
+    assert caplog.text.count("days can't be made") == 2  # the beginning and the end
+
+
+def test_sent_is_stored_and_counted_as_lost_exactly_whatever_was_cut_or_refused(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.active()
+    real = recorder_module.event_row
+
+    def with_bad_ones(server_id: int, stamped: StampedEvent) -> EventRow:
+        row = real(server_id, stamped)
+        return row._replace(id=2**63) if row.name == "Bad" else row
+
+    monkeypatch.setattr(recorder_module, "event_row", with_bad_ones)
+    sent = after = 0
+
+    def send(*data: bytes) -> None:
+        nonlocal sent, after
+        one = batch(1, *data, after=after, count=sent)
+        writer.append([one])
+        sent, after = one.last_count, one.last_id
+
+    for number in range(40):
+        send(*[raw("Good")] * (number % 7 + 1), *[raw("Bad")] * (number % 5 == 0))
+        if number == 3:
+            recorder.step()
+        if number in (10, 25):  # the database is away, and the stream is full
+            redis_client.xtrim(STREAM, maxlen=2, approximate=False)
+        if number == 15:
+            while recorder.step():
+                pass
+        if number == 30:  # an entry that nobody can read any more
+            [(entry_id, fields)] = redis_client.xrevrange(STREAM, count=1)
+            redis_client.xdel(STREAM, entry_id)
+            redis_client.xadd(STREAM, {**fields, b"d": b"\xc1 poison"})
+        if number == 35:  # killed between commit and acknowledgement
+            with monkeypatch.context() as patched:
+                patched.setattr(recorder._reader, "ack", raise_away)
+                with pytest.raises(OperationalError):
+                    recorder.step()
+    while recorder.step():
+        pass
+    lost = list(Gap.objects.values_list("lost", "lost_kind"))
+    assert {kind for _, kind in lost} == {"exact"}
+    assert len(lost) == 3
+    status = recorder.status()
+    assert sent == Event.objects.count() + sum(number for number, _ in lost) + status["refused"]
+    assert status["refused"] > 0
+    assert status["put_aside"] == status["refused"] + 1
+
+
+def test_what_is_put_aside_is_counted_once_whoever_finds_it(url: str, writer: StreamWriter) -> None:
+    slow, other = Recorder(url=url), Recorder(url=url)
+    assert slow.active()
+    writer._client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
+    decode = slow._decode
+
+    def decode_slowly(found: Any, aside: list[Aside]) -> Any:
+        entries = decode(found, aside)
+        writer._client.delete(slow._lease.key)  # as if it had expired
+        assert other.active()
+        assert other.step() == 1
+        return entries
+
+    with patch.object(slow, "_decode", decode_slowly):
+        slow.step()
+    assert writer._client.hgetall(COUNTERS) == {b"put_aside": b"1", b"refused": b"0"}
+    assert writer._client.xlen(ASIDE) == 1
+    slow.close()
+    other.close()
+
+
+def test_a_clock_that_jumped_ahead_removes_nothing(url: str, writer: StreamWriter) -> None:
+    ahead = Recorder(url=url, clock=lambda: time.time() + 400 * 86_400)
+    writer.append([numbered(1, range(10))])
+    ahead.step()
+    ahead.prune()
+    assert Event.objects.count() == 10
+    ahead.close()

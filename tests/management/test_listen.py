@@ -16,9 +16,10 @@ from pytest_django import Settings
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.ami import TCP
-from ami_integration.events.leases import Lease
+from ami_integration.events.fleet import Fleet
 from ami_integration.events.models import Event, Gap
-from ami_integration.events.stream import StreamWriter, valkey_client
+from ami_integration.events.stream import valkey_client
+from ami_integration.events.writer import StreamWriter
 from ami_integration.management.commands import listen
 from ami_integration.servers.models import Server, ServerHealth
 from tests.actions.factories import make_run
@@ -149,10 +150,10 @@ def test_a_recorder_of_its_own_takes_over_when_the_listener_with_the_active_one_
     stack.start("recorder")
     wait_until(lambda: "stands by" in stack.log("recorder"), seconds=15, what=lambda: stack.log("recorder"))
     stack.kill("listener")
-    lease = Lease(client_of(), "listener")
-    wait_until(lease.claim, seconds=45, what="the dead listener's lease ends")
+    fleet = Fleet(client_of(), ttl=60)
+    claimed = wait_until(lambda: fleet.claim([server.pk]), seconds=45, what="the dead listener's lease ends")
     sent = batch(server.pk)
-    StreamWriter(client_of(), lease, maxlen=1000).append([sent])
+    StreamWriter(client_of(), maxlen=1000).append([sent], epoch=claimed[server.pk].epoch)
     wait_until(
         lambda: Event.objects.filter(pk=sent.last_id).exists(),
         seconds=45,

@@ -47,6 +47,7 @@ def fields(**values: str) -> dict[str, str]:
         "enabled": "on",
         "notes": "",
         "max_sessions": "8",
+        "event_keeping": "default",
     } | values
 
 
@@ -340,6 +341,17 @@ def test_half_an_account_and_a_limit_of_nothing_are_refused_beside_the_field(
 ) -> None:
     page = admin_client.post(change_page(make_server()), fields(**given)).content.decode()
     assert said in page
+
+
+def test_what_is_kept_of_its_events_is_chosen_on_the_form(admin_client: Client) -> None:
+    server = make_server()
+    given = fields(event_keeping="chosen", event_names="Hangup\r\n!Queue*")
+    assert admin_client.post(change_page(server), given).status_code == 302
+    server.refresh_from_db()
+    assert (server.event_keeping, server.event_names.split()) == ("chosen", ["Hangup", "!Queue*"])
+    for names, said in (("", "Name the events to keep"), ("Hang up", "“Hang up” is no event name.")):
+        page = admin_client.post(change_page(server), fields(event_keeping="chosen", event_names=names))
+        assert said in page.content.decode()
 
 
 def test_the_stored_secret_for_actions_does_not_follow_a_server_to_another_place(

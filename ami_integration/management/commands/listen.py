@@ -24,6 +24,8 @@ from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
+from ami_integration.heartbeats import Details, Heart, Kind
+from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ JOIN_SECONDS = 3.0
 
 
 class Command(BaseCommand):
-    help = "Listen to the events of all enabled servers. Further listeners stand by and take over."
+    help = "Listen to the events of all enabled servers. Further listeners share them and take over."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -63,17 +65,40 @@ class Command(BaseCommand):
 
 
 async def _listen() -> None:
-    listener = Listener(url=settings.AMIWEB_REDIS_URL, maxlen=settings.AMIWEB_STREAM_MAXLEN)
+    listener = Listener(
+        url=settings.AMIWEB_REDIS_URL,
+        maxlen=settings.AMIWEB_STREAM_MAXLEN,
+        max_bytes=settings.AMIWEB_STREAM_BYTES,
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, listener.stop)
-    await listener.run()
+    heart = Heart(Kind.LISTENER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(listener))
+    heart.start()
+    try:
+        await listener.run()
+    finally:
+        await asyncio.to_thread(heart.stop)
+
+
+def _details(listener: Listener) -> Details:
+    """What operators see of the listener."""
+    status = listener.status()
+    words = (
+        f"{status['online']} of {status['servers']} servers online, {status['events_per_second']:g} events/s"
+    )
+    if status["listeners"] > 1:
+        words += f", one of {status['listeners']} listeners"
+    if status["dropped"]:
+        words += f", {status['dropped']} events dropped"
+    return Details(lag=status["lag"], depth=status["waiting"], words=words)
 
 
 def _record(stop: threading.Event) -> None:
     recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
     try:
-        recorder.run(stop)
+        with recorder_heart(recorder):
+            recorder.run(stop)
     finally:
         recorder.close()
 

@@ -10,6 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from ami_integration.events.recorder import Recorder
+from ami_integration.heartbeats import Details, Heart, Kind
+
+_WHY_LENGTH = 200  # characters
 
 
 class Command(BaseCommand):
@@ -24,6 +27,25 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
         try:
-            recorder.run(stop)
+            with recorder_heart(recorder):
+                recorder.run(stop)
         finally:
             recorder.close()
+
+
+def recorder_heart(recorder: Recorder) -> Heart:
+    """The heart of a recorder, wherever it runs: it says what operators should know."""
+    return Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(recorder))
+
+
+def _details(recorder: Recorder) -> Details:
+    status = recorder.status()
+    words = [f"{status['rate']:g} events/s" if status["active"] else "stands by"]
+    if status["put_aside"]:
+        why = status["put_aside_why"][:_WHY_LENGTH]
+        words.append(
+            f"{status['put_aside']} entries could not be stored and were put aside (the last: {why})"
+        )
+    if status["strays"]:
+        words.append(f"{status['strays']} events of days that have no partition")
+    return Details(lag=status["lag"], depth=status["depth"], words=", ".join(words))

@@ -1,108 +1,99 @@
-// The live page: what it wants goes to the server, which filters; what comes is shown once, newest first.
+// The live page: what it wants goes to the server, which filters; what comes is shown once, newest first, frame by
+// frame. While the person has paused, or reads further down, what comes waits.
 
 import { connect } from "../socket.js";
+import { Chips } from "./chips.js";
+import { Filter } from "./filter.js";
 import { Cursor, Seen } from "./ids.js";
+import { Painter } from "./painter.js";
 import { Rows, element } from "./rows.js";
 
 const MOST_ROWS = 500;
 const MOST_IDS = 20000; // more than come within the seconds that are asked for again after a reconnect
-const MOST_NAMES = 300;
 const TYPING_PAUSE = 300; // milliseconds
 const FIRST_PROBE = 2000; // milliseconds without a connection until the page asks why
 const NEXT_PROBE = 10000;
 const TROUBLE = new Set(["offline", "login_failed", "secret_unreadable"]);
 const STATES = { connecting: "Connecting", open: "Live", closed: "Closed" };
+const IN_HEADER = /^\s*([A-Za-z][\w.-]*(?:\([^()]*\))?)\s*:/; // as the server reads a text
 
-const page = document.getElementById("live");
-const form = document.getElementById("live-filter");
-const state = document.getElementById("live-state");
-const count = document.getElementById("live-count");
-const shedLine = document.getElementById("live-shed");
-const errorLine = document.getElementById("live-error");
-const troubles = document.getElementById("live-troubles");
-const empty = document.getElementById("live-empty");
-const pauseButton = document.getElementById("live-pause");
-const clearButton = document.getElementById("live-clear");
-const names = document.getElementById("live-names");
+const byId = (id) => document.getElementById(id);
+const page = byId("live");
+const form = byId("live-filter");
+const state = byId("live-state");
+const count = byId("live-count");
+const shedLine = byId("live-shed");
+const errorLine = byId("live-error");
+const troubles = byId("live-troubles");
+const empty = byId("live-empty");
+const pauseButton = byId("live-pause");
+const clearButton = byId("live-clear");
+const jump = byId("live-jump");
+const jumpButton = byId("live-jump-button");
+const call = byId("live-call");
+const names = byId("live-names");
 const number = new Intl.NumberFormat();
 
 let servers = new Map();
 let serversKnown = false;
 let begun = false; // has the server answered the present subscription?
 let seq = 0;
+let countsPast = true; // do the rows of the past count on the chips, or have they been counted?
 let paused = false;
+let reading = false; // further down than the newest rows
 let waiting = [];
 let waitingCount = 0;
-let shed = 0;
+let leftOut = null; // {count, since, until} of the present connection
+let leftOutBefore = { count: 0, since: Infinity, until: 0 }; // of earlier ones, with the same filter
 let cut = false;
 const seen = new Seen(MOST_IDS);
 const cursor = new Cursor();
-const knownNames = new Set();
-const rows = new Rows(document.getElementById("live-rows"), {
+const filter = new Filter(form);
+const chips = new Chips(byId("live-chips"), (name) => {
+  filter.toggleName(name);
+  filterChanged();
+});
+const rows = new Rows(byId("live-rows"), {
   limit: MOST_ROWS,
   serverOf: (id) => servers.get(id) ?? { name: "deleted server", simulated: false },
+  onCall: (linkedid) => {
+    filter.set("linkedid", linkedid);
+    filterChanged();
+    jumpToNow();
+  },
 });
+const painter = new Painter((item) => rows.insert(item), { most: MOST_ROWS, done: render });
 
-// The filter, in the form and in the address
-
-function readAddress() {
-  const address = new URLSearchParams(window.location.search);
-  for (const name of ["names", "text"]) {
-    form.elements[name].value = address.get(name) ?? "";
-  }
-  chooseServer(address.get("server") ?? "");
-}
-
-function writeAddress() {
-  const address = new URLSearchParams();
-  for (const name of ["server", "names", "text"]) {
-    const value = form.elements[name].value.trim();
-    if (value) {
-      address.set(name, value);
-    }
-  }
-  const query = address.toString();
-  window.history.replaceState(null, "", query ? `?${query}` : window.location.pathname);
-}
-
-function chooseServer(id) {
-  const select = form.elements.server;
-  if (id && ![...select.options].some((option) => option.value === id)) {
-    // Not known yet, or not any more: the address keeps its meaning until the person chooses.
-    select.append(new Option(`Server ${id}`, id));
-  }
-  select.value = id;
-}
-
-function filtered() {
-  return Boolean(form.elements.names.value.trim() || form.elements.text.value.trim());
-}
-
-function subscription() {
-  const server = form.elements.server.value;
-  return {
-    type: "subscribe",
-    seq,
-    server: /^\d+$/.test(server) ? server : null,
-    names: form.elements.names.value.split(",").map((name) => name.trim()).filter(Boolean),
-    text: form.elements.text.value.trim(),
-    since: cursor,
-  };
-}
+// The filter
 
 function subscribe() {
   seq += 1;
   begun = false;
-  socket.send(subscription());
+  countsPast = true;
+  socket.send({ type: "subscribe", seq, ...filter.subscription(), since: cursor });
 }
 
+let base = "";
+
 function filterChanged() {
-  writeAddress();
+  filter.writeAddress();
+  chips.choose(filter.names);
+  const sameCounts = filter.base === base;
+  if (!sameCounts) {
+    base = filter.base;
+    chips.reset();
+  }
   // Another question: what is there answers the old one.
   clearRows();
   seen.clear();
   cursor.clear();
+  leftOut = null;
+  leftOutBefore = { count: 0, since: Infinity, until: 0 };
+  cut = false;
+  showTroubles();
+  showError("");
   subscribe();
+  countsPast = !sameCounts;
   render();
 }
 
@@ -111,16 +102,15 @@ function filterChanged() {
 function onMessage(message) {
   if (message.type === "servers") {
     showServers(message.servers);
-  } else if (message.type === "error") {
-    showError(message.message);
-  } else if (message.type === "closed") {
+  } else if (message.type === "error" || message.type === "closed") {
     showError(message.message);
   } else if (message.seq !== seq) {
     return; // for an earlier filter
   } else if (message.type === "begin") {
     begun = true;
     cut = message.cut;
-    shed = 0;
+    leftOutBefore = allLeftOut();
+    leftOut = null;
     showError("");
   } else if (message.type === "items") {
     take(message);
@@ -129,63 +119,75 @@ function onMessage(message) {
 }
 
 function take(message) {
+  const fresh = [];
   for (const item of message.items) {
-    const fresh = seen.add(item.id);
-    if (item.kind === "event") {
-      cursor.advance(item.server, item.id);
-      if (!fresh) {
-        continue;
-      }
-      learnName(item.name);
+    const isNew = seen.add(item.id);
+    if (item.kind !== "event") {
+      fresh.push(item); // a gap comes again when it ends
+      continue;
     }
-    if (paused) {
-      waitingCount += fresh ? 1 : 0;
-      waiting.push(item);
-      if (waiting.length > MOST_ROWS) {
-        waiting.shift();
+    cursor.advance(item.server, item.id);
+    if (isNew) {
+      fresh.push(item);
+      if (message.past && countsPast) {
+        chips.add(item.name, 1);
       }
-    } else {
-      rows.insert(item);
     }
+  }
+  for (const [name, more] of Object.entries(message.counts ?? {})) {
+    chips.add(name, more);
   }
   for (const [server, id] of Object.entries(message.cursor ?? {})) {
     cursor.advance(server, id);
   }
-  shed = message.shed ?? shed;
+  leftOut = message.left_out ?? leftOut;
+  if (paused || reading) {
+    wait(fresh);
+  } else {
+    painter.add(fresh);
+  }
 }
 
-function learnName(name) {
-  if (!knownNames.has(name) && knownNames.size < MOST_NAMES) {
-    knownNames.add(name);
-    const option = document.createElement("option");
-    option.value = name;
-    names.append(option);
+function wait(items) {
+  waiting.push(...items);
+  waitingCount += items.filter((item) => item.kind === "event").length;
+  if (waiting.length > 2 * MOST_ROWS) {
+    waiting = waiting.slice(-MOST_ROWS); // more than these the list can't show
   }
+}
+
+function allLeftOut() {
+  return leftOut === null ? leftOutBefore : {
+    count: leftOutBefore.count + leftOut.count,
+    since: Math.min(leftOutBefore.since, leftOut.since),
+    until: Math.max(leftOutBefore.until, leftOut.until),
+  };
 }
 
 function showServers(list) {
   servers = new Map(list.map((server) => [server.id, server]));
   serversKnown = true;
-  const select = form.elements.server;
-  const chosen = select.value;
-  const options = list.map((server) => new Option(server.simulated ? `${server.name} (simulated)` : server.name, server.id));
-  select.replaceChildren(new Option("All servers", ""), ...options);
-  chooseServer(chosen);
-  troubles.replaceChildren(
-    ...list
-      .filter((server) => TROUBLE.has(server.state) && (!chosen || chosen === server.id))
-      .slice(0, 5)
-      .map(troubleNote),
+  const tags = new Map(list.flatMap((server) => server.tags));
+  filter.showPlaces(list, [...tags].sort((one, other) => one[1].localeCompare(other[1])));
+  showTroubles();
+}
+
+function watched() {
+  const { server, tag } = filter.place;
+  return [...servers.values()].filter(
+    (one) => (!server || one.id === server) && (!tag || one.tags.some(([id]) => id === tag)),
   );
+}
+
+function showTroubles() {
+  troubles.replaceChildren(...watched().filter((server) => TROUBLE.has(server.state)).slice(0, 5).map(troubleNote));
 }
 
 function troubleNote(server) {
   const note = element("p", "aw-note aw-live-trouble");
-  const link = element("a", "", server.name);
-  link.href = `${page.dataset.serversUrl}${server.id}/change/`;
   const badge = element("span", "aw-state", server.label);
   badge.dataset.state = server.state;
-  note.append(link, " ", badge, " ", server.error);
+  note.append(link(server.name, `${page.dataset.serversUrl}${server.id}/change/`), " ", badge, " ", server.error);
   return note;
 }
 
@@ -194,44 +196,113 @@ function showError(message) {
   errorLine.hidden = !message;
 }
 
-// Pause and clear
+// Pause, clear, and reading further down
 
-function setPaused(value) {
-  paused = value;
-  pauseButton.setAttribute("aria-pressed", String(paused));
-  if (!paused) {
-    waiting.forEach((item) => rows.insert(item));
+function goOn() {
+  if (!paused && !reading) {
+    painter.add(waiting);
     waiting = [];
     waitingCount = 0;
   }
   render();
 }
 
+function setPaused(value) {
+  paused = value;
+  pauseButton.setAttribute("aria-pressed", String(paused));
+  if (paused) {
+    wait(painter.take());
+  }
+  goOn();
+}
+
+// Whoever has scrolled down reads: nothing moves under their eyes until they come back.
+new IntersectionObserver(([entry]) => {
+  reading = !entry.isIntersecting && entry.boundingClientRect.top < 0 && rows.size > 0;
+  goOn();
+}).observe(byId("live-top"));
+
+function jumpToNow() {
+  if (paused) {
+    setPaused(false);
+  }
+  byId("live-top").scrollIntoView({ block: "center" });
+  reading = false;
+  goOn();
+}
+
 function clearRows() {
   rows.clear();
+  painter.take();
   waiting = [];
   waitingCount = 0;
 }
 
 // The words round the rows
 
+let rendering = false;
+
+/** Once a frame is enough, however much comes; a page in the background waits for its next frame. */
 function render() {
-  pauseButton.textContent = paused ? `Resume (${number.format(waitingCount)} waiting)` : "Pause";
+  if (!rendering) {
+    rendering = true;
+    requestAnimationFrame(() => {
+      rendering = false;
+      renderNow();
+    });
+  }
+}
+
+function renderNow() {
+  const waits = `${number.format(waitingCount)} waiting`;
+  say(pauseButton, paused ? `Resume (${waits})` : "Pause");
+  jump.hidden = !(paused || reading) || rows.size === 0 || (!reading && waitingCount === 0);
+  say(jumpButton, waitingCount ? `Jump to now (${waits})` : "Jump to now");
   const shown = `${number.format(rows.size)} ${rows.size === 1 ? "row" : "rows"}`;
-  count.textContent = rows.size === MOST_ROWS ? `the newest ${shown}` : rows.size ? shown : "";
-  const left = [];
-  if (shed) {
-    left.push(`${number.format(shed)} left out because they came too fast: narrow the filter to see them`);
-  }
-  if (cut) {
-    left.push("more happened while this page was away than it can show");
-  }
-  shedLine.textContent = left.join("; ");
-  shedLine.hidden = left.length === 0;
+  say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : rows.size ? shown : "");
+  renderLeftOut();
+  chips.render();
+  call.hidden = !filter.value("linkedid");
+  say(byId("live-call-id"), filter.value("linkedid"));
   empty.hidden = rows.size > 0;
   if (!empty.hidden) {
-    empty.replaceChildren(...emptyWords());
+    renderEmpty();
   }
+}
+
+function say(place, text) {
+  if (place.textContent !== text) {
+    place.textContent = text;
+  }
+}
+
+let leftOutShown = "";
+
+function renderLeftOut() {
+  const left = allLeftOut();
+  const key = `${left.count} ${cut}`;
+  if (key === leftOutShown) {
+    return;
+  }
+  leftOutShown = key;
+  const words = [];
+  if (left.count) {
+    words.push(`${number.format(left.count)} left out because they came too fast: `);
+    if (page.dataset.historyUrl) {
+      const when = {
+        since: new Date(Math.floor(left.since / 1000) * 1000).toISOString(),
+        until: new Date(Math.ceil((left.until + 1) / 1000) * 1000).toISOString(),
+      };
+      words.push(link("search those that are kept", `${page.dataset.historyUrl}?${filter.query(when)}`), " or narrow the filter.");
+    } else {
+      words.push("narrow the filter to see them.");
+    }
+  }
+  if (cut) {
+    words.push(" More happened while this page was away than it can show.");
+  }
+  shedLine.replaceChildren(...words);
+  shedLine.hidden = words.length === 0;
 }
 
 function link(text, href) {
@@ -240,41 +311,67 @@ function link(text, href) {
   return made;
 }
 
+let emptyShown = "";
+
+function renderEmpty() {
+  const words = emptyWords();
+  const key = words.map((one) => one.textContent ?? one).join("");
+  if (key !== emptyShown || !empty.hasChildNodes()) {
+    emptyShown = key; // else a button here would be replaced between its press and its release
+    empty.replaceChildren(...words);
+  }
+}
+
 function emptyWords() {
   if (!serversKnown || !begun) {
     return ["Waiting for the connection to amiweb …"];
   }
-  const chosen = form.elements.server.value;
-  const watched = [...servers.values()].filter((server) => !chosen || server.id === chosen);
+  const here = watched();
   if (servers.size === 0) {
     return page.dataset.addServerUrl
       ? ["There is no server yet. ", link("Add a server", page.dataset.addServerUrl), " and its events appear here."]
       : ["There is no server yet. Ask an administrator to add one; then its events appear here."];
   }
-  if (watched.length === 0) {
-    return ["This server does not exist any more. Choose another one above."];
+  if (here.length === 0) {
+    return [
+      filter.place.tag
+        ? "No server that you may watch has this tag any more. Choose another one above."
+        : "This server does not exist any more. Choose another one above.",
+    ];
   }
-  if (watched.every((server) => !server.enabled)) {
+  if (here.every((server) => !server.enabled)) {
     return [
       "Nobody listens to a disabled server. ", link("Enable it in the list of servers", page.dataset.serversUrl),
       " and its events appear here.",
     ];
   }
-  if (watched.every((server) => !server.enabled || server.state === "unknown")) {
+  if (here.every((server) => !server.enabled || server.state === "unknown")) {
     return ["Nobody is listening at the moment. Start the listener (manage.py listen); events then appear here."];
   }
   if (paused) {
     return ["Paused. Resume to see what has come."];
   }
-  if (filtered()) {
+  if (filter.narrowed) {
     const all = element("button", "button", "Remove the filter");
     all.type = "button";
     all.addEventListener("click", () => {
-      form.elements.names.value = "";
-      form.elements.text.value = "";
+      for (const name of ["names", "text", "linkedid"]) {
+        filter.set(name, "");
+      }
       filterChanged();
     });
-    return [element("p", "", "Nothing has matched the filter yet. Events that match appear here by themselves."), all];
+    const words = [element("p", "", "Nothing has matched the filter yet. Events that match appear here by themselves.")];
+    const header = IN_HEADER.exec(filter.value("text"));
+    if (header) {
+      words.push(element("p", "", `The text is looked for as the whole value of the header ${header[1]}; a * in it stands ` +
+        "for anything. To look in every header, begin it with a *."));
+    }
+    if (page.dataset.historyUrl) {
+      const older = element("p");
+      older.append(link("Search what has been kept", `${page.dataset.historyUrl}?${filter.query()}`), " for older ones.");
+      words.push(older);
+    }
+    return [...words, all];
   }
   return ["Nothing has happened yet. Events appear here as soon as a PBX sends them: make a call to see some."];
 }
@@ -329,15 +426,27 @@ form.addEventListener("submit", (event) => {
   clearTimeout(typing);
   filterChanged();
 });
+form.elements.names.addEventListener("focus", () => {
+  names.replaceChildren(...chips.names.map((name) => new Option("", name)));
+});
 window.addEventListener("popstate", () => {
-  readAddress();
+  filter.readAddress();
   filterChanged();
 });
 pauseButton.addEventListener("click", () => setPaused(!paused));
 clearButton.addEventListener("click", () => {
   clearRows();
+  reading = false;
   render();
 });
+jumpButton.addEventListener("click", jumpToNow);
+byId("live-call-all").addEventListener("click", () => {
+  filter.set("linkedid", "");
+  filterChanged();
+  form.elements.text.focus(); // the button has gone
+});
 
-readAddress();
+filter.readAddress();
+base = filter.base;
+chips.choose(filter.names);
 const socket = connect("/ws/live/", { onOpen: subscribe, onMessage, onState });

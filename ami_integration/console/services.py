@@ -1,0 +1,186 @@
+"""Whether amiweb is well: its processes, what waits for them, and what they stand on.
+
+The status page, the header of every page and `manage.py status` show the same, from here.
+"""
+
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import redis
+from django.conf import settings
+from django.db import Error
+from django.utils import timezone
+
+from ami_integration.actions.models import ActionRun
+from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeats_read
+
+#: What each kind is for, and so what doesn't happen without it, with how to start one.
+WITHOUT: dict[Kind, str] = {
+    Kind.WEB: "No page is served. Start it: uvicorn amiweb.asgi:application --lifespan on",
+    Kind.LISTENER: "No events are heard. Start it: manage.py listen",
+    Kind.RECORDER: "Events wait on the stream, and no page shows them. Start it: manage.py record",
+    Kind.WORKER: "No action runs. Start it: celery --app amiweb worker --pool threads",
+    Kind.TICKER: "No schedule starts. Start it: celery --app amiweb worker --queues amiweb.ticks",
+    Kind.BEAT: "No schedule starts. Start it: celery --app amiweb beat",
+}
+#: Seconds behind its work from which a process counts as late.
+LATE = 10.0
+#: Seconds for which the header's look at Valkey is good for every page of a process.
+GLANCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One process, or a kind that has none.
+
+    Args:
+        state: ok, late, silent or missing; the last two are faults.
+        age: seconds since the last sign of life.
+        lag: seconds behind its work, None if unknown.
+        depth: how much waits for it, None if that isn't a thing of this kind.
+        says: what it adds, or what its absence means.
+    """
+
+    kind: str
+    state: str
+    says: str = ""
+    host: str = ""
+    pid: int | None = None
+    version: str = ""
+    uptime: float | None = None
+    age: float | None = None
+    lag: float | None = None
+    depth: int | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it. `faults` are sentences; while there is one, amiweb isn't well."""
+
+    rows: list[Row]
+    faults: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        return {"rows": [asdict(row) for row in self.rows], "faults": self.faults}
+
+
+def status_read() -> Status:
+    """How amiweb is now, whatever of it is away."""
+    try:
+        rows = process_rows(lag_of_runs=True)
+    except redis.RedisError as error:
+        return Status([], [_valkey_away(error), *_database_faults()])
+    return Status(rows, [*_faults(rows), *_database_faults()])
+
+
+def process_rows(*, lag_of_runs: bool) -> list[Row]:
+    """The processes and the kinds that have none, in the order of `Kind`.
+
+    Args:
+        lag_of_runs: look into the action log for how long runs wait for a worker.
+
+    Raises:
+        redis.RedisError: Valkey is away.
+    """
+    valkey = connection(settings.AMIWEB_REDIS_URL)
+    try:
+        beats = heartbeats_read(valkey)
+    finally:
+        valkey.close()
+    waited = _oldest_waiting_run() if lag_of_runs else None
+    rows = [_row(beat, lag=waited if beat.kind is Kind.WORKER else beat.details.lag) for beat in beats]
+    rows += [
+        Row(kind=kind, state="missing", says=says)
+        for kind, says in WITHOUT.items()
+        if all(beat.kind is not kind for beat in beats)
+    ]
+    order = list(Kind)
+    return sorted(rows, key=lambda row: order.index(Kind(row.kind)))
+
+
+def _row(beat: Heartbeat, *, lag: float | None) -> Row:
+    if beat.silent:
+        state = "silent"
+    elif lag is not None and lag >= LATE:
+        state = "late"
+    else:
+        state = "ok"
+    return Row(
+        kind=beat.kind,
+        state=state,
+        says=beat.details.words,
+        host=beat.host,
+        pid=beat.pid,
+        version=beat.version,
+        uptime=beat.uptime + beat.age,
+        age=beat.age,
+        lag=lag,
+        depth=beat.details.depth,
+    )
+
+
+def _oldest_waiting_run() -> float | None:
+    """Seconds that the oldest run has waited for a worker, and for nothing else; None if nobody can know."""
+    try:
+        created = (
+            ActionRun.objects.waiting()
+            .filter(waiting_for="")
+            .order_by("created_at")
+            .values_list("created_at", flat=True)
+            .first()
+        )
+    except Error:
+        return None
+    return 0.0 if created is None else (timezone.now() - created).total_seconds()
+
+
+def _faults(rows: list[Row]) -> list[str]:
+    faults = []
+    for row in rows:
+        if row.state == "missing":
+            faults.append(f"There is no {row.kind}. {row.says}")
+        elif row.state == "silent":
+            faults.append(
+                f"The {row.kind} {row.pid} on {row.host} has been silent for {row.age:.0f} s: it was killed, "
+                "hangs, or can't reach Valkey. Look into its log."
+            )
+    return faults
+
+
+def _database_faults() -> list[str]:
+    try:
+        ActionRun.objects.exists()
+    except Error as error:
+        return [f"The database can't be reached: {str(error).strip().splitlines()[0]}"]
+    return []
+
+
+def _valkey_away(error: redis.RedisError) -> str:
+    return (
+        f"Valkey can't be reached ({error}): actions wait, events aren't stored, pages aren't told of news. "
+        "Start it, or mend AMIWEB_REDIS_URL."
+    )
+
+
+class Glance:
+    """What the header of every page shows: the faults, from Valkey alone, looked up now and then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._faults: list[str] = []
+
+    def faults(self) -> list[str]:
+        """The faults of the processes, at most `GLANCE_SECONDS` old."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                try:
+                    self._faults = _faults(process_rows(lag_of_runs=False))
+                except redis.RedisError as error:
+                    self._faults = [_valkey_away(error)]
+                self._until = time.monotonic() + GLANCE_SECONDS
+            return self._faults
+
+
+glance = Glance()

@@ -1,0 +1,215 @@
+"""What the history page asks for: read from its address, checked, and looked for.
+
+The address is the whole question, so it can be kept, sent to somebody and asked again. It says what the live
+page's address says (`server` or `tag`, `names`, `text`, `linkedid`), and a time: `since` and `until`, or
+`range`, the last so many seconds.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from ami_integration.access.services import AnyUser
+from ami_integration.events.filters import (
+    MAX_LINKEDID_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_NAMES,
+    MAX_TEXT_LENGTH,
+)
+from ami_integration.events.search import (
+    Found,
+    InvalidSearch,
+    events_histogram,
+    events_iterate,
+    events_search,
+    gaps_search,
+)
+from ami_integration.events.services import Item, live_servers
+
+#: The last so many seconds, where the address names no time; what the page offers.
+RANGE = 3_600
+RANGES = {
+    900: "Last 15 minutes",
+    3_600: "Last hour",
+    21_600: "Last 6 hours",
+    86_400: "Last 24 hours",
+    604_800: "Last 7 days",
+}
+MOST_SECONDS = 10 * 366 * 86_400
+ROWS = 200
+BARS = 60
+_LARGEST_ID = 2**63 - 1
+#: Parameters of the address, with how long each may be.
+LENGTHS = {
+    "server": 20,
+    "tag": 20,
+    "names": MAX_NAMES * (MAX_NAME_LENGTH + 2),
+    "words": MAX_TEXT_LENGTH,
+    "text": MAX_TEXT_LENGTH,
+    "linkedid": MAX_LINKEDID_LENGTH,
+    "uniqueid": MAX_LINKEDID_LENGTH,
+    "channel": 200,
+    "range": 12,
+    "since": 40,
+    "until": 40,
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked for.
+
+    Attributes:
+        server, tag: the id of one of them; None: all servers.
+        since, until: aware.
+        words: in what is indexed; `text`: in any header.
+    """
+
+    since: datetime
+    until: datetime
+    server: int | None = None
+    tag: int | None = None
+    names: tuple[str, ...] = ()
+    words: str = ""
+    text: str = ""
+    linkedid: str = ""
+    uniqueid: str = ""
+    channel: str = ""
+
+    @classmethod
+    def parse(cls, address: Mapping[str, str], *, now: datetime | None = None) -> "Question":
+        """Read an address. Raises InvalidSearch, with a sentence for a person."""
+        given = {name: address.get(name, "").strip() for name in LENGTHS}
+        for name, longest in LENGTHS.items():
+            if len(given[name]) > longest:
+                raise InvalidSearch(f"“{name}” is longer than {longest} characters. Shorten it.")
+            if "\0" in given[name]:
+                raise InvalidSearch(f"“{name}” holds a character that no event can have. Type it again.")
+        names = tuple(name.strip() for name in given["names"].split(",") if name.strip())
+        if len(names) > MAX_NAMES:
+            raise InvalidSearch(f"Name at most {MAX_NAMES} events; * in a name stands for anything.")
+        since, until = _times(given, now or timezone.now())
+        return cls(
+            since=since,
+            until=until,
+            server=_id(given["server"], "server"),
+            tag=_id(given["tag"], "tag"),
+            names=names,
+            words=given["words"],
+            text=given["text"],
+            linkedid=given["linkedid"],
+            uniqueid=given["uniqueid"],
+            channel=given["channel"],
+        )
+
+    def places(self, servers: list[Item]) -> list[int]:
+        """Which of the servers that a person may see are meant."""
+        return [
+            int(server["id"])
+            for server in servers
+            if self.server in (None, int(server["id"]))
+            and (self.tag is None or any(int(pk) == self.tag for pk, _ in server["tags"]))
+        ]
+
+    def conditions(self, servers: list[Item]) -> dict[str, Any]:
+        """All but the look into the headers, as `events.search` takes it."""
+        return {
+            "servers": self.places(servers),
+            "since": self.since,
+            "until": self.until,
+            "names": self.names,
+            "linkedid": self.linkedid,
+            "uniqueid": self.uniqueid,
+            "channel": self.channel,
+            "text": self.words,
+        }
+
+
+def _id(text: str, what: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST_ID:
+        raise InvalidSearch(f"There is no {what} {text}. Choose one from the list.")
+    return int(text)
+
+
+def _times(given: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
+    until = _moment(given["until"]) if given["until"] else now
+    if given["since"]:
+        since = _moment(given["since"])
+    else:
+        seconds = given["range"] or str(RANGE)
+        if not (seconds.isascii() and seconds.isdigit()) or not 0 < int(seconds) <= MOST_SECONDS:
+            raise InvalidSearch("The range is a number of seconds, such as 3600 for the last hour.")
+        since = until - timedelta(seconds=int(seconds))
+    if since >= until:
+        raise InvalidSearch("The time range ends before it begins. Choose a later end.")
+    return since, until
+
+
+def _moment(text: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and 1970 <= moment.year <= 9998:
+            return moment.astimezone(UTC)
+    raise InvalidSearch(f"“{text}” is no time. Write it as in 2026-01-31T09:30:00Z.")
+
+
+def history_page(*, user: AnyUser, question: Question, before_id: int | None = None) -> Item:
+    """A page of what was found, newest first, with the gaps of its time, ready for JSON.
+
+    Args:
+        before_id: of the page before, its `more`; None: the first page, which brings the histogram.
+
+    Raises:
+        InvalidSearch: see there.
+    """
+    servers = live_servers(user=user)
+    conditions = question.conditions(servers)
+    found = events_search(user=user, **conditions, everywhere=question.text, before_id=before_id, limit=ROWS)
+    page: Item = {
+        "items": [*found.items, *_gaps(user, question, conditions["servers"], found, before_id)],
+        "more": None if found.more is None else str(found.more),
+        "back_to": None if found.back_to is None else found.back_to.isoformat(),
+        "scanned": found.scanned,
+    }
+    if before_id is None:
+        page |= {
+            "since": question.since.isoformat(),
+            "until": question.until.isoformat(),
+            "bars": None,
+            "servers": [
+                {key: server[key] for key in ("id", "name", "simulated", "tags")} for server in servers
+            ],
+        }
+        if not question.text:  # what no index holds can't be counted
+            bars = events_histogram(user=user, **conditions, buckets=BARS)
+            page |= {
+                "bars": [[_milliseconds(since), count] for since, _, count in bars],
+                "estimated": bars.estimated,
+            }
+    return page
+
+
+def history_items(*, user: AnyUser, question: Question) -> Iterator[Item]:
+    """All that was found, newest first, however many. Raises InvalidSearch, before the first."""
+    return events_iterate(user=user, **question.conditions(live_servers(user=user)), everywhere=question.text)
+
+
+def _gaps(
+    user: AnyUser, question: Question, servers: list[int], found: Found, before_id: int | None
+) -> list[Item]:
+    """The gaps between the first and the last row of this page."""
+    gaps = gaps_search(
+        user=user, servers=servers, since=found.back_to or question.since, until=question.until
+    )
+    oldest = 0 if found.more is None else found.more
+    return [gap for gap in gaps if oldest <= int(gap["id"]) < (before_id or _LARGEST_ID)]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
