@@ -223,6 +223,13 @@ def test_an_export_holds_all_that_was_found_and_no_formula(viewer: User, many: l
     assert events[0]["server"] == "Berlin"
     assert json.loads(asyncio.run(body(client, f"{PAGE}events.json?names=Nothing"))) == []
 
+    elsewhere = make_person("otto", "view_event")
+    grant(elsewhere, Danger.READ, on=make_server(name="Paris"))
+    client.force_login(elsewhere)
+    server = many[0].server_id
+    assert json.loads(asyncio.run(body(client, f"{PAGE}events.json?server={server}"))) == []
+    assert len(asyncio.run(body(client, f"{PAGE}events.csv?server={server}")).splitlines()) == 1
+
 
 def test_an_export_of_nonsense_is_refused(page: Client) -> None:
     response = page.get(f"{PAGE}events.csv", {"since": "x"})

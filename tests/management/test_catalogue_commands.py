@@ -20,7 +20,7 @@ from ami_integration.simulator.wire import classes_from_text
 from tests.servers.factories import make_server
 from tests.simulator.fixtures import Simulator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]  # a session takes a lease
 
 
 def server_at(simulator: Simulator, name: str = "Berlin", **values: object) -> Server:
