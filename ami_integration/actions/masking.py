@@ -47,6 +47,8 @@ _ASSIGNED = re.compile(r"[\w./-]{0,64}\)?\s*=>?\s*(.+)", re.DOTALL)
 # In JSON, as GetConfigJSON answers: "secret": "…" and "secret=…", quotes within escaped.
 _STRING = r'(?:[^"\\]|\\.)'
 _JSON = re.compile(rf'("({_SENSITIVE})(?:"\s*:\s*"|\s*=>?\s*))({_STRING}+)', re.IGNORECASE)
+# And within a string of it: "exten": "1,1,Set(API_SECRET=…)". It ends with the string.
+_JSON_WITHIN = re.compile(rf"(({_SENSITIVE})\)?(?:\s|\\[nrt])*=>?\s*)({_STRING}+)", re.IGNORECASE)
 # The value of `[Secret:] <value>`, as `manager show command Login` prints it, is none.
 _PRINTED = re.compile(r"[\w./-]{0,64}\s*(?:=>?|:)\s*(?![<\]])(\S.*)")
 # As `realtime load` prints a column's name and its value. A module's name is none.
@@ -186,7 +188,7 @@ def _value_mask(name: str, value: str) -> str:
     if name == "command" or _COMMAND_LIKE.match(value):
         value = _command_mask(value, whole=name == "command")
     if _JSON.search(value):
-        return _JSON.sub(_json_mask, value)
+        return _JSON_WITHIN.sub(_json_mask, _JSON.sub(_json_mask, value))
     return _cut(value, _ASSIGNED)
 
 

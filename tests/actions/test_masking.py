@@ -79,6 +79,15 @@ def test_the_password_of_a_mailbox_is_masked_though_nothing_names_it(
     assert headers_mask([(name, value)]) == [(name, shown)]
 
 
+@pytest.mark.parametrize(
+    "line", ["exten=>1,1,Set(DB_PASSWORD=hunter2)", "setvar=A=1,API_SECRET=hunter2", r"password\t=> hunter2"]
+)
+def test_a_configuration_in_json_hides_what_a_string_assigns_beside_another_secret(line: str) -> None:
+    [(_, masked)] = headers_mask([("JSON", f'{{"a":["secret=x","{line}","read=all"]}}')])
+    assert "hunter2" not in masked
+    assert masked.endswith('","read=all"]}')
+
+
 def test_updateconfig_names_its_secret_in_another_header() -> None:
     headers = [
         ("Var-000000", "secret"),
