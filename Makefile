@@ -21,7 +21,7 @@ bench-client:  ## measure the AMI client beside its references and the packaged 
 	$(boot) dev -m pytest tests/bench/bench_client.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 bench-events: export AMIWEB_TEST_DURABLE = 1
 bench-events:  ## measure the pipeline of events, on PostgreSQL and on SQLite
-	$(boot) dev -m pytest tests/bench/bench_events.py tests/bench/bench_search.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
+	$(boot) dev -m pytest tests/bench/bench_events.py tests/bench/bench_listener.py tests/bench/bench_live.py tests/bench/bench_search.py -o python_files='bench_*.py' -o python_functions='bench_*' -p no:randomly -s $(ARGS)
 	$(MAKE) --no-print-directory bench-events-sqlite
 bench-events-sqlite: export AMIWEB_TEST_DATABASE = sqlite
 bench-events-sqlite:

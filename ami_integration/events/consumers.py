@@ -36,7 +36,7 @@ LOOK_SECONDS = 3.0
 #: Seconds for which a look counts for other tabs of the same session, too; not for one that subscribes.
 LOOK_MAX_AGE = 1.0
 #: Seconds from one message with rows to the next, and while rows are left out: then each has more of them.
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS = 0.05
 FLUSH_SECONDS_BUSY = 0.2
 #: Seconds between two messages about counts and cursors alone.
 NEWS_SECONDS = 1.0

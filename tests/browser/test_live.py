@@ -128,6 +128,8 @@ def test_a_flood_leaves_the_page_usable_and_says_what_it_left_out(stack: Stack, 
             page.get_by_role("button", name="Pause").click()
             expect(page.get_by_role("button", name="Resume")).to_contain_text(re.compile(r"\d+ waiting"))
             page.get_by_role("button", name="Resume").click()
+        page.locator("#live-shed").get_by_role("link", name="search those that are kept").click()
+        page.wait_for_url(re.compile(r"/history/\?.*since=\d{4}-.*&until=\d{4}-"))
 
 
 def test_chips_count_and_choose(server: Server, live: Any, send: Send, visitor: Visitor) -> None:

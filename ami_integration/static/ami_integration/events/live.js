@@ -3,6 +3,7 @@
 
 import { connect } from "../socket.js";
 import { Chips } from "./chips.js";
+import { emptyWords, link } from "./empty.js";
 import { Filter } from "./filter.js";
 import { Cursor, Seen } from "./ids.js";
 import { Painter } from "./painter.js";
@@ -15,7 +16,6 @@ const FIRST_PROBE = 2000; // milliseconds without a connection until the page as
 const NEXT_PROBE = 10000;
 const TROUBLE = new Set(["offline", "login_failed", "secret_unreadable"]);
 const STATES = { connecting: "Connecting", open: "Live", closed: "Closed" };
-const IN_HEADER = /^\s*([A-Za-z][\w.-]*(?:\([^()]*\))?)\s*:/; // as the server reads a text
 
 const byId = (id) => document.getElementById(id);
 const page = byId("live");
@@ -305,16 +305,10 @@ function renderLeftOut() {
   shedLine.hidden = words.length === 0;
 }
 
-function link(text, href) {
-  const made = element("a", "", text);
-  made.href = href;
-  return made;
-}
-
 let emptyShown = "";
 
 function renderEmpty() {
-  const words = emptyWords();
+  const words = emptyWords({ known: serversKnown && begun, servers, watched: watched(), paused, filter, page, onRemove: removeFilter });
   const key = words.map((one) => one.textContent ?? one).join("");
   if (key !== emptyShown || !empty.hasChildNodes()) {
     emptyShown = key; // else a button here would be replaced between its press and its release
@@ -322,58 +316,11 @@ function renderEmpty() {
   }
 }
 
-function emptyWords() {
-  if (!serversKnown || !begun) {
-    return ["Waiting for the connection to amiweb …"];
+function removeFilter() {
+  for (const name of ["names", "text", "linkedid"]) {
+    filter.set(name, "");
   }
-  const here = watched();
-  if (servers.size === 0) {
-    return page.dataset.addServerUrl
-      ? ["There is no server yet. ", link("Add a server", page.dataset.addServerUrl), " and its events appear here."]
-      : ["There is no server yet. Ask an administrator to add one; then its events appear here."];
-  }
-  if (here.length === 0) {
-    return [
-      filter.place.tag
-        ? "No server that you may watch has this tag any more. Choose another one above."
-        : "This server does not exist any more. Choose another one above.",
-    ];
-  }
-  if (here.every((server) => !server.enabled)) {
-    return [
-      "Nobody listens to a disabled server. ", link("Enable it in the list of servers", page.dataset.serversUrl),
-      " and its events appear here.",
-    ];
-  }
-  if (here.every((server) => !server.enabled || server.state === "unknown")) {
-    return ["Nobody is listening at the moment. Start the listener (manage.py listen); events then appear here."];
-  }
-  if (paused) {
-    return ["Paused. Resume to see what has come."];
-  }
-  if (filter.narrowed) {
-    const all = element("button", "button", "Remove the filter");
-    all.type = "button";
-    all.addEventListener("click", () => {
-      for (const name of ["names", "text", "linkedid"]) {
-        filter.set(name, "");
-      }
-      filterChanged();
-    });
-    const words = [element("p", "", "Nothing has matched the filter yet. Events that match appear here by themselves.")];
-    const header = IN_HEADER.exec(filter.value("text"));
-    if (header) {
-      words.push(element("p", "", `The text is looked for as the whole value of the header ${header[1]}; a * in it stands ` +
-        "for anything. To look in every header, begin it with a *."));
-    }
-    if (page.dataset.historyUrl) {
-      const older = element("p");
-      older.append(link("Search what has been kept", `${page.dataset.historyUrl}?${filter.query()}`), " for older ones.");
-      words.push(older);
-    }
-    return [...words, all];
-  }
-  return ["Nothing has happened yet. Events appear here as soon as a PBX sends them: make a call to see some."];
+  filterChanged();
 }
 
 // The connection

@@ -1,6 +1,8 @@
 // Puts rows into the page frame by frame, never so many at once that a click would have to wait for them.
 
 const BUDGET = 8; // milliseconds of a frame
+const BUDGET_BEHIND = 24; // where frames are rare, on a slow machine: still far from what a click may wait
+const BEHIND = 60; // items
 
 export class Painter {
   #insert;
@@ -48,7 +50,7 @@ export class Painter {
 
   #frame() {
     this.#asked = false;
-    const until = performance.now() + BUDGET;
+    const until = performance.now() + (this.#waiting.length > BEHIND ? BUDGET_BEHIND : BUDGET);
     let painted = 0;
     while (painted < this.#waiting.length && (painted === 0 || performance.now() < until)) {
       this.#insert(this.#waiting[painted]);
