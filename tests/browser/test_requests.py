@@ -119,6 +119,14 @@ def test_mistakes_stand_beside_their_fields_before_anything_is_sent(stack: Stack
     expect(field(page, "direction").locator(".request-error")).to_contain_text("It lists: in, out")
     expect(field(page, "channel").get_by_role("textbox")).to_be_focused()
     visitor.picture(page, "request-mistakes")
+    color = "one => getComputedStyle(one).borderTopColor"
+    wrong = field(page, "direction").get_by_role("combobox").evaluate(color)
+    plain = page.locator("#id_action").evaluate(color)
+    assert wrong != plain
+    # What isn't wrong doesn't look so.
+    page.get_by_role("button", name="Add a header").click()
+    assert page.get_by_label("Value of the header").evaluate(color) == plain
+    page.get_by_role("button", name="Remove this header").click()
     field(page, "channel").get_by_role("textbox").fill("PJSIP/1")
     page.get_by_label("Send it all the same").check()
     page.get_by_role("button", name="Preview and confirm").click()
