@@ -146,10 +146,11 @@ def bench_the_most_that_a_real_asterisk_sends(stack: Stack, asterisk22: Asterisk
         )
     shed = sum(int(number) for one in words for number in re.findall(r"(\d+) events dropped", one))
     end = "WAS CUT, so not all came" if was_cut(stack) else "was not cut, and all came"
+    memory, waited = resident_mb(listener.pid), waited_seconds(listener.pid)
     print(
         f"\nAsterisk {asterisk22.version} sent {sent:,} UserEvents in {took:.1f} s ({sent / took:,.0f}/s); "
         f"the listener {end} within {taken - began - took:.1f} s more; {shed:,} were shed and counted; "
-        f"it has {resident_mb(listener.pid):.0f} MB and has waited {waited_seconds(listener.pid):.1f} s for a core"
+        f"it has {memory:.0f} MB and has waited {waited:.1f} s for a core"
     )
     for line in stack.log("listener").splitlines():
         if " WARNING " in line:
