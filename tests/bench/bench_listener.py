@@ -20,7 +20,7 @@ from ami_integration.events.stream import valkey_client
 from ami_integration.events.writer import StreamWriter
 from ami_integration.heartbeats import Kind, connection, heartbeats_read
 from tests.bench import ROOT, SCALE
-from tests.bench.processes import cpu_seconds, resident_mb
+from tests.bench.processes import cpu_seconds, resident_mb, waited_seconds
 from tests.bench.server import served
 from tests.bench.stream import count_events, read_stream, recorded_stream
 from tests.pbx.asterisk import Asterisk
@@ -34,8 +34,9 @@ REPEAT = 5
 SECONDS = max(1.0, 60 * SCALE)
 #: Sessions that have the Asterisk send UserEvents; more of them don't make it send more.
 ASKING = 4
-#: UserEvents that one of them asks for at a time.
+#: UserEvents that one of them asks for at a time, and how many may be unanswered.
 CHUNK = 200
+UNANSWERED = 2_000
 
 
 def bench_the_listener_alone_writing_to_nothing(asterisk22: Asterisk) -> None:
@@ -62,6 +63,7 @@ class Asking(threading.Thread):
         super().__init__()
         self.sent = 0
         self._seconds = seconds
+        self._answered = threading.Condition()
         self._socket = socket.create_connection((asterisk.host, asterisk.port))
         username, secret = asterisk.users["admin"]
         login = f"Action: Login\r\nUsername: {username}\r\nSecret: {secret}\r\nEvents: off\r\n\r\n"
@@ -73,8 +75,16 @@ class Asking(threading.Thread):
         one = b"Action: UserEvent\r\nUserEvent: Flood\r\nCustomer: 4711\r\nReason: a test of speed\r\n\r\n"
         self._socket.sendall(self._login)
         until = time.monotonic() + self._seconds
+        asked = 0
+
+        def has_room() -> bool:
+            return asked - self.sent < UNANSWERED
+
         while time.monotonic() < until:
             self._socket.sendall(one * CHUNK)
+            asked += CHUNK
+            with self._answered:
+                self._answered.wait_for(has_room, timeout=60)
         self._socket.sendall(b"Action: Logoff\r\n\r\n")
         reading.join()
         self._socket.close()
@@ -83,8 +93,17 @@ class Asking(threading.Thread):
         rest = b""
         while data := self._socket.recv(1 << 16):
             data = rest + data
-            self.sent += data.count(b"Message: Event Sent")
+            with self._answered:
+                self.sent += data.count(b"Message: Event Sent")
+                self._answered.notify()
             rest = data[-18:]  # less than the text, so what was counted isn't counted again
+
+
+def was_cut(stack: Stack) -> bool:
+    """Whether Asterisk ended the listener's session: the listener was too slow, or this machine too busy. A
+    gap says so then (tests/pbx/test_listening.py).
+    """
+    return "closed the connection" in stack.log("listener")
 
 
 def bench_the_most_that_a_real_asterisk_sends(stack: Stack, asterisk22: Asterisk) -> None:
@@ -108,9 +127,10 @@ def bench_the_most_that_a_real_asterisk_sends(stack: Stack, asterisk22: Asterisk
     with valkey_client(stack.valkey.url) as valkey:
         writer = StreamWriter(valkey, maxlen=1)
         wait_until(
-            lambda: writer.marks()[server.pk].numbered >= sent,
+            lambda: writer.marks()[server.pk].numbered >= sent or was_cut(stack),
             seconds=120,
             what=lambda: f"all {sent} are numbered: {writer.marks()} {stack.log('listener')}",
+            step=0.5,
         )
         taken = time.monotonic()
         used = {name: cpu_seconds(pids) - before[name] for name, pids in costs.items()}
@@ -124,12 +144,16 @@ def bench_the_most_that_a_real_asterisk_sends(stack: Stack, asterisk22: Asterisk
             seconds=30,
             what="the listener says how it is",
         )
-    assert "closed the connection" not in stack.log("listener")
     shed = sum(int(number) for one in words for number in re.findall(r"(\d+) events dropped", one))
+    end = "WAS CUT, so not all came" if was_cut(stack) else "was not cut, and all came"
+    memory, waited = resident_mb(listener.pid), waited_seconds(listener.pid)
     print(
         f"\nAsterisk {asterisk22.version} sent {sent:,} UserEvents in {took:.1f} s ({sent / took:,.0f}/s); "
-        f"the listener wasn't cut and had taken all {taken - began - took:.1f} s later, {shed:,} of them "
-        f"shed and counted, with {resident_mb(listener.pid):.0f} MB"
+        f"the listener {end} within {taken - began - took:.1f} s more; {shed:,} were shed and counted; "
+        f"it has {memory:.0f} MB and has waited {waited:.1f} s for a core"
     )
+    for line in stack.log("listener").splitlines():
+        if " WARNING " in line:
+            print(f"  it says: {line}")
     for name, cost in used.items():
         print(f"  {name}: {cost / sent * 1_000_000:.1f} ms of CPU for 1,000 events")

@@ -1,4 +1,5 @@
 """Search in a day of 10 million stored events on PostgreSQL: made in the database, as calls would lie there.
+The live page is opened over them, too.
 
 Each call has 30 events that share a linkedid, a caller and who is called; one word in 200,000 events is rare.
 """
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
@@ -21,6 +21,10 @@ from ami_integration.events.search import events_histogram, events_iterate, even
 from ami_integration.events.tables import TABLE, day_start, is_partitioned
 from tests import postgres
 from tests.bench import SCALE, wants_disk
+from tests.bench.bench_live import FIRST
+from tests.browser.chromium import Visitor
+from tests.browser.test_runs import log_in
+from tests.processes import Stack
 from tests.servers.factories import make_server
 
 ROWS = max(30_000, int(10_000_000 * SCALE))
@@ -46,15 +50,14 @@ FROM generate_series(%(begin)s, %(end)s - 1) AS n
 """  # noqa: S608 - the table's name is a constant
 
 
-@pytest.mark.django_db(transaction=True)
-def bench_search_in_a_day_of_ten_million_events() -> None:
+def bench_search_in_a_day_of_ten_million_events(stack: Stack, visitor: Visitor) -> None:
     if not is_partitioned():
         print("\nThis is PostgreSQL's.")
         return
     wants_disk(postgres.cluster().folder, ROWS * ROW_BYTES, f"A day of {ROWS:,} events")
     server = make_server()
     make_server(name="Oslo", pk=server.pk + 1)
-    user = User.objects.create_superuser("ada")
+    user = User.objects.create_superuser("searcher")
     day = day_start(datetime.now(UTC))
     began = time.monotonic()
     with connection.cursor() as cursor:
@@ -101,6 +104,15 @@ def bench_search_in_a_day_of_ten_million_events() -> None:
             break
     print(f"export: {number / (time.monotonic() - began):,.0f} events/s")
     assert number == min(ROWS, EXPORTED)
+    stack.start("web")
+    page = log_in(visitor, stack)
+    for way in ("first", "second"):
+        page.goto(f"{stack.url}/admin/live/")
+        first_paint, first_row = page.evaluate(FIRST)
+        print(
+            f"the live page, for the {way} time: first paint after {first_paint:.0f} ms, first row after "
+            f"{first_row:.0f} ms"
+        )
 
 
 def timed(what: str, ask: Callable[[], Any], *, times: int = 5) -> Any:

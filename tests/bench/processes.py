@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds and resident memory, as the kernel counts them."""
+"""What processes cost: CPU seconds, waits for a core and resident memory, as the kernel counts them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def cpu_seconds(pids: Iterable[int]) -> float:
             continue  # it has ended; its parent has its time
         total += sum(map(int, fields[11:15])) / TICKS
     return total
+
+
+def waited_seconds(pid: int) -> float:
+    """How long its main thread was ready to run and had no core: what else the machine does."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def resident_mb(pid: int) -> float:
