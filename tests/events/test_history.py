@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import AsyncClient, Client
 
 from ami_integration.access.danger import Danger
@@ -204,7 +206,9 @@ def many(server: Server) -> Iterator[list[Event]]:
 async def body(client: AsyncClient, url: str) -> bytes:
     response: Any = await client.get(url)
     assert response.status_code == 200
-    return b"".join([part async for part in response.streaming_content])
+    parts = [part async for part in response.streaming_content]
+    await sync_to_async(connections.close_all)()  # of the view's thread, which ends with this loop
+    return b"".join(parts)
 
 
 @pytest.mark.django_db(transaction=True)

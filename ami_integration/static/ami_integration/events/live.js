@@ -75,8 +75,13 @@ function subscribe() {
 
 let base = "";
 
+function showHistoryLink() {
+  byId("live-history").href = `${page.dataset.historyUrl}?${filter.query()}`;
+}
+
 function filterChanged() {
   filter.writeAddress();
+  showHistoryLink();
   chips.choose(filter.names);
   const sameCounts = filter.base === base;
   if (!sameCounts) {
@@ -394,6 +399,7 @@ byId("live-call-all").addEventListener("click", () => {
 });
 
 filter.readAddress();
+showHistoryLink();
 base = filter.base;
 chips.choose(filter.names);
 const socket = connect("/ws/live/", { onOpen: subscribe, onMessage, onState });
