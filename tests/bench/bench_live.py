@@ -84,16 +84,21 @@ def left_out(page: Handle) -> int:
     return int(found[0].replace(",", "")) if found else 0
 
 
-def watched(page: Handle, *, clicking: bool) -> list[tuple[str, int]]:
-    """What was painted from now on, as id and moment; somebody may click meanwhile."""
+def watched(page: Handle) -> list[tuple[str, int]]:
+    """What is painted from now on, as id and moment."""
     page.evaluate(WATCH)
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        if clicking:
-            page.get_by_role("button", name="Pause").click()
-            page.get_by_role("button", name="Resume").click()
-        time.sleep(0.5)  # the next look at the page
+    time.sleep(SECONDS)  # what is measured is what a while of it brings
     return [(row, at) for row, at in page.evaluate("window.painted")]
+
+
+def clicked(page: Handle) -> list[float]:
+    """Milliseconds from clicks to what they change, for those of 16 or more; there are twenty."""
+    place = page.get_by_role("button", name="Pause").bounding_box()
+    for _ in range(20):  # by the mouse alone: Playwright's own click waits until nothing moves
+        page.mouse.click(place["x"] + 5, place["y"] + place["height"] / 2)
+        time.sleep(0.2)  # as a person does
+    found: list[float] = page.evaluate("window.clicks")
+    return found
 
 
 @pytest.mark.parametrize("names", ["Hangup", ""], ids=["filtered", "all"])
@@ -105,9 +110,9 @@ def bench_from_the_socket_to_a_painted_row(stack: Stack, visitor: Visitor, names
         wait_until(lambda: Event.objects.count() > PACE, seconds=60, what=lambda: stack.log("listener"))
         page.goto(f"{stack.url}/admin/live/?names={names}")
         first_paint, first_row = page.evaluate(FIRST)
-        painted = watched(page, clicking=not names)
+        painted = watched(page)
         told = left_out(page)
-        clicks = page.evaluate("window.clicks")
+        clicks = [] if names else clicked(page)
         pbx.stop()
         shown = sorted(int(row) for row, _ in painted)
         wait_until(
@@ -128,8 +133,9 @@ def bench_from_the_socket_to_a_painted_row(stack: Stack, visitor: Visitor, names
         f"the socket to the row p50 {statistics.median(took):.0f} ms, p99 {percentile(took, 0.99):.0f} ms; "
         f"{told:,} left out; first paint after {first_paint:.0f} ms, first row after {first_row:.0f} ms"
     )
-    if clicks:
-        print(f"  {len(clicks)} clicks, the slowest answered after {max(clicks):.0f} ms")
+    if not names:
+        slowest = max(clicks, default=0.0)
+        print(f"  {len(clicks)} of 20 clicks took a frame or more, the slowest {slowest:.0f} ms")
 
 
 async def watch(url: str, cookie: str, seconds: float) -> int:
