@@ -3,11 +3,11 @@
 What isn't stored is still live: pages show it, marked so, and find it again while the stream holds it.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Self
 
+from ami_integration.events.filters import Pattern
 from ami_integration.servers.models import Server
 
 #: What the default leaves out: what comes many times for each call and tells little afterwards. Steps of the
@@ -54,7 +54,10 @@ class Keeping:
             wanted = [line for line in stripped if not line.startswith("!")]
             if unwanted and not wanted:
                 wanted = ["*"]
-        self._wanted, self._unwanted = _compiled(wanted), _compiled(unwanted)
+        # Not one regular expression: with many stars that may take years, and one server's lines would hold
+        # up the events of all.
+        self._wanted = [Pattern.parse(line) for line in wanted]
+        self._unwanted = [Pattern.parse(line) for line in unwanted]
         self._known: dict[str, bool] = {}
 
     @classmethod
@@ -66,17 +69,14 @@ class Keeping:
         """Whether events of this name are stored."""
         kept = self._known.get(name)
         if kept is None:
-            kept = bool(self._wanted.fullmatch(name)) and not self._unwanted.fullmatch(name)
+            folded = name.casefold()
+            kept = any(wanted.whole_folded(folded) for wanted in self._wanted) and not any(
+                unwanted.whole_folded(folded) for unwanted in self._unwanted
+            )
             if len(self._known) >= _MOST_REMEMBERED:  # names may be made up without end
                 self._known.clear()
             self._known[name] = kept
         return kept
-
-
-def _compiled(patterns: Iterable[str]) -> re.Pattern[str]:
-    # Stars between literals only; what validate_event_names lets through has at most 100 characters a line.
-    alternatives = [".*?".join(map(re.escape, re.split(r"\*+", pattern))) for pattern in patterns]
-    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE | re.DOTALL)
 
 
 class KeepingRules:

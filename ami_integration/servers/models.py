@@ -19,6 +19,7 @@ from ami_integration.servers.encryption import EncryptedTextField, Secret
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
 EVENT_NAME_LINES = 200
+EVENT_NAME_STARS = 10  # in one line
 
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
@@ -93,6 +94,8 @@ def validate_event_names(text: str) -> None:
                 f"“{line[:110]}” is no event name. Write one name a line, such as Hangup, Queue* or "
                 "!QueueMemberPause."
             )
+        if line.count("*") > EVENT_NAME_STARS:
+            raise ValidationError(f"Use at most {EVENT_NAME_STARS} stars in one line: “{line}” has more.")
 
 
 class ServerQuerySet(models.QuerySet["Server"]):

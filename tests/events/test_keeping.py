@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from django.core.exceptions import ValidationError
 
@@ -41,6 +43,26 @@ def test_with_nothing_but_exceptions_all_others_are_kept() -> None:
 
 def test_chosen_without_a_name_keeps_nothing() -> None:
     assert not Keeping.of_text(Mode.CHOSEN, " \n").keeps("Hangup")
+
+
+def test_a_line_of_many_stars_holds_nobody_up() -> None:
+    keeping = Keeping(Mode.CHOSEN, ["*" + "a*" * 45 + "b", "!*" + "a*" * 45 + "c"])
+    begin = process_time()
+    assert not keeping.keeps("a" * 100)
+    assert keeping.keeps("a" * 100 + "B")
+    assert process_time() - begin < 10  # backtracking would take years
+
+
+def test_stars_stand_for_anything_also_for_nothing() -> None:
+    keeping = Keeping(Mode.CHOSEN, ["a*b**c", "X*X"])
+    assert all(keeping.keeps(name) for name in ("abc", "AxBxC", "abbcc", "xx", "XaX"))
+    assert not any(keeping.keeps(name) for name in ("ab", "acb", "abcd", "x", ""))
+
+
+def test_a_line_with_too_many_stars_is_refused() -> None:
+    validate_event_names("a*" * 10)
+    with pytest.raises(ValidationError, match="at most 10 stars"):
+        validate_event_names("Hangup\n!" + "a*" * 11)
 
 
 @pytest.mark.parametrize("line", ["a b", "!", "Hang(up)", "x" * 101, "[a-z]"])
