@@ -17,8 +17,9 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -29,8 +30,9 @@ from django.db import Error
 
 from ami_integration.access.consumers import database
 from ami_integration.access.pushes import VALKEY_ERRORS, valkey
-from ami_integration.events.catchup import Tail, rows_between, tail_read
+from ami_integration.events.catchup import OVERLAP_SECONDS, Tail, rows_between, tail_read
 from ami_integration.events.filters import EventFilter
+from ami_integration.events.ids import id_earlier
 from ami_integration.events.pushes import ID, NAME, Row
 from ami_integration.events.services import group_name
 from ami_integration.events.stream import recorded_ids
@@ -40,20 +42,23 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for holes.
 LOOK_SECONDS = 3.0
+#: The latest events, of all servers, that a hub knows to have handed out.
+MOST_RECENT = 50_000
 
 
 @dataclass
 class _Watched:
     """A server that some tab watches.
 
-    `seen` is where its chain stands, None until that is known, and `early` what came until then; `newest` the
-    newest event that was handed out; `behind` what the recorder had recorded at the last look.
+    `seen` is where its chain stands, None until that is known, and `early` what came until then; `behind`
+    what the recorder had recorded at the last look, `stood` what `seen` was then. A clock that is set right
+    lets the chain go on with lower ids.
     """
 
     tabs: set[Tab] = field(default_factory=set)
     seen: int | None = None
-    newest: int = 0
     behind: int = 0
+    stood: int | None = None
     early: list[Mapping[str, Any]] = field(default_factory=list)
     plan: list[tuple[EventFilter, list[Tab]]] | None = None
 
@@ -85,6 +90,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._joining = asyncio.Lock()
         self._tails = _Shared(tail_read)
+        self._recent: dict[int, None] = {}
         self._work: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -203,19 +209,30 @@ class Hub:
         if watched.seen is None:
             watched.early.append(message)
             return
-        if message["after"] > watched.seen:
-            self._holes.append((server_id, watched.seen, message["after"] + 1))
-            self._wake.set()
-        watched.seen = max(watched.seen, message["last"])
-        events = [row[ID] for row in rows if row[NAME] is not None]
-        if events:
-            if min(events) <= watched.newest:
-                # A recorder that took up the work of another one says some of it again.
-                rows = [row for row in rows if row[NAME] is None or row[ID] > watched.newest]
-            watched.newest = max(watched.newest, max(events))
+        if message["after"] == watched.seen:
+            # The chain goes on, also to ids that a clock set right has made lower.
+            watched.seen = message["last"]
+        else:
+            # A publication was lost, or a recorder that took up another one's work says some of it again.
+            events = [row for row in rows if row[NAME] is not None]
+            rows = [row for row in rows if row[NAME] is None or row[ID] not in self._recent]
+            if events and all(row[NAME] is None for row in rows):
+                self._give(watched, rows)  # all of it: the chain stands beyond it, wherever its ids are
+                return
+            if message["after"] > watched.seen:
+                self._holes.append((server_id, watched.seen, message["after"] + 1))
+                self._wake.set()
+            watched.seen = max(watched.seen, message["last"])
+        self._remember(rows)
         self._give(watched, rows)
 
-    def _give(self, watched: _Watched, rows: list[Row]) -> None:
+    def _remember(self, rows: Sequence[Row]) -> None:
+        self._recent.update({row[ID]: None for row in rows if row[NAME] is not None})
+        if len(self._recent) > MOST_RECENT:
+            for event_id in list(islice(self._recent, len(self._recent) // 2)):  # the older half
+                del self._recent[event_id]
+
+    def _give(self, watched: _Watched, rows: Sequence[Row]) -> None:
         for event_filter, tabs in watched.by_filter():
             matching, counts = event_filter.sift(rows)
             for tab in tabs:
@@ -249,11 +266,18 @@ class Hub:
         recorded = await recorded_ids(settings.AMIWEB_REDIS_URL)
         valkey.ended()
         for server_id, watched in list(self._watched.items()):
+            now, seen = recorded.get(server_id, 0), watched.seen
             # Behind for a whole turn: the batch isn't under way any more, it was lost.
-            if watched.seen is not None and watched.seen < watched.behind:
-                await self._fill(server_id, watched.seen, None)
-                watched.seen = max(watched.seen, watched.behind)
-            watched.behind = recorded.get(server_id, 0)
+            if seen is not None and seen < watched.behind <= now:
+                await self._fill(server_id, seen, None)
+                watched.seen = max(watched.seen or 0, watched.behind)
+            elif seen is not None and 0 < watched.behind <= now < seen == watched.stood:
+                # The same where ids went back: what was lost came shortly before the last look.
+                earlier = id_earlier(watched.behind, seconds=OVERLAP_SECONDS + 2 * LOOK_SECONDS)
+                await self._fill(server_id, earlier, now + 1)
+                if watched.seen == seen:
+                    watched.seen = now
+            watched.behind, watched.stood = now, seen
 
     async def _fill(self, server_id: int, after_id: int, before_id: int | None) -> None:
         rows = await database_sync_to_async(rows_between, thread_sensitive=False)(
@@ -263,8 +287,10 @@ class Hub:
         rows = sorted(
             [*rows, *(row for row in tail.of(server_id, after_id, before_id))], key=lambda row: int(row[ID])
         )
+        rows = [row for row in rows if row[ID] not in self._recent]
         watched = self._watched.get(server_id)
         if watched is not None:
+            self._remember(rows)
             self._give(watched, rows)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from django.db import connection
 from ami_integration.events import hub as hub_module
 from ami_integration.events.filters import EventFilter, parse_filter
 from ami_integration.events.hub import Hub
+from ami_integration.events.ids import first_id_at
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.services import group_name
 from ami_integration.events.stream import EventBatch
@@ -26,6 +29,7 @@ from tests.polling import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Send = Callable[..., Awaitable[None]]
+HOUR = datetime(1970, 1, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +183,58 @@ async def test_what_a_recorder_says_again_is_handed_out_once(
     await send(numbered(1, range(5, 7), after=made.last_id))
     await until(lambda: hub.batches == 3, "the batch came again")
     assert numbers(tab) == list(range(7))
+
+
+async def test_events_go_on_when_a_clock_is_set_right_and_their_ids_go_back(hub: Hub, send: Send) -> None:
+    tab = await watching(hub, 1)
+    made = numbered(1, range(3))
+    ahead = [event._replace(id=event.id + first_id_at(HOUR)) for event in made.events]
+    await send(replace(made, events=ahead))
+    back = numbered(1, range(3, 6), after=ahead[-1].id)
+    await send(back)
+    await send(numbered(1, range(6, 9), after=back.last_id))
+    await until(lambda: tab.waiting == 9, "what came after it is handed out")
+    assert numbers(tab) == list(range(9))
+    assert hub.through(1) > back.last_id
+    assert hub.through(1) < ahead[0].id
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["all published", "the first one lost"])
+async def test_a_look_for_holes_finds_where_the_ids_went_back(
+    hub: Hub, send: Send, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    tab = await watching(hub, 1)
+    made = numbered(1, range(3))
+    ahead = [event._replace(id=event.id + first_id_at(HOUR)) for event in made.events]
+    await send(replace(made, events=ahead))
+    await until(lambda: hub._watched[1].behind == ahead[-1].id, "the hub has looked")
+    back = numbered(1, range(3, 6), after=ahead[-1].id)
+    with monkeypatch.context() as patch:
+        if lost:
+            patch.setattr(recorder, "_publish", lambda *_: None)
+        await send(back)
+    await until(lambda: hub._watched[1].behind == hub.through(1) == back.last_id, "the hub has looked again")
+    await send(numbered(1, range(6, 9), after=back.last_id))
+    await until(lambda: tab.waiting == 9, "what came after it is handed out")
+    assert numbers(tab) == list(range(9))
+
+
+async def test_what_is_said_again_is_handed_out_once_when_ids_have_gone_back(hub: Hub, send: Send) -> None:
+    tab = await watching(hub, 1)
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(group_name(1), channel)
+    made = numbered(1, range(3))
+    ahead = [event._replace(id=event.id + first_id_at(HOUR)) for event in made.events]
+    await send(replace(made, events=ahead))
+    back = numbered(1, range(3, 6), after=ahead[-1].id)
+    await send(back)
+    for message in [await layer.receive(channel), await layer.receive(channel)]:
+        await layer.group_send(group_name(1), message)
+    await until(lambda: hub.batches == 4, "both batches came again")
+    await send(numbered(1, range(6, 9), after=back.last_id))
+    await until(lambda: hub.batches == 5, "the next batch came")
+    assert numbers(tab) == list(range(9))
 
 
 async def test_a_hub_that_fails_ends_its_tabs_and_is_replaced(
