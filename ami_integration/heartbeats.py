@@ -5,6 +5,7 @@ hangs must fall silent too. A process that stops takes its row away; one that wa
 grows old. Rows carry Valkey's time, so no two machines' clocks are ever compared.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -31,10 +32,19 @@ ROWS = "amiweb:heartbeats"
 INTERVAL = 5.0
 SILENT = 15.0
 FORGOTTEN = 86_400.0
+#: Until it is forgotten while another of its kind lives; containers that are made anew have another host.
+LEFT = 900.0
 
 _BEAT = """
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%d.%06d ', time[1], time[2]) .. ARGV[2])
+"""
+_FORGET = """
+local row = redis.call('HGET', KEYS[1], ARGV[1])
+if not row then return 0 end
+local at = tonumber(string.match(row, '^%S+'))
+if at and redis.call('TIME')[1] - at < tonumber(ARGV[2]) then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
 
@@ -57,11 +67,13 @@ class Details:
         lag: seconds that it is behind its work; None where it can't know.
         depth: how much waits for it.
         words: what else an operator wants to see, in a few words.
+        faults: what is wrong, each a sentence that goes on from the name of the process.
     """
 
     lag: float | None = None
     depth: int | None = None
     words: str = ""
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,12 +98,12 @@ class Heartbeat:
         return self.age >= SILENT
 
     def replaced_by(self, other: "Heartbeat") -> bool:
-        """Whether `other` was started in this one's place: same kind and host, after this one fell silent."""
-        return (
-            (self.kind, self.host) == (other.kind, other.host)
-            and not other.silent
-            and other.age + other.uptime <= self.age
-        )
+        """Whether `other` does this one's work: of the same kind, and started on the same host after this one
+        fell silent, or on whatever host if this one has been silent for long.
+        """
+        if self.kind is not other.kind or other.silent:
+            return False
+        return self.age >= LEFT or (self.host == other.host and other.age + other.uptime <= self.age)
 
 
 class Heart:
@@ -144,6 +156,7 @@ class Heart:
             "lag": details.lag,
             "depth": details.depth,
             "words": details.words,
+            "faults": details.faults,
         }
         self._valkey.eval(_BEAT, 1, ROWS, self._name, json.dumps(row))
 
@@ -162,11 +175,38 @@ class Heart:
                 return
 
 
-def connection(url: str) -> "redis.Redis":
-    """A client for signs of life: whoever writes or reads them rather goes without than waits."""
+def connection(url: str, *, attempts: int = 2, timeout: float = 2.0) -> "redis.Redis":
+    """A client for signs of life: whoever writes or reads them rather goes without than waits.
+
+    Args:
+        timeout: seconds that each attempt may take.
+    """
     return redis.Redis.from_url(
-        url, retry=Retry(NoBackoff(), 1), socket_timeout=2, socket_connect_timeout=1, decode_responses=True
+        url,
+        retry=Retry(NoBackoff(), attempts - 1),
+        socket_timeout=timeout,
+        socket_connect_timeout=min(timeout, 1.0),
+        decode_responses=True,
     )
+
+
+def loop_lag(loop: asyncio.AbstractEventLoop) -> float:
+    """Seconds that an event loop takes to come round to something new; asked from another thread.
+
+    Raises:
+        TimeoutError: it stands still.
+    """
+    asked = time.monotonic()
+
+    async def answer() -> float:
+        return time.monotonic() - asked
+
+    return asyncio.run_coroutine_threadsafe(answer(), loop).result(SILENT)
+
+
+def heartbeat_forget(valkey: "redis.Redis", *, kind: str, host: str, pid: int) -> bool:
+    """Take the row of a silent process away; False if there is none, or it lives. Raises redis.RedisError."""
+    return bool(valkey.eval(_FORGET, 1, ROWS, f"{kind} {host} {pid}", str(SILENT)))
 
 
 def heartbeats_read(valkey: "redis.Redis") -> list[Heartbeat]:
@@ -206,7 +246,7 @@ def _parsed(rows: Mapping[str, str], *, now: float) -> Iterable[tuple[str, Heart
                     version=row["version"],
                     age=max(0.0, now - float(at)),
                     uptime=row["uptime"],
-                    details=Details(row["lag"], row["depth"], row["words"]),
+                    details=Details(row["lag"], row["depth"], row["words"], tuple(row.get("faults", ()))),
                 ),
             )
         except (ValueError, KeyError, TypeError):

@@ -3,12 +3,13 @@
 from django.contrib import admin
 from django.urls import URLPattern, path
 
-from ami_integration.console.views import status, status_data, status_glance
+from ami_integration.console.views import status, status_data, status_forget, status_glance
 from ami_integration.events.views import live
 
 urlpatterns: list[URLPattern] = [
     path("admin/live/", admin.site.admin_view(live), name="live"),
     path("admin/status/", admin.site.admin_view(status), name="status"),
     path("admin/status/data/", admin.site.admin_view(status_data), name="status_data"),
+    path("admin/status/forget/", admin.site.admin_view(status_forget), name="status_forget"),
     path("admin/status/glance/", admin.site.admin_view(status_glance), name="status_glance"),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, signals
 from django.conf import settings
 
-from ami_integration.heartbeats import SILENT, Details, Heart, Kind, connection
+from ami_integration.heartbeats import Details, Heart, Kind, connection, loop_lag
 from amiweb.processes import TICK_QUEUE
 
 Scope = dict[str, Any]
@@ -30,22 +30,12 @@ class Lifespan:
     ) -> None:
         await receive()
         loop = asyncio.get_running_loop()
-        heart = Heart(Kind.WEB, url=settings.AMIWEB_REDIS_URL, details=lambda: _loop_details(loop))
+        heart = Heart(Kind.WEB, url=settings.AMIWEB_REDIS_URL, details=lambda: Details(lag=loop_lag(loop)))
         heart.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(heart.stop)
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _loop_details(loop: asyncio.AbstractEventLoop) -> Details:
-    """How long the event loop takes to come round to something new. Raises TimeoutError if it doesn't."""
-    asked = time.monotonic()
-
-    async def answer() -> float:
-        return time.monotonic() - asked
-
-    return Details(lag=asyncio.run_coroutine_threadsafe(answer(), loop).result(SILENT))
 
 
 def connect(app: Celery) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -13,13 +14,16 @@ import redis
 from ami_integration import __version__
 from ami_integration.heartbeats import (
     FORGOTTEN,
+    LEFT,
     ROWS,
     SILENT,
     Details,
     Heart,
     Kind,
     connection,
+    heartbeat_forget,
     heartbeats_read,
+    loop_lag,
 )
 from tests.polling import wait_until
 from tests.processes import Valkey
@@ -104,6 +108,37 @@ def test_a_silent_process_stays_while_nobody_was_started_in_its_place(
     write(client, pid=1, age=60)
     write(client, pid=2, **other)  # type: ignore[arg-type]
     assert sorted(pids(client)) == [1, 2]
+
+
+def test_a_silent_process_vanishes_after_a_while_when_another_of_its_kind_lives_elsewhere(
+    client: redis.Redis,
+) -> None:
+    write(client, pid=1, age=LEFT + 1)
+    write(client, pid=2, age=1, uptime=3600, host="b")
+    write(client, kind="beat", pid=3, age=LEFT + 1)
+    assert pids(client) == [2, 3]
+
+
+def test_only_a_silent_process_can_be_forgotten(client: redis.Redis) -> None:
+    write(client, pid=1, age=1)
+    write(client, pid=2, age=60)
+    assert [heartbeat_forget(client, kind="worker", host="a", pid=pid) for pid in (1, 2, 3)] == [
+        False,
+        True,
+        False,
+    ]
+    assert pids(client) == [1]
+
+
+def test_an_event_loop_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ami_integration.heartbeats.SILENT", 0.05)
+    loop = asyncio.new_event_loop()  # nobody runs it
+    try:
+        with pytest.raises(TimeoutError):
+            loop_lag(loop)
+    finally:
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def test_a_row_of_another_version_is_dropped(client: redis.Redis) -> None:

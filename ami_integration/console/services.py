@@ -13,7 +13,7 @@ from django.db import Error
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeats_read
+from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
 
 #: What each kind is for, and so what doesn't happen without it, with how to start one.
 WITHOUT: dict[Kind, str] = {
@@ -26,6 +26,10 @@ WITHOUT: dict[Kind, str] = {
 }
 #: Seconds behind its work from which a process counts as late.
 LATE = 10.0
+#: From which that is a fault.
+LATE_FAULT = 60.0
+#: Seconds that a page waits for Valkey.
+_PATIENCE = 0.5
 #: Seconds for which the header's look at Valkey is good for every page of a process.
 GLANCE_SECONDS = 2.0
 
@@ -35,11 +39,12 @@ class Row:
     """One process, or a kind that has none.
 
     Args:
-        state: ok, late, silent or missing; the last two are faults.
+        state: ok, late, silent or missing; the last two are faults, and late is one from `LATE_FAULT` on.
         age: seconds since the last sign of life.
         lag: seconds behind its work, None if unknown.
         depth: how much waits for it, None if that isn't a thing of this kind.
         says: what it adds, or what its absence means.
+        faults: what it says is wrong, without its name.
     """
 
     kind: str
@@ -52,6 +57,7 @@ class Row:
     age: float | None = None
     lag: float | None = None
     depth: int | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def process_rows(*, lag_of_runs: bool) -> list[Row]:
     Raises:
         redis.RedisError: Valkey is away.
     """
-    valkey = connection(settings.AMIWEB_REDIS_URL)
+    valkey = _valkey()
     try:
         beats = heartbeats_read(valkey)
     finally:
@@ -97,6 +103,19 @@ def process_rows(*, lag_of_runs: bool) -> list[Row]:
     ]
     order = list(Kind)
     return sorted(rows, key=lambda row: order.index(Kind(row.kind)))
+
+
+def process_forget(*, kind: str, host: str, pid: int) -> bool:
+    """Take a silent process off the list; False if there is none such. Raises redis.RedisError."""
+    valkey = _valkey()
+    try:
+        return heartbeat_forget(valkey, kind=kind, host=host, pid=pid)
+    finally:
+        valkey.close()
+
+
+def _valkey() -> "redis.Redis":
+    return connection(settings.AMIWEB_REDIS_URL, attempts=1, timeout=_PATIENCE)
 
 
 def _row(beat: Heartbeat, *, lag: float | None) -> Row:
@@ -117,6 +136,7 @@ def _row(beat: Heartbeat, *, lag: float | None) -> Row:
         age=beat.age,
         lag=lag,
         depth=beat.details.depth,
+        faults=beat.details.faults,
     )
 
 
@@ -145,6 +165,11 @@ def _faults(rows: list[Row]) -> list[str]:
                 f"The {row.kind} {row.pid} on {row.host} has been silent for {row.age:.0f} s: it was killed, "
                 "hangs, or can't reach Valkey. Look into its log."
             )
+        else:
+            name = f"The {row.kind} {row.pid} on {row.host}"
+            if row.lag is not None and row.lag >= LATE_FAULT:
+                faults.append(f"{name} is {row.lag:.0f} s behind its work. Look into its log.")
+            faults += [f"{name} {fault}" for fault in row.faults]
     return faults
 
 
@@ -172,15 +197,18 @@ class Glance:
         self._faults: list[str] = []
 
     def faults(self) -> list[str]:
-        """The faults of the processes, at most `GLANCE_SECONDS` old."""
-        with self._lock:
-            if time.monotonic() >= self._until:
-                try:
-                    self._faults = _faults(process_rows(lag_of_runs=False))
-                except redis.RedisError as error:
-                    self._faults = [_valkey_away(error)]
+        """The faults of the processes, at most `GLANCE_SECONDS` old. While one page looks, and Valkey lets it
+        wait, the others get what was known before.
+        """
+        if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
+            try:
+                self._faults = _faults(process_rows(lag_of_runs=False))
+            except redis.RedisError as error:
+                self._faults = [_valkey_away(error)]
+            finally:
                 self._until = time.monotonic() + GLANCE_SECONDS
-            return self._faults
+                self._lock.release()
+        return self._faults
 
 
 glance = Glance()

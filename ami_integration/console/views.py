@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import redis
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
-from ami_integration.console.services import glance, status_read
+from ami_integration.audit.services import entry_write, request_address
+from ami_integration.console.services import glance, process_forget, status_read
 
 PERMISSION = "ami_integration.view_serverhealth"
+FORGET_PERMISSION = "ami_integration.change_serverhealth"
 
 
 @never_cache
@@ -23,6 +26,7 @@ def status(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": "Status",
         "status": status_read().as_json(),
+        "may_forget": request.user.has_perm(FORGET_PERMISSION),
     }
     return TemplateResponse(request, "ami_integration/console/status.html", context)
 
@@ -41,6 +45,33 @@ def status_glance(request: HttpRequest) -> JsonResponse:
     """The number of faults, for the header of a page that is open."""
     _require(request)
     return JsonResponse({"faults": len(glance.faults())})
+
+
+@require_POST
+def status_forget(request: HttpRequest) -> JsonResponse:
+    """Take a silent process off the list: somebody knows that it won't come back."""
+    _require(request)
+    if not request.user.has_perm(FORGET_PERMISSION):
+        raise PermissionDenied(
+            "To forget a process, you need the permission to change the health of servers."
+        )
+    kind, host, pid = (request.POST.get(name, "") for name in ("kind", "host", "pid"))
+    try:
+        gone = pid.isascii() and pid.isdigit() and process_forget(kind=kind, host=host, pid=int(pid))
+    except redis.RedisError:
+        gone = False
+    if not gone:
+        says = "Only a process that is silent can be forgotten, and while Valkey answers. Look again."
+        return JsonResponse({"error": says}, status=409)
+    entry_write(
+        actor=request.user,
+        origin="admin",
+        address=request_address(request),
+        verb="process.forget",
+        object_type="process",
+        object_name=f"{kind} {host} {pid}",
+    )
+    return JsonResponse(status_read().as_json())
 
 
 def header(request: HttpRequest) -> dict[str, Any]:

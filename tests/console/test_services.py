@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -16,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
+from ami_integration.audit.models import AuditEntry
 from ami_integration.console import services
 from ami_integration.console.services import LATE, Status, status_read
 from ami_integration.heartbeats import ROWS, Kind, connection
@@ -42,9 +44,17 @@ def client_of(valkey: Valkey) -> Iterator[redis.Redis]:
         yield client
 
 
-def beat(client: redis.Redis, kind: Kind, *, age: float = 0, lag: float | None = None, pid: int = 1) -> None:
+def beat(
+    client: redis.Redis,
+    kind: Kind,
+    *,
+    age: float = 0,
+    lag: float | None = None,
+    pid: int = 1,
+    faults: tuple[str, ...] = (),
+) -> None:
     seconds, _ = client.time()  # type: ignore[misc]  # not awaited
-    row = {"version": "1", "uptime": 60, "lag": lag, "depth": 3, "words": "busy"}
+    row = {"version": "1", "uptime": 60, "lag": lag, "depth": 3, "words": "busy", "faults": faults}
     client.hset(ROWS, f"{kind} here {pid}", f"{seconds - age:.6f} {json.dumps(row)}")
 
 
@@ -92,6 +102,58 @@ def test_a_process_far_behind_its_work_is_late_and_no_fault(client_of: redis.Red
     status = status_read()
     assert states(status)[Kind.RECORDER] == "late"
     assert status.faults == []
+
+
+def test_a_process_that_is_late_for_long_is_a_fault(client_of: redis.Redis) -> None:
+    all_well(client_of)
+    beat(client_of, Kind.RECORDER, lag=3600)
+    assert status_read().faults == ["The recorder 1 on here is 3600 s behind its work. Look into its log."]
+
+
+def test_what_a_living_process_says_is_wrong_is_a_fault(client_of: redis.Redis) -> None:
+    all_well(client_of)
+    beat(client_of, Kind.RECORDER, faults=("could not store 3 entries.",))
+    assert status_read().faults == ["The recorder 1 on here could not store 3 entries."]
+    assert services.glance.faults() == status_read().faults
+
+
+def test_a_valkey_that_hangs_holds_up_one_page_and_no_other(
+    client_of: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def hangs(valkey: redis.Redis) -> list[object]:
+        looking.set()
+        assert go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(services, "heartbeats_read", hangs)
+    first = threading.Thread(target=services.glance.faults)
+    first.start()
+    try:
+        assert looking.wait(30)
+        assert services.glance.faults() == []  # without waiting for the first
+    finally:
+        go_on.set()
+        first.join()
+    assert len(services.glance.faults()) == len(Kind)
+
+
+def test_a_silent_process_can_be_forgotten_and_the_audit_says_by_whom(
+    client_of: redis.Redis, client: Client
+) -> None:
+    all_well(client_of)
+    beat(client_of, Kind.BEAT, age=60, pid=7)
+    client.force_login(make_person("vera", "view_serverhealth"))
+    silent = {"kind": "beat", "host": "here", "pid": "7"}
+    assert client.post(reverse("status_forget"), silent).status_code == 403
+    client.force_login(make_person("olaf", "view_serverhealth", "change_serverhealth"))
+    assert client.get(reverse("status_forget")).status_code == 405
+    assert client.post(reverse("status_forget"), silent | {"pid": "1"}).status_code == 409  # alive
+    assert client.post(reverse("status_forget"), silent | {"pid": "x"}).status_code == 409
+    assert client.post(reverse("status_forget"), silent).json()["faults"] == []
+    (entry,) = AuditEntry.objects.filter(verb="process.forget")
+    assert (entry.actor_name, entry.object_name) == ("olaf", "beat here 7")
 
 
 def test_workers_are_behind_as_long_as_a_run_waits_for_one(client_of: redis.Redis) -> None:

@@ -35,6 +35,17 @@ class Told:
     ],
 )
 def test_a_recorder_says_what_it_does_and_what_it_could_not_do(status: dict[str, Any], words: str) -> None:
-    details = record._details(Told(**status))  # type: ignore[arg-type]
+    details = record._details(Told(**status), record.Turns())  # type: ignore[arg-type]
     assert details.words == words
+    says = " ".join(details.faults)
+    assert ("DataError: x" in says) == bool(status.get("put_aside"))
+    assert ("7 events of days" in says) == bool(status.get("strays"))
     assert details.depth == (3 if status.get("active", True) else None)
+
+
+def test_a_recorder_whose_turn_does_not_end_says_that_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = record.Turns()
+    turns.is_set()
+    assert record._details(Told(), turns).faults == ()  # type: ignore[arg-type]
+    monkeypatch.setattr(record, "STUCK", 0.0)
+    assert "has been stuck for" in record._details(Told(), turns).faults[0]  # type: ignore[arg-type]

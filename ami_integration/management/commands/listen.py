@@ -24,8 +24,8 @@ from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
-from ami_integration.heartbeats import Details, Heart, Kind
-from ami_integration.management.commands.record import recorder_heart
+from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
+from ami_integration.management.commands.record import Turns, recorder_heart
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ UPKEEP_SECONDS = 5.0
 #: Seconds between two looks for what the action log no longer keeps.
 PRUNE_SECONDS = 60.0
 JOIN_SECONDS = 3.0
+#: Seconds for which dropped events are a fault.
+DROPPED_SECONDS = 60.0
 
 
 class Command(BaseCommand):
@@ -47,7 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = threading.Event()
+        stop = Turns()
         threads = [threading.Thread(target=upkeep, args=(stop,), name="upkeep", daemon=True)]
         if not options["no_recorder"]:
             threads.append(threading.Thread(target=_record, args=(stop,), name="recorder", daemon=True))
@@ -73,7 +75,8 @@ async def _listen() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, listener.stop)
-    heart = Heart(Kind.LISTENER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(listener))
+    tells = Tells(listener.status)
+    heart = Heart(Kind.LISTENER, url=settings.AMIWEB_REDIS_URL, details=lambda: tells.details(loop))
     heart.start()
     try:
         await listener.run()
@@ -81,23 +84,47 @@ async def _listen() -> None:
         await asyncio.to_thread(heart.stop)
 
 
-def _details(listener: Listener) -> Details:
-    """What operators see of the listener."""
-    status = listener.status()
-    words = (
-        f"{status['online']} of {status['servers']} servers online, {status['events_per_second']:g} events/s"
-    )
-    if status["listeners"] > 1:
-        words += f", one of {status['listeners']} listeners"
-    if status["dropped"]:
-        words += f", {status['dropped']} events dropped"
-    return Details(lag=status["lag"], depth=status["waiting"], words=words)
+class Tells:
+    """What operators see of the listener, at each beat of its heart.
+
+    Args:
+        status: as `Listener.status`.
+    """
+
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self._status = status
+        self._dropped = 0
+        self._grew = float("-inf")  # monotonic
+
+    def details(self, loop: asyncio.AbstractEventLoop) -> Details:
+        """Raises TimeoutError if the listener's event loop stands still: then it falls silent."""
+        behind = loop_lag(loop)
+        status = self._status()
+        words = (
+            f"{status['online']} of {status['servers']} servers online, "
+            f"{status['events_per_second']:g} events/s"
+        )
+        if status["listeners"] > 1:
+            words += f", one of {status['listeners']} listeners"
+        faults: tuple[str, ...] = ()
+        if status["dropped"]:
+            words += f", {status['dropped']} events dropped"
+            if status["dropped"] > self._dropped:
+                self._grew = time.monotonic()
+            if time.monotonic() - self._grew < DROPPED_SECONDS:
+                faults = (
+                    f"drops events, {status['dropped']} so far: more come than can be written to Valkey. "
+                    "The gaps say of which servers.",
+                )
+        self._dropped = status["dropped"]
+        lag = max(behind, status["lag"])
+        return Details(lag=lag, depth=status["waiting"], words=words, faults=faults)
 
 
-def _record(stop: threading.Event) -> None:
+def _record(stop: Turns) -> None:
     recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
     try:
-        with recorder_heart(recorder):
+        with recorder_heart(recorder, stop):
             recorder.run(stop)
     finally:
         recorder.close()

@@ -4,15 +4,36 @@
 
 import signal
 import threading
+import time
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from ami_integration.events.recorder import Recorder
+from ami_integration.events.stream import ASIDE
 from ami_integration.heartbeats import Details, Heart, Kind
 
 _WHY_LENGTH = 200  # characters
+#: Seconds that one turn of the recorder may take.
+STUCK = 60.0
+
+
+class Turns(threading.Event):
+    """The event that ends a recorder. It asks for it at each turn, so it tells when the last one began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = time.monotonic()
+
+    def is_set(self) -> bool:
+        self._asked = time.monotonic()
+        return super().is_set()
+
+    @property
+    def seconds(self) -> float:
+        """Since the last turn began."""
+        return time.monotonic() - self._asked
 
 
 class Command(BaseCommand):
@@ -22,23 +43,23 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = threading.Event()
+        stop = Turns()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
         try:
-            with recorder_heart(recorder):
+            with recorder_heart(recorder, stop):
                 recorder.run(stop)
         finally:
             recorder.close()
 
 
-def recorder_heart(recorder: Recorder) -> Heart:
+def recorder_heart(recorder: Recorder, turns: Turns) -> Heart:
     """The heart of a recorder, wherever it runs: it says what operators should know."""
-    return Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(recorder))
+    return Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(recorder, turns))
 
 
-def _details(recorder: Recorder) -> Details:
+def _details(recorder: Recorder, turns: Turns) -> Details:
     status = recorder.status()
     words = [f"{status['rate']:g} events/s" if status["active"] else "stands by"]
     if status["put_aside"]:
@@ -48,4 +69,18 @@ def _details(recorder: Recorder) -> Details:
         )
     if status["strays"]:
         words.append(f"{status['strays']} events of days that have no partition")
-    return Details(lag=status["lag"], depth=status["depth"], words=", ".join(words))
+    faults = []
+    if turns.seconds >= STUCK:
+        faults.append(f"has been stuck for {turns.seconds:.0f} s. Look into its log, and start it anew.")
+    if status["active"] and status["put_aside_why"]:
+        faults.append(
+            f"could not store entries and put them aside, {status['put_aside']} so far (the last: "
+            f"{status['put_aside_why'][:_WHY_LENGTH]}). They lie in Valkey; this ends when you have looked at "
+            f"them and deleted the key {ASIDE}."
+        )
+    if status["active"] and status["strays"]:
+        faults.append(
+            f"has {status['strays']} events of days that have no partition: a clock was wrong, or days could "
+            "not be made. Its log says which."
+        )
+    return Details(lag=status["lag"], depth=status["depth"], words=", ".join(words), faults=tuple(faults))
