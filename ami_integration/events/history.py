@@ -41,6 +41,8 @@ RANGES = {
 }
 MOST_SECONDS = 10 * 366 * 86_400
 ROWS = 200
+#: Gaps on one page; it says when there are more.
+GAPS = 200
 BARS = 60
 _LARGEST_ID = 2**63 - 1
 #: Parameters of the address, with how long each may be.
@@ -171,8 +173,10 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
     servers = live_servers(user=user)
     conditions = question.conditions(servers)
     found = events_search(user=user, **conditions, everywhere=question.text, before_id=before_id, limit=ROWS)
+    gaps = _gaps(user, question, conditions["servers"], found, before_id)
     page: Item = {
-        "items": [*found.items, *_gaps(user, question, conditions["servers"], found, before_id)],
+        "items": [*found.items, *gaps[:GAPS]],
+        "gaps_cut": len(gaps) > GAPS,
         "more": None if found.more is None else str(found.more),
         "back_to": None if found.back_to is None else found.back_to.isoformat(),
         "scanned": found.scanned,
@@ -203,12 +207,16 @@ def history_items(*, user: AnyUser, question: Question) -> Iterator[Item]:
 def _gaps(
     user: AnyUser, question: Question, servers: list[int], found: Found, before_id: int | None
 ) -> list[Item]:
-    """The gaps between the first and the last row of this page."""
-    gaps = gaps_search(
-        user=user, servers=servers, since=found.back_to or question.since, until=question.until
+    """The gaps between the first and the last row of this page, and one more than it shows if there are."""
+    return gaps_search(
+        user=user,
+        servers=servers,
+        since=found.back_to or question.since,
+        until=question.until,
+        oldest_id=found.more,
+        before_id=before_id,
+        limit=GAPS + 1,
     )
-    oldest = 0 if found.more is None else found.more
-    return [gap for gap in gaps if oldest <= int(gap["id"]) < (before_id or _LARGEST_ID)]
 
 
 def _milliseconds(moment: datetime) -> int:

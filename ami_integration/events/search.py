@@ -194,14 +194,24 @@ def gaps_search(
     servers: Collection[int] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    oldest_id: int | None = None,
+    before_id: int | None = None,
     limit: int = 200,
 ) -> list[Item]:
-    """The gaps that touch this time, newest first, as pages get them."""
+    """The gaps that touch this time, newest first, as pages get them.
+
+    Args:
+        oldest_id, before_id: only those from the one, and before the other.
+    """
     rows = Gap.objects.filter(server_id__in=_server_ids(user, servers))
     if since is not None:
         rows = rows.exclude(ended_at__lt=since)
     if until is not None:
         rows = rows.filter(started_at__lt=until)
+    if oldest_id is not None:
+        rows = rows.filter(id__gte=oldest_id)
+    if before_id is not None:
+        rows = rows.filter(id__lt=before_id)
     return [gap_item(gap) for gap in rows.order_by("-id")[:limit]]
 
 

@@ -17,6 +17,7 @@ from django.db import connections
 from django.test import AsyncClient, Client
 
 from ami_integration.access.danger import Danger
+from ami_integration.events import history
 from ami_integration.events.history import LENGTHS, ROWS, Question
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
@@ -135,6 +136,35 @@ def test_events_come_newest_first_with_the_gaps_between_them(page: Client, serve
     assert answer["servers"] == [{"id": str(server.pk), "name": "Berlin", "simulated": False, "tags": []}]
     assert sum(count for _, count in answer["bars"]) == 2
     assert answer["scanned"] is None
+
+
+def test_newer_gaps_hide_none_of_an_older_page(
+    page: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "ROWS", 1)
+    monkeypatch.setattr(history, "GAPS", 2)
+    make_event(server, ago=300)
+    make_event(server, ago=100)
+
+    def make_gap(ago: float) -> str:
+        at = NOW - timedelta(seconds=ago)
+        key = first_id_at(at)
+        Gap.objects.create(
+            id=key, server=server, reason=Gap.Reason.DISCONNECTED, started_at=at, ended_at=at, after_id=key
+        )
+        return str(key)
+
+    old, newer = make_gap(200), [make_gap(ago) for ago in (50, 40, 30)]
+
+    def gaps(answer: dict[str, Any]) -> list[str]:
+        return [item["id"] for item in answer["items"] if item["kind"] == "gap"]
+
+    first = ask(page)
+    assert gaps(first) == newer[:0:-1]
+    assert first["gaps_cut"] is True
+    second = ask(page, before=first["more"])
+    assert gaps(second) == [old]
+    assert second["gaps_cut"] is False
 
 
 def test_pages_follow_each_other_without_a_hole_or_a_double(page: Client, server: Server) -> None:

@@ -140,6 +140,9 @@ async function fetchPage(before) {
     const end = answer.back_to ? ` back to ${moment.format(new Date(answer.back_to))}` : ", all of the time chosen";
     status.textContent = `Looked into the headers of ${number.format(scanned)} events${end}.`;
   }
+  if (answer.gaps_cut) {
+    status.textContent += " There are more gaps here than are shown: narrow the time to see all.";
+  }
   if (rows.size >= MOST_ROWS) {
     older.hidden = true;
     status.textContent += ` This page shows ${number.format(MOST_ROWS)} rows: narrow the time, or take the file.`;
