@@ -75,8 +75,8 @@ def _details(recorder: Recorder, turns: Turns) -> Details:
     if status["active"] and status["put_aside_why"]:
         faults.append(
             f"could not store entries and put them aside, {status['put_aside']} so far (the last: "
-            f"{status['put_aside_why'][:_WHY_LENGTH]}). They lie in Valkey; this ends when you have looked at "
-            f"them and deleted the key {ASIDE}."
+            f"{status['put_aside_why'][:_WHY_LENGTH]}). They lie in Valkey; this ends when you have looked "
+            f"at them and deleted the key {ASIDE}."
         )
     if status["active"] and status["strays"]:
         faults.append(
