@@ -22,6 +22,7 @@ from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.pushes import ID, Row, item_row
+from ami_integration.events.queries import names_stored
 from ami_integration.events.rows import EventRow, event_row, pushed_row
 from ami_integration.events.services import gap_item, snapshot_item
 from ami_integration.events.stream import (
@@ -34,6 +35,7 @@ from ami_integration.events.stream import (
     decode_entry,
     valkey_client,
 )
+from ami_integration.events.tabs import LeftOut
 
 #: A page asks again for what is younger than its newest event minus this: batches of several listeners, and a
 #: clock that was set back a little, may become visible out of order.
@@ -43,8 +45,12 @@ SCAN_LIMIT = 5_000
 FIRST_SCAN_LIMIT = 2_000
 PAGE_ROWS = 500
 FIRST_PAGE_ROWS = 200
-#: How much of the stream is read at most: entries, events of the servers in question, those not kept.
-TAIL_ENTRIES = 3_000
+#: How much is sent besides of what is asked for again; most of it the page has.
+OVERLAP_ROWS = 2_000
+#: How much of the stream is read at most: bytes, seconds, events of the servers in question, those not kept.
+#: Not entries: those of a fleet of quiet servers are small.
+TAIL_BYTES = 50_000_000
+TAIL_SECONDS = 2.0
 TAIL_EVENTS = 10_000
 TAIL_ROWS = 5_000
 _TAIL_CHUNK = 200
@@ -72,10 +78,14 @@ class Tail:
 
 @dataclass(frozen=True)
 class CatchUp:
-    """What a page is sent first, oldest first. `cut`: more has happened than a page is sent."""
+    """What a page is sent first, oldest first.
+
+    `left_out`: what it missed and isn't sent; `cut`: there may be more than that, which nobody counted.
+    """
 
     rows: list[Row]
     cut: bool
+    left_out: LeftOut
 
 
 def bounds_of(*, since: Mapping[int, int], server_ids: Collection[int]) -> dict[int, int]:
@@ -96,13 +106,20 @@ def bounds_of(*, since: Mapping[int, int], server_ids: Collection[int]) -> dict[
 
 
 def catch_up(
-    *, server_ids: Collection[int], bounds: Mapping[int, int], event_filter: EventFilter, tail: Tail
+    *,
+    server_ids: Collection[int],
+    since: Mapping[int, int],
+    bounds: Mapping[int, int],
+    event_filter: EventFilter,
+    tail: Tail,
 ) -> CatchUp:
     """What a page should have of the past.
 
     Args:
         server_ids: those that it watches.
-        bounds: of `bounds_of`; empty: a page that begins, which is shown the latest.
+        since: per server the newest id that the page has: what it has missed is above.
+        bounds: of `bounds_of`; what lies between them and `since` is sent besides. Empty: a page that begins,
+            which is shown the latest.
         event_filter: what it wants to see.
         tail: what isn't kept.
     """
@@ -113,31 +130,50 @@ def catch_up(
     events = Event.objects.of_servers(list(server_ids)).filter(id__gt=lowest)
     if event_filter.linkedid:
         events = events.filter(linkedid=event_filter.linkedid)  # indexed: a whole call is found
-    if not event_filter.names and event_filter.text is None:
+    if event_filter.names:
+        events = events.filter(name__in=[name for name in names_stored() if event_filter.matches_name(name)])
+    if event_filter.text is None and not bounds:
         scan = most + 1  # each of them is shown
-    found = _stored(events, scan)
-    rows = [
-        pushed_row(row, kept=True)
-        for row in found
-        if row.id > bounds.get(row.server_id, 0) and event_filter.matches_name(row.name)
-    ]
-    scanned_to = found[-1].id if len(found) == scan else lowest
+    if event_filter.text is None and bounds:
+        # Each of them is shown or counted; only what is shown is read whole.
+        ids: list[tuple[int, int]] = list(events.order_by("-id").values_list("id", "server_id")[:scan])
+        scanned_to = ids[-1][0] if len(ids) == scan else lowest
+        ids = [(pk, server) for pk, server in ids if pk > bounds.get(server, 0)]
+        missed_ids = [pk for pk, server in ids if pk > since.get(server, 0)]
+        overlap = [pk for pk, server in ids if pk <= since.get(server, 0)]
+        chosen = missed_ids[:most] + overlap[:OVERLAP_ROWS]
+        found = _stored(events.filter(id__in=chosen), len(chosen)) if chosen else []
+        beyond = missed_ids[most:]
+    else:
+        found = _stored(events, scan)
+        scanned_to = found[-1].id if len(found) == scan else lowest
+        beyond = []
+    rows = [pushed_row(row, kept=True) for row in found if row.id > bounds.get(row.server_id, 0)]
+    had = {row.id for row in found if row.id <= since.get(row.server_id, 0)}
     for server_id in server_ids:
-        rows += tail.of(server_id, max(bounds.get(server_id, 0), scanned_to))
+        for row in tail.of(server_id, max(bounds.get(server_id, 0), scanned_to)):
+            rows.append(row)
+            if row[ID] <= since.get(server_id, 0):
+                had.add(row[ID])
     wanted = sorted((row for row in rows if event_filter.matches_row(row)), key=lambda row: int(row[ID]))
-    cut = bool(bounds) and (
-        len(wanted) > most
-        or (len(found) == scan and found[-1].id > max(bounds.values()))
-        or tail.lowest_id > max(bounds.values())
-    )
-    wanted = wanted[-most:]
-    horizon = max(lowest, scanned_to, wanted[0][ID] if len(wanted) == most else 0)
+    missed = [row for row in wanted if row[ID] not in had]
+    left_out = LeftOut()
+    if bounds:
+        over = [row[ID] for row in missed[: max(0, len(missed) - most)]] + beyond
+        if over:
+            left_out = left_out.plus(len(over), min(over), max(over))
+    newest = max(since.values(), default=0)
+    cut = bool(bounds) and (scanned_to > newest or tail.lowest_id > newest)
+    missed = missed[-most:]
+    shown = {row[ID] for row in missed}
+    wanted = [row for row in wanted if row[ID] in had or row[ID] in shown]
+    horizon = max(lowest, scanned_to, missed[0][ID] if len(missed) == most else 0)
     gaps = Gap.objects.filter(server_id__in=server_ids).filter(
         Q(id__gt=horizon) | Q(before_id__gt=horizon) | Q(before_id=None)
     )
     rows = wanted + _marks(gaps)
     rows.sort(key=lambda row: int(row[ID]))
-    return CatchUp(rows, cut)
+    return CatchUp(rows, cut, left_out)
 
 
 def rows_between(*, server_id: int, after_id: int, before_id: int | None) -> list[Row]:
@@ -220,7 +256,8 @@ def _tail_events(
     # Ids of entries are Valkey's time and ids of events the listener's; the stream's own order is that of
     # writing, so some seconds on either side cost a look more and miss nothing.
     floor = (lowest_id >> 21) - int(OVERLAP_SECONDS * 1000)
-    for _ in range(0, TAIL_ENTRIES, _TAIL_CHUNK):
+    size, ends = 0, time.monotonic() + TAIL_SECONDS
+    while True:
         found: Any = client.xrevrange(STREAM, max=newest, min=max(0, floor), count=_TAIL_CHUNK)
         for _entry_id, fields in found:
             if int(fields.get(b"s", 0)) not in servers:
@@ -236,9 +273,9 @@ def _tail_events(
         if len(found) < _TAIL_CHUNK:
             break
         newest = b"(" + found[-1][0]
-        if len(events) > TAIL_EVENTS:
-            lowest_id = events[0][1].id
+        size += sum(len(fields.get(b"d", b"")) for _, fields in found)
+        if len(events) > TAIL_EVENTS or size > TAIL_BYTES or time.monotonic() > ends:
+            # What came after this entry was read, so what is younger than it was.
+            lowest_id = max(lowest_id, int(found[-1][0].partition(b"-")[0]) << 21)
             break
-    else:
-        lowest_id = events[0][1].id if events else first_id_at(datetime.now(UTC))
     return sorted(events, key=lambda one: one[1].id), lowest_id

@@ -149,7 +149,7 @@ class LiveConsumer(PageConsumer):
             chosen = self._chosen(self._current)
             if new := chosen - self._tab.servers:
                 await self._hub.watch(self._tab, chosen | self._tab.servers)
-                past = await self._past_of(self._hub, self._current, new, {})
+                past = await self._past_of(self._hub, self._current, new, {}, {})
                 self._past.extend(row[JSON] for row in past.rows)
                 self._ready.set()
             if chosen != self._tab.servers:
@@ -173,23 +173,30 @@ class LiveConsumer(PageConsumer):
         if hub is not old_hub:
             self.start(hub.alive())
         bounds = bounds_of(since=wanted.since, server_ids=chosen)
-        past = await self._past_of(hub, wanted, chosen, bounds)
+        past = await self._past_of(hub, wanted, chosen, wanted.since, bounds)
         self._current = wanted
         self._left_out_sent = LeftOut()
         self._cursor_sent = {}
         self._complained = ""
         self._words.pop("error", None)
-        self._say("begin", {"type": "begin", "seq": wanted.seq, "cut": past.cut})
+        self._say("begin", {
+            "type": "begin", "seq": wanted.seq, "cut": past.cut, "left_out": _left_out_item(past.left_out),
+        })  # fmt: skip
         self._past.extend(row[JSON] for row in past.rows)
         tab.ready = self._ready
         tab.begin({row[ID] for row in past.rows})
 
     async def _past_of(
-        self, hub: Hub, wanted: Subscription, servers: Collection[int], bounds: Mapping[int, int]
+        self,
+        hub: Hub,
+        wanted: Subscription,
+        servers: Collection[int],
+        since: Mapping[int, int],
+        bounds: Mapping[int, int],
     ) -> CatchUp:
         tail = await hub.tail(servers, lowest_id=min(bounds.values(), default=0))
         past = await database_sync_to_async(catch_up, thread_sensitive=False)(
-            server_ids=servers, bounds=bounds, event_filter=wanted.filter, tail=tail
+            server_ids=servers, since=since, bounds=bounds, event_filter=wanted.filter, tail=tail
         )
         return cast(CatchUp, past)
 
@@ -266,10 +273,8 @@ class LiveConsumer(PageConsumer):
     def _news(self, tab: Tab) -> Item:
         news: Item = {}
         if tab.left_out != self._left_out_sent:
-            self._left_out_sent = left_out = tab.left_out
-            news["left_out"] = {
-                "count": left_out.count, "since": left_out.since, "until": left_out.until,
-            }  # fmt: skip
+            self._left_out_sent = tab.left_out
+            news["left_out"] = _left_out_item(tab.left_out)
         if counts := tab.take_counts():
             news["counts"] = counts
         if not tab.waiting and not self._past and self._hub is not None:
@@ -303,6 +308,10 @@ class LiveConsumer(PageConsumer):
     async def _stop_later(self) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         raise PageGone
+
+
+def _left_out_item(left_out: LeftOut) -> Item:
+    return {"count": left_out.count, "since": left_out.since, "until": left_out.until}
 
 
 class _Looks:

@@ -52,6 +52,7 @@ class Page:
         self.left_out = 0
         self.counts: Counter[str] = Counter()
         self.cut = False
+        self.missed: dict[str, int] = {}
         self.seq = 0
         self.begun = 0
         self.servers: list[dict[str, Any]] = []
@@ -119,6 +120,7 @@ class Page:
             case "begin":
                 self.begun = message["seq"]
                 self.cut = message["cut"]
+                self.missed = message["left_out"]
             case "items" if message["seq"] == self.seq:
                 for item in message["items"]:
                     self.twice += item["id"] in self.rows and item["kind"] == "event"
@@ -126,7 +128,7 @@ class Page:
                     if item["kind"] == "event":
                         self._advance(item["server"], item["id"])
                 for server, newest in message.get("cursor", {}).items():
-                    self._advance(server, newest)
+                    self.cursor[server] = newest
                 self.left_out = message.get("left_out", {}).get("count", self.left_out)
                 self.counts.update(message.get("counts", {}))
 

@@ -487,9 +487,48 @@ async def test_a_page_that_was_away_for_long_is_told_that_there_is_more(
     page.cursor = {str(server.pk): str(first.last_id)}
     await send(numbered(server.pk, range(600), after=first.last_id))
     await page.subscribe()
-    assert page.cut
-    await page.until(lambda: len(page.rows) == 500, what="the latest are shown")
+    assert page.missed["count"] == 100
+    assert page.missed["since"] <= page.missed["until"]
+    assert not page.cut  # all of it is counted
+    await page.until(lambda: len(page.rows) == 501, what="the latest, and what was asked for again")
+    page.rows.pop(str(first.last_id))
     assert page.numbers == list(range(100, 600))
+
+
+async def test_a_page_that_missed_nothing_is_not_told_that_it_did(
+    page: Page, server: Server, send: Sender
+) -> None:
+    sent = numbered(server.pk, range(800))
+    await send(sent)
+    page.cursor = {str(server.pk): str(sent.last_id)}
+    await page.subscribe()
+    assert (page.cut, page.missed["count"]) == (False, 0)
+    await page.until(lambda: len(page.rows) == 800, what="what is asked for again comes all the same")
+
+
+async def test_names_are_looked_for_beyond_the_events_that_are_scanned(
+    page: Page, server: Server, send: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catchup, "FIRST_SCAN_LIMIT", 50)
+    monkeypatch.setattr(catchup, "FIRST_PAGE_ROWS", 10)
+    await send(batch(server.pk, raw("Hangup"), *[raw("Newstate")] * 100))
+    await page.subscribe(names=["hang*"], text="hangup")
+    await page.until(lambda: page.names == ["Hangup"], what="the event is found")
+
+
+async def test_a_tail_cut_by_its_bytes_is_told(
+    page: Page, server: Server, send: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catchup, "TAIL_BYTES", 1)
+    monkeypatch.setattr(catchup, "_TAIL_CHUNK", 1)
+    first = batch(server.pk, raw("VarSet"))
+    await send(first)
+    page.cursor = {str(server.pk): str(first.last_id)}
+    second = batch(server.pk, raw("VarSet"), after=first.last_id, count=1)
+    await send(second)
+    await send(batch(server.pk, raw("VarSet"), after=second.last_id, count=2))
+    await page.subscribe()
+    assert page.cut
 
 
 async def test_a_flood_is_shed_and_counted(page: Page, server: Server, send: Sender) -> None:

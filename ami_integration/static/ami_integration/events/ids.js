@@ -42,6 +42,10 @@ export class Cursor {
     }
   }
 
+  set(server, id) {
+    this.#newest.set(server, id);
+  }
+
   toJSON() {
     return Object.fromEntries(this.#newest);
   }

@@ -115,6 +115,10 @@ function onMessage(message) {
     begun = true;
     cut = message.cut;
     leftOutBefore = allLeftOut();
+    if (message.left_out.count) {
+      leftOut = message.left_out; // of what happened while the page was away
+      leftOutBefore = allLeftOut();
+    }
     leftOut = null;
     showError("");
   } else if (message.type === "items") {
@@ -143,7 +147,7 @@ function take(message) {
     chips.add(name, more);
   }
   for (const [server, id] of Object.entries(message.cursor ?? {})) {
-    cursor.advance(server, id);
+    cursor.set(server, id); // also to a lower one: a clock was set right
   }
   leftOut = message.left_out ?? leftOut;
   if (paused || reading) {
@@ -292,7 +296,7 @@ function renderLeftOut() {
   leftOutShown = key;
   const words = [];
   if (left.count) {
-    words.push(`${number.format(left.count)} left out because they came too fast: `);
+    words.push(`${number.format(left.count)} left out because they came too fast or while this page was away: `);
     if (page.dataset.historyUrl) {
       const when = {
         since: new Date(Math.floor(left.since / 1000) * 1000).toISOString(),
@@ -304,7 +308,7 @@ function renderLeftOut() {
     }
   }
   if (cut) {
-    words.push(" More happened while this page was away than it can show.");
+    words.push(" More happened while this page was away than could be counted.");
   }
   shedLine.replaceChildren(...words);
   shedLine.hidden = words.length === 0;
