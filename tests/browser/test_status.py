@@ -23,7 +23,7 @@ def test_a_person_sees_what_is_missing_come_and_fall_silent(stack: Stack, visito
 
     for name in ("listener", "ticker", "beat"):
         stack.start(name, wait=False)
-    expect(page.get_by_text("All of amiweb is well.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("All of amiweb is well")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("link", name="Status")).not_to_contain_text("fault", timeout=30_000)
     visitor.picture(page, "status-well")
 
@@ -32,6 +32,11 @@ def test_a_person_sees_what_is_missing_come_and_fall_silent(stack: Stack, visito
     stack.kill("beat")
     expect(page.get_by_role("row", name="beat Silent")).to_be_visible(timeout=45_000)
     expect(page.get_by_text("It was killed", exact=False)).to_be_visible()
+    visitor.picture(page, "status-silent")
     elsewhere.bring_to_front()
     expect(elsewhere.get_by_role("link", name="Status")).to_contain_text("1 fault", timeout=45_000)
     visitor.picture(elsewhere, "status-header")
+
+    page.bring_to_front()
+    page.get_by_role("button", name="Forget the beat").click()
+    expect(page.get_by_text("There is no beat.", exact=False)).to_be_visible()

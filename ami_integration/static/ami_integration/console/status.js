@@ -1,6 +1,6 @@
 // The status page: draws what the page was served with, and again whenever it has asked for news.
 
-import { element } from "../actions/dom.js";
+import { button, element } from "../actions/dom.js";
 
 const PAUSE = 5_000;
 const byId = (id) => document.getElementById(id);
@@ -15,6 +15,40 @@ function seconds(value) {
   return value < 7200 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3600)} h`;
 }
 
+function forgetButton(row) {
+  const label = `Forget the ${row.kind} ${row.pid} on ${row.host}`;
+  return button("Forget", () => forget(row), { "aria-label": label, title: "It was ended on purpose, or runs elsewhere" });
+}
+
+async function forget({ kind, host, pid }) {
+  const response = await fetch(page.dataset.forgetUrl, {
+    method: "POST", body: new URLSearchParams({ kind, host, pid }), redirect: "error",
+    headers: { "X-CSRFToken": page.querySelector("[name=csrfmiddlewaretoken]").value },
+  }).catch(() => null);
+  if (response?.ok) {
+    draw(await response.json());
+    tell("");
+  } else {
+    const refused = response?.status === 409 ? await response.json() : {};
+    tell(refused.error ?? "This could not be done: amiweb doesn't answer, you are logged out, or you may not.");
+  }
+}
+
+function tell(text) {
+  const line = byId("status-connection");
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+/** That all is well, and how soon events are stored where a recorder knows. */
+function well(rows) {
+  const lags = rows.filter((row) => row.kind === "recorder" && row.lag !== null).map((row) => row.lag);
+  if (!lags.length) return "All of amiweb is well.";
+  const heard = rows.filter((row) => row.kind === "listener").map((row) => row.lag ?? 0);
+  const lag = Math.max(...lags) + Math.max(0, ...heard);
+  return `All of amiweb is well: events are stored ${lag < 1 ? "within a second" : `${seconds(lag)} after they happen`}.`;
+}
+
 function line(row) {
   const cells = [
     element("strong", {}, row.kind),
@@ -25,7 +59,7 @@ function line(row) {
     row.age === null ? "" : `${seconds(row.age)} ago`,
     seconds(row.lag),
     row.depth === null ? "" : number.format(row.depth),
-    row.says,
+    row.state === "silent" && page.dataset.forgetUrl ? forgetButton(row) : row.says,
   ];
   return element("tr", {}, ...cells.map((cell, index) => element("td", { "data-label": HEADINGS[index] }, cell)));
 }
@@ -34,7 +68,7 @@ function draw({ rows, faults }) {
   byId("status-faults").replaceChildren(
     ...(faults.length
       ? faults.map((fault) => element("p", { class: "aw-note", "data-state": "failed" }, fault))
-      : [element("p", { class: "status-well" }, "All of amiweb is well.")]),
+      : [element("p", { class: "status-well" }, well(rows))]),
   );
   const heads = HEADINGS.map((heading) => element("th", { scope: "col" }, heading));
   byId("status-rows").replaceChildren(
@@ -46,15 +80,13 @@ function draw({ rows, faults }) {
 
 async function look() {
   if (document.hidden) return;
-  const state = byId("status-connection");
   try {
     const answer = await fetch(page.dataset.url, { cache: "no-store", redirect: "error" });
     if (!answer.ok) throw new Error(answer.statusText);
     draw(await answer.json());
-    state.hidden = true;
+    tell("");
   } catch {
-    state.textContent = "amiweb's web process doesn't answer, or you are logged out: what is shown here is old.";
-    state.hidden = false;
+    tell("amiweb's web process doesn't answer, or you are logged out: what is shown here is old.");
   }
 }
 
