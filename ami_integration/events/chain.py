@@ -5,11 +5,13 @@ Each entry names the last id of its server before it and how many events were nu
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import Max
+
 from ami_integration.events.ids import id_moment
-from ami_integration.events.models import Gap
+from ami_integration.events.models import Event, Gap
 from ami_integration.events.stream import Entry, EventBatch, GapNote, Mark, mark_of
 
 logger = logging.getLogger(__name__)
@@ -17,45 +19,87 @@ logger = logging.getLogger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def with_holes(entries: Iterable[Entry], recorded: Mapping[int, Mark]) -> list[Entry]:
+def with_holes(
+    entries: Iterable[Entry], recorded: Mapping[int, Mark], stored: Callable[[int, int], int]
+) -> list[Entry]:
     """Put a gap where the chain of a server's ids is broken: the stream was cut before it was read.
 
     Args:
         entries: as they come from the stream.
         recorded: per server where its chain stood before them.
+        stored: asked about a server without such a mark whose chain has begun: `stored_until`.
     """
     result: list[Entry] = []
     newest = dict(recorded)
     for entry in entries:
         last = newest.get(entry.server_id)
-        if last is not None and (entry.after_id > last.id or entry.before_count > last.numbered):
-            lost = max(0, entry.before_count - last.numbered)
-            logger.error(
-                "server %d: %d events between %d and %d are missing",
-                entry.server_id, lost, last.id, entry.after_id,
-            )  # fmt: skip
-            first = entry.events[0].id if isinstance(entry, EventBatch) else entry.after_id + 1
-            result.append(
-                GapNote(
-                    id=entry.after_id,  # the last one that is missing: this id names nothing else
-                    server_id=entry.server_id,
-                    reason=Gap.Reason.OVERLOAD,
-                    detail="They could not be stored: the stream had no room for them, or was damaged.",
-                    started_at=_microseconds(id_moment(last.id)),
-                    ended_at=_microseconds(id_moment(entry.after_id)),
-                    after_id=last.id,
-                    before_id=first,
-                    # None missing means that a note about a gap is, and nobody knows what was in that.
-                    lost=lost or None,
-                    lost_kind="exact" if lost else "unknown",
-                    before_count=last.numbered,
-                    numbered=lost,
-                )
-            )
+        if last is not None:
+            if entry.after_id > last.id or entry.before_count > last.numbered:
+                result.append(_hole(entry, last.id, last.numbered))
+        elif entry.before_count:
+            last_id = stored(entry.server_id, entry.after_id)
+            if entry.after_id > last_id:
+                result.append(_hole(entry, last_id, None))
         # Not the greatest: whoever writes an entry again writes those behind it again, too.
         newest[entry.server_id] = mark_of(entry)
         result.append(entry)
     return result
+
+
+def _hole(entry: Entry, last_id: int, numbered: int | None) -> GapNote:
+    """The gap before an entry, after the last id and the count that are known of its server, if it is."""
+    lost = 0 if numbered is None else max(0, entry.before_count - numbered)
+    logger.error(
+        "server %d: %s events between %d and %d are missing",
+        entry.server_id, lost or "an unknown number of", last_id, entry.after_id,
+    )  # fmt: skip
+    detail = "They could not be stored: the stream had no room for them, or was damaged."
+    if numbered is None:
+        detail = "Valkey has lost its data, and with it up to where events were stored; some may be missing."
+    return GapNote(
+        id=entry.after_id,  # the last one that is missing: this id names nothing else
+        server_id=entry.server_id,
+        reason=Gap.Reason.OVERLOAD,
+        detail=detail,
+        # Where nothing is stored nobody knows since when; certain is only that it ends here.
+        started_at=_microseconds(id_moment(last_id or entry.after_id)),
+        ended_at=_microseconds(id_moment(entry.after_id)),
+        after_id=last_id,
+        before_id=entry.events[0].id if isinstance(entry, EventBatch) else entry.after_id + 1,
+        # None missing means that a note about a gap is, and nobody knows what was in that.
+        lost=lost or None,
+        lost_kind="exact" if lost else "unknown",
+        before_count=entry.before_count - lost,
+        numbered=lost,
+    )
+
+
+def stored_until(server_id: int, until: int) -> int:
+    """The last id up to `until` that the database accounts for, by an event or by a gap; 0: none.
+
+    Events that weren't kept are in neither, so what lies behind it need not be missing. Raises
+    django.db.Error.
+    """
+    events = Event.objects.filter(server_id=server_id, id__lte=until).order_by("-id")
+    gaps = Gap.objects.filter(server_id=server_id, after_id__lte=until).aggregate(
+        begun=Max("after_id"), ended=Max("before_id")
+    )
+    return max(events.values_list("id", flat=True).first() or 0, gaps["begun"] or 0, (gaps["ended"] or 1) - 1)
+
+
+def marks_merged(remembered: Mapping[int, Mark], found: Mapping[int, Mark]) -> dict[int, Mark]:
+    """Per server where its chain stands, from a recorder's memory and from Valkey.
+
+    Valkey's mark counts, another recorder may have written it; but a Valkey that lost its data, or has come
+    back with those of an earlier time, takes nobody back. Ids alone don't show that, since they may go back
+    when a clock was wrong, nor do counts, which begin again when a chain does: both do.
+    """
+    merged = dict(remembered)
+    for server_id, mark in found.items():
+        known = merged.get(server_id)
+        if known is None or not (known.id > mark.id and known.numbered > mark.numbered):
+            merged[server_id] = mark
+    return merged
 
 
 def last_marks(entries: Iterable[Entry]) -> dict[int, Mark]:

@@ -22,7 +22,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from ami_integration.events.chain import last_marks, with_holes
+from ami_integration.events.chain import last_marks, marks_merged, stored_until, with_holes
 from ami_integration.events.gaps import gap_store, snapshot_store
 from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
@@ -168,7 +168,7 @@ class Recorder:
         """
         if not self._ready:
             self._reader.ensure_group()
-            self._recorded = self._reader.recorded()
+            self._recorded = marks_merged(self._recorded, self._reader.recorded())
             self._pending = True
             self._ready = True
         try:
@@ -176,7 +176,7 @@ class Recorder:
             if not found:
                 return 0
             aside: list[Aside] = []
-            entries = with_holes(self._decode(found, aside), self._recorded)
+            entries = with_holes(self._decode(found, aside), self._recorded, stored_until)
             told = self._store(entries, aside, again=self._pending)
             for one in aside:
                 logger.error("an entry of the stream can't be stored and is put aside: %s", one.error)

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,7 @@ from channels.layers import get_channel_layer
 from django.db import OperationalError, connection
 
 from ami_integration.events import recorder as recorder_module
-from ami_integration.events.ids import IdSource, first_id_at
+from ami_integration.events.ids import IdSource, first_id_at, id_moment
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.pushes import ID, JSON, NAME
 from ami_integration.events.recorder import Recorder
@@ -24,6 +25,7 @@ from ami_integration.events.stream import (
     ASIDE,
     COUNTERS,
     GROUP,
+    RECORDED,
     STREAM,
     Aside,
     Entry,
@@ -225,6 +227,123 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     assert gap.before_id == after.events[0].id
     assert gap.lost == 2
     assert Event.objects.count() == 2
+
+
+def three_batches(server_id: int) -> list[EventBatch]:
+    """One event, two events, one event, in one chain."""
+    first = batch(server_id)
+    second = batch(server_id, raw("Lost"), raw("Lost"), after=first.last_id, count=1)
+    return [first, second, batch(server_id, after=second.last_id, count=3)]
+
+
+def step_over_the_loss(recorder: Recorder) -> None:
+    """What a step finds missing in Valkey it makes again, and the next step reads."""
+    with pytest.raises(redis.RedisError):
+        recorder.step()
+    assert recorder.active()
+    recorder.step()
+
+
+def test_what_waited_in_a_valkey_that_lost_its_data_is_counted(
+    valkey: Valkey, writer: StreamWriter, recorder: Recorder
+) -> None:
+    first, lost, last = three_batches(1)
+    writer.append([first])
+    recorder.step()
+    writer.append([lost])
+    valkey.flush()
+    writer.append([last])
+    step_over_the_loss(recorder)
+    gap = Gap.objects.get()
+    assert (gap.after_id, gap.before_id) == (first.last_id, last.events[0].id)
+    assert (gap.lost, gap.lost_kind) == (2, "exact")
+    assert Event.objects.count() == 2
+
+
+def test_a_mark_that_valkey_restored_from_earlier_does_not_take_the_recorder_back(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder
+) -> None:
+    first, second, last = three_batches(1)
+    writer.append([first, second])
+    recorder.step()
+    redis_client.flushall()
+    redis_client.hset(RECORDED, "1", mark_of(first).encode())
+    writer.append([last])
+    step_over_the_loss(recorder)
+    assert Event.objects.count() == 4
+    assert not Gap.objects.exists()
+
+
+def test_a_mark_of_another_recorder_counts_though_ids_went_back_meanwhile(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder
+) -> None:
+    ahead = IdSource(1, clock=lambda: time.time() + 3600)
+    first = EventBatch(1, 0, 0, [stamped(event_id=ahead.next())])
+    writer.append([first])
+    recorder.step()
+    of_another = batch(1, after=first.last_id, count=1)
+    redis_client.hset(RECORDED, "1", mark_of(of_another).encode())
+    recorder._ready = False  # as when it was active in between
+    writer.append([batch(1, after=of_another.last_id, count=2)])
+    recorder.step()
+    assert not Gap.objects.exists()
+
+
+def test_a_new_recorder_after_such_a_loss_tells_what_may_be_missing_since_the_last_stored(
+    url: str, valkey: Valkey, writer: StreamWriter
+) -> None:
+    server = make_server(event_keeping="all")
+    first, lost, last = three_batches(server.pk)
+    writer.append([first])
+    recorder = Recorder(url=url)
+    recorder.step()
+    recorder.close()
+    writer.append([lost])
+    valkey.flush()
+    writer.append([last, last])
+    successor = Recorder(url=url)
+    successor.step()
+    successor.close()
+    gap = Gap.objects.get()
+    assert (gap.after_id, gap.before_id) == (first.last_id, last.events[0].id)
+    assert (gap.lost, gap.lost_kind) == (None, "unknown")
+    assert gap.ended_at is not None
+    assert gap.started_at <= gap.ended_at
+
+
+@pytest.mark.parametrize("known_by", ["event", "gap"])
+def test_a_new_recorder_without_a_mark_makes_no_gap_where_all_is_stored_or_told(
+    url: str, valkey: Valkey, writer: StreamWriter, known_by: str
+) -> None:
+    server = make_server(event_keeping="all")
+    first, told, last = three_batches(server.pk)
+    if known_by == "event":
+        writer.append([first, told])
+    else:
+        note = replace(gap_note(first.last_id, before=told.last_id + 1, lost=2), server_id=server.pk)
+        writer.append([first, replace(note, before_count=1, numbered=2)])
+    recorder = Recorder(url=url)
+    recorder.step()
+    recorder.close()
+    gaps = Gap.objects.count()
+    valkey.flush()
+    writer.append([last])
+    successor = Recorder(url=url)
+    successor.step()
+    successor.close()
+    assert Gap.objects.count() == gaps
+
+
+def test_a_server_of_which_nothing_is_stored_has_a_gap_without_a_number(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    server = make_server(event_keeping="none")
+    _, _, last = three_batches(server.pk)
+    writer.append([last])
+    recorder.step()
+    gap = Gap.objects.get()
+    assert (gap.after_id, gap.lost, gap.lost_kind) == (0, None, "unknown")
+    assert gap.started_at == gap.ended_at == id_moment(last.after_id)
 
 
 def test_pending_entries_that_were_cut_are_acknowledged_and_told(
