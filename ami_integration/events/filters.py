@@ -188,8 +188,8 @@ def parse_subscription(data: Mapping[str, Any]) -> Subscription:
         raise InvalidSubscription("since must name the newest event of each server.")
     return Subscription(
         seq=seq,
-        server_id=None if server is None else _number(server, "server"),
-        tag_id=None if tag is None else _number(tag, "tag"),
+        server_id=None if server is None else _place(server, "server"),
+        tag_id=None if tag is None else _place(tag, "tag"),
         filter=parse_filter(
             names=data.get("names", []), text=data.get("text", ""), linkedid=data.get("linkedid", "")
         ),
@@ -227,6 +227,15 @@ def parse_filter(*, names: Any, text: Any, linkedid: Any) -> EventFilter:
 
 def _stars(texts: Iterable[str]) -> int:
     return max((text.count("*") for text in texts), default=0)
+
+
+def _place(value: Any, what: str) -> int:
+    try:
+        return _number(value, what)
+    except InvalidSubscription:
+        raise InvalidSubscription(
+            f"There is no such {what}: the page's address must have its number. Choose one above."
+        ) from None
 
 
 def _number(value: Any, what: str) -> int:

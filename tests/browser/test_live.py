@@ -241,6 +241,19 @@ def test_a_gap_says_what_it_cost_and_what_the_pbx_said_after_it(
     expect(live.locator(".aw-gap")).to_contain_text("CoreShowChannels: 3")
 
 
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [("?server=abc", "There is no such server"), (f"?linkedid={'1' * 200}", "A linkedid has at most")],
+    ids=["no server's number", "too long a linkedid"],
+)
+def test_an_address_that_cannot_be_is_answered_with_a_sentence(
+    stack: Stack, server: Server, live: Any, query: str, sentence: str
+) -> None:
+    open_live(stack, live, query)
+    expect(live.get_by_role("alert")).to_contain_text(sentence)
+    expect(live.locator("#live-empty")).to_have_text("No events are shown until this is put right.")
+
+
 def test_whoever_reads_further_down_is_not_disturbed(server: Server, live: Any, send: Send) -> None:
     first = numbered(server.pk, range(100))
     send(first)

@@ -15,6 +15,7 @@ export function link(text, href) {
  *
  * @param {object} about
  * @param {boolean} about.known has the server told of the servers, and answered the filter?
+ * @param {boolean} about.refused has it said above why it doesn't answer?
  * @param {Map} about.servers all that the person may watch
  * @param {Array} about.watched those that the filter names
  * @param {boolean} about.paused
@@ -22,7 +23,10 @@ export function link(text, href) {
  * @param {HTMLElement} about.page has the addresses of other pages
  * @param {function()} about.onRemove removes the filter
  */
-export function emptyWords({ known, servers, watched, paused, filter, page, onRemove }) {
+export function emptyWords({ known, refused, servers, watched, paused, filter, page, onRemove }) {
+  if (!known && refused) {
+    return ["No events are shown until this is put right."];
+  }
   if (!known) {
     return ["Waiting for the connection to amiweb …"];
   }

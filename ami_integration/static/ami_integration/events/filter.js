@@ -28,10 +28,10 @@ export class Filter {
     this.set("names", (others.length < this.names.length ? others : [...others, name]).join(", "));
   }
 
-  /** {server} or {tag} with an id, or neither. */
+  /** {server} or {tag} with an id, or neither. What the address has may be no id: the server says so. */
   get place() {
-    const [kind, id] = this.value("server").split(":");
-    return /^\d+$/.test(id ?? "") ? { [kind]: id } : {};
+    const [kind, ...id] = this.value("server").split(":");
+    return id.length ? { [kind]: id.join(":") } : {};
   }
 
   readAddress() {
@@ -87,7 +87,8 @@ export class Filter {
     const select = this.#form.elements.server;
     if (value && ![...select.options].some((option) => option.value === value)) {
       // Not known yet, or not any more: the address keeps its meaning until the person chooses.
-      const [kind, id] = value.split(":");
+      const [kind, ...rest] = value.split(":");
+      const id = rest.join(":");
       select.append(new Option(`${kind === "tag" ? "Tag" : "Server"} ${id}`, value));
     }
     select.value = value;

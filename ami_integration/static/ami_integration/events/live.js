@@ -37,6 +37,7 @@ const number = new Intl.NumberFormat();
 let servers = new Map();
 let serversKnown = false;
 let begun = false; // has the server answered the present subscription?
+let refused = false; // has it said why it doesn't answer?
 let seq = 0;
 let countsPast = true; // do the rows of the past count on the chips, or have they been counted?
 let paused = false;
@@ -69,6 +70,7 @@ const painter = new Painter((item) => rows.insert(item), { most: MOST_ROWS, done
 function subscribe() {
   seq += 1;
   begun = false;
+  refused = false;
   countsPast = true;
   socket.send({ type: "subscribe", seq, ...filter.subscription(), since: cursor });
 }
@@ -109,6 +111,7 @@ function onMessage(message) {
     showServers(message.servers);
   } else if (message.type === "error" || message.type === "closed") {
     showError(message.message);
+    refused = Boolean(message.message);
   } else if (message.seq !== seq) {
     return; // for an earlier filter
   } else if (message.type === "begin") {
@@ -317,7 +320,7 @@ function renderLeftOut() {
 let emptyShown = "";
 
 function renderEmpty() {
-  const words = emptyWords({ known: serversKnown && begun, servers, watched: watched(), paused, filter, page, onRemove: removeFilter });
+  const words = emptyWords({ known: serversKnown && begun, refused, servers, watched: watched(), paused, filter, page, onRemove: removeFilter });
   const key = words.map((one) => one.textContent ?? one).join("");
   if (key !== emptyShown || !empty.hasChildNodes()) {
     emptyShown = key; // else a button here would be replaced between its press and its release
