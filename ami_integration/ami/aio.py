@@ -208,6 +208,8 @@ class AsyncAMIClient(Session):
         self._widening = asyncio.Lock()
         self._reading_paused = False
         self._pulse: Pulse | None = None
+        self._burst = 0  # bytes of full reads, one after the other
+        self._after_stall = 0  # bytes that came since the loop went on after it had stood still
         # The wire in use; callbacks of an earlier one, which may come late, mean nothing any more.
         self._wire: asyncio.Transport | None = None
         self._current: _Wire | None = None
@@ -540,10 +542,16 @@ class AsyncAMIClient(Session):
         if len(data) < _FULL_READ:
             self._drained_at = self.last_received
             self._full_since = None
-        elif self._full_since is None:
-            self._full_since = self.last_received
-        elif self.last_received - self._full_since >= STALL:
-            self.behind_at = self.last_received
+            self._burst = 0
+        else:
+            self._full_since = self._full_since or self.last_received
+            self._burst += len(data)
+            # The kernel held as much as it takes (half of the buffer is its own overhead), or it goes on so.
+            if self.last_received - self._full_since >= STALL or self._burst * 2 >= self._held_at_most():
+                self.behind_at = self.last_received
+        self._after_stall = self._after_stall + len(data) if self._stalled() else 0
+        if self._after_stall >= MUCH:
+            self.behind_at = self.last_received  # it had waited, however small the pieces in which it comes
         self._protocol.receive_data(data[:_SLICE])
         if not greeting.done():
             message = self._protocol.next_message()
@@ -594,8 +602,16 @@ class AsyncAMIClient(Session):
                 self.behind_at = time.monotonic()
             self._lag.check(lag, receive_buffer(sock))
 
+    def _held_at_most(self) -> int:
+        sock = self._socket()
+        return 0 if sock is None else receive_buffer(sock)
+
     def _stalled(self) -> bool:
-        return self._pulse is not None and time.monotonic() - self._pulse.stalled_at < _AFTER_STALL
+        """Whether the loop goes on just now after it had stood still, noticed by the pulse or not yet."""
+        pulse, now = self._pulse, time.monotonic()
+        return pulse is not None and (
+            now - pulse.stalled_at < _AFTER_STALL or now - pulse.beat >= BEAT + STALL
+        )
 
     def _ended(self, error: BaseException | None, greeting: asyncio.Future[Banner]) -> None:
         self._protocol.receive_data(b"")

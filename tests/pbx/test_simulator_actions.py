@@ -102,6 +102,7 @@ class Player:
         text = "\n".join(lines)
         for name, value in sorted(self.names.items(), key=lambda item: -len(item[1])):
             text = text.replace(value, f"<{name}>")
+        text = re.sub(r"\b1 (second|minute)\b", r"1 \1s", text)  # of an uptime
         return tuple(re.sub(r"\d+", "N", text).split("\n"))
 
     def _shape(self, message: Message) -> object:
