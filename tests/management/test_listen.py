@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -268,3 +269,15 @@ def test_a_listener_without_valkey_says_so_once_and_waits(stack: Stack, server: 
     online(stack, server)
     assert process.log().count("the listener waits for it") == 2  # the beginning and the end
     assert "Traceback" not in process.log()
+
+
+async def test_a_listener_that_drops_events_says_so_as_long_as_that_is_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = {"online": 1, "servers": 1, "events_per_second": 5.0, "listeners": 1, "lag": 0.0, "waiting": 0}
+    status["dropped"] = 3
+    tells, loop = listen.Tells(lambda: status), asyncio.get_running_loop()
+    (fault,) = (await asyncio.to_thread(tells.details, loop)).faults
+    assert "drops events, 3 so far" in fault
+    monkeypatch.setattr(listen, "DROPPED_SECONDS", 0.0)
+    assert (await asyncio.to_thread(tells.details, loop)).faults == ()
