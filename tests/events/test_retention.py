@@ -108,6 +108,20 @@ def test_if_the_present_day_alone_is_too_large_its_oldest_events_leave_once_for_
     assert Event.objects.count() == left
 
 
+def test_a_few_strays_from_long_ago_do_not_keep_the_present_day_from_being_cut() -> None:
+    if not is_partitioned():
+        return
+    store(5, 70)  # in no day's partition
+    for hours in range(11, -1, -1):
+        store(hours / 24, 100, size=2_000)
+    retention = Retention(days=7, most_bytes=stored_bytes() // 2, batch=100)
+    while retention.prune(now=NOW).more:
+        pass
+    assert 500 <= Event.objects.count() <= 750  # of 1,270, by 0.5 × 0.95
+    assert Event.objects.earliest("id").pk > first_id_at(NOW - timedelta(hours=11))
+    assert Event.objects.filter(id__gte=first_id_at(NOW - timedelta(hours=4))).count() == 500
+
+
 def test_words_leave_with_their_events() -> None:
     if is_partitioned():
         return
