@@ -105,7 +105,12 @@ def test_an_originate_that_fails_says_why(asterisk: Asterisk, channel: str, word
 
 
 def test_an_originate_of_a_login_that_sees_no_calls_is_unknown_and_says_why(asterisk: Asterisk) -> None:
-    headers = [("Channel", "Local/answer@phones"), ("Application", "Wait"), ("Data", "1"), ("Timeout", "1000")]
+    headers = [
+        ("Channel", "Local/answer@phones"),
+        ("Application", "Wait"),
+        ("Data", "1"),
+        ("Timeout", "1000"),
+    ]
     run = run_on(asterisk, "Originate", *headers, role="nocall")
     assert run.status == Status.UNKNOWN
     assert "may lack call" in run.reason
