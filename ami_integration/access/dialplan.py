@@ -8,6 +8,7 @@ All functions answer with a clause for people, or "" when nothing of that kind i
 """
 
 import re
+from collections.abc import Callable
 
 #: Applications that talk, wait, ring and connect.
 _HARMLESS_APPLICATIONS = """
@@ -109,10 +110,16 @@ def application_stays(application: str, data: str) -> str:
 
 def variables_stay(values: list[str]) -> str:
     """Why one of the headers `Variable: NAME=value` changes what stays."""
-    for piece in (piece for value in values for piece in _pieces(value)):
-        name, _, content = piece.partition("=")
-        if why := assignment_stays(name, content):
-            return why
+    return _first_reason(assignment_stays, values)
+
+
+def _first_reason(judge: Callable[[str, str], str], values: list[str]) -> str:
+    """The first reason that `judge` has against one of the assignments in these headers; empty: none."""
+    for value in values:
+        for piece in _pieces(value):
+            name, _, content = piece.partition("=")
+            if why := judge(name, content):
+                return why
     return ""
 
 
@@ -138,12 +145,7 @@ def recording_leaves_folder(text: str) -> bool:
 
 def variables_reach_system(values: list[str]) -> str:
     """Why one of the headers `Variable: NAME=value` reaches the system. One header may hold several."""
-    for value in values:
-        for piece in _pieces(value):
-            name, _, content = piece.partition("=")
-            if why := assignment_reaches_system(name, content):
-                return why
-    return ""
+    return _first_reason(assignment_reaches_system, values)
 
 
 def assignment_reaches_system(variable: str, value: str) -> str:
