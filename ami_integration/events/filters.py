@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ami_integration.events.pushes import HEADER_MARK, LINKEDID, NAME, SEARCHED, VALUE_MARK, Row, item_row
+from ami_integration.events.pushes import HEADER_MARK, LINKEDID, NAME, SEARCHED, VALUE_MARK, Row
 
 MAX_NAMES = 50
 MAX_NAME_LENGTH = 100
@@ -139,10 +139,6 @@ class EventFilter:
 
     def matches_row(self, row: Row) -> bool:
         return row[NAME] is None or (self.matches_name(row[NAME]) and self._matches_content(row))
-
-    def matches_item(self, item: Mapping[str, Any]) -> bool:
-        """The same for an item as pages get it."""
-        return self.matches_row(item_row(item))
 
     def matches_name(self, name: str) -> bool:
         if not self.names:

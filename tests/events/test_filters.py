@@ -96,7 +96,7 @@ def test_a_linkedid_is_asked_for_as_it_is() -> None:
 
 
 def test_a_gap_passes_every_filter() -> None:
-    assert event_filter(["Nothing"], "nothing", "17.2").matches_item({"kind": "gap", "id": "1"})
+    assert event_filter(["Nothing"], "nothing", "17.2").matches_row(item_row({"kind": "gap", "id": "1"}))
 
 
 def test_a_subscription_is_read_whole() -> None:
