@@ -1,8 +1,9 @@
-"""What the tests of events share: an empty Valkey, and a writer that holds the listener's lease."""
+"""What the tests of events share: an empty Valkey, both ends of its stream, a PBX, and a listener at work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
@@ -11,6 +12,7 @@ from django.conf import settings
 from ami_integration.events.recorder import Recorder
 from ami_integration.events.stream import valkey_client
 from ami_integration.events.writer import StreamWriter
+from tests.events.listening import PBX, Running
 from tests.processes import Valkey
 
 
@@ -41,3 +43,19 @@ def recorder(url: str) -> Iterator[Recorder]:
     recorder = Recorder(url=url)
     yield recorder
     recorder.close()
+
+
+@pytest.fixture
+async def pbx() -> AsyncIterator[PBX]:
+    pbx = PBX()
+    await pbx.start()
+    yield pbx
+    await pbx.stop()
+
+
+@pytest.fixture
+async def running(url: str) -> AsyncIterator[Running]:
+    running = Running(url)
+    yield running
+    await running.stop()
+    await asyncio.to_thread(running.recorder.close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -18,14 +17,6 @@ from tests.servers.factories import make_server
 from tests.simulator.fixtures import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-async def running(url: str) -> AsyncIterator[Running]:
-    running = Running(url)
-    yield running
-    await running.stop()
-    await asyncio.to_thread(running.recorder.close)
 
 
 @pytest.fixture

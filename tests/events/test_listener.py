@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -31,14 +31,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 State = ServerHealth.State
 
 
-@pytest.fixture
-async def pbx() -> AsyncIterator[PBX]:
-    pbx = PBX()
-    await pbx.start()
-    yield pbx
-    await pbx.stop()
-
-
 Make = Callable[..., Awaitable[Server]]
 
 
@@ -51,14 +43,6 @@ def make() -> Make:
         return await sync_to_async(make_server)(**values)
 
     return make
-
-
-@pytest.fixture
-async def running(url: str) -> AsyncIterator[Running]:
-    running = Running(url)
-    yield running
-    await running.stop()
-    await asyncio.to_thread(running.recorder.close)
 
 
 def numbers(server: Server) -> list[int]:

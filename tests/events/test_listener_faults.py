@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,22 +29,6 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.offset
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[PBX]:
-    pbx = PBX()
-    await pbx.start()
-    yield pbx
-    await pbx.stop()
-
-
-@pytest.fixture
-async def running(url: str) -> AsyncIterator[Running]:
-    running = Running(url)
-    yield running
-    await running.stop()
-    await asyncio.to_thread(running.recorder.close)
 
 
 @pytest.fixture

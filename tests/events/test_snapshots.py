@@ -30,26 +30,10 @@ FIRST = [question[0] for question in QUESTIONS]
 
 
 @pytest.fixture
-async def pbx() -> AsyncIterator[PBX]:
-    pbx = PBX()
-    await pbx.start()
-    yield pbx
-    await pbx.stop()
-
-
-@pytest.fixture
 async def threads() -> AsyncIterator[Threads]:
     threads = Threads()
     yield threads
     threads.shutdown()
-
-
-@pytest.fixture
-async def running(url: str) -> AsyncIterator[Running]:
-    running = Running(url)
-    yield running
-    await running.stop()
-    await asyncio.to_thread(running.recorder.close)
 
 
 async def add(pbx: PBX, **values: Any) -> Server:
