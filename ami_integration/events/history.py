@@ -7,9 +7,8 @@ page's address says (`server` or `tag`, `names`, `text`, `linkedid`), and a time
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from django.utils import timezone
 
@@ -21,6 +20,7 @@ from ami_integration.events.filters import (
     MAX_TEXT_LENGTH,
 )
 from ami_integration.events.search import (
+    Conditions,
     Found,
     InvalidSearch,
     events_histogram,
@@ -61,26 +61,18 @@ LENGTHS = {
 }
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked for.
+@dataclass(frozen=True, kw_only=True)
+class Question(Conditions):
+    """What is asked for, with a time that has both ends.
 
     Attributes:
         server, tag: the id of one of them; None: all servers.
-        since, until: aware.
-        words: in what is indexed; `text`: in any header.
     """
 
     since: datetime
     until: datetime
     server: int | None = None
     tag: int | None = None
-    names: tuple[str, ...] = ()
-    words: str = ""
-    text: str = ""
-    linkedid: str = ""
-    uniqueid: str = ""
-    channel: str = ""
 
     @classmethod
     def parse(cls, address: Mapping[str, str], *, now: datetime | None = None) -> "Question":
@@ -102,33 +94,21 @@ class Question:
             tag=_id(given["tag"], "tag"),
             names=names,
             words=given["words"],
-            text=given["text"],
+            everywhere=given["text"],
             linkedid=given["linkedid"],
             uniqueid=given["uniqueid"],
             channel=given["channel"],
         )
 
-    def places(self, servers: list[Item]) -> list[int]:
-        """Which of the servers that a person may see are meant."""
-        return [
+    def of(self, servers: list[Item]) -> "Question":
+        """The same, of those of these servers that are meant: the ones that a person may see."""
+        meant = [
             int(server["id"])
             for server in servers
             if self.server in (None, int(server["id"]))
             and (self.tag is None or any(int(pk) == self.tag for pk, _ in server["tags"]))
         ]
-
-    def conditions(self, servers: list[Item]) -> dict[str, Any]:
-        """All but the look into the headers, as `events.search` takes it."""
-        return {
-            "servers": self.places(servers),
-            "since": self.since,
-            "until": self.until,
-            "names": self.names,
-            "linkedid": self.linkedid,
-            "uniqueid": self.uniqueid,
-            "channel": self.channel,
-            "text": self.words,
-        }
+        return replace(self, servers=meant)
 
 
 def _id(text: str, what: str) -> int | None:
@@ -171,9 +151,9 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
         InvalidSearch: see there.
     """
     servers = live_servers(user=user)
-    conditions = question.conditions(servers)
-    found = events_search(user=user, **conditions, everywhere=question.text, before_id=before_id, limit=ROWS)
-    gaps = _gaps(user, question, conditions["servers"], found, before_id)
+    question = question.of(servers)
+    found = events_search(user=user, conditions=question, before_id=before_id, limit=ROWS)
+    gaps = _gaps(user, question, found, before_id)
     page: Item = {
         "items": [*found.items, *gaps[:GAPS]],
         "gaps_cut": len(gaps) > GAPS,
@@ -190,8 +170,8 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
                 {key: server[key] for key in ("id", "name", "simulated", "tags")} for server in servers
             ],
         }
-        if not question.text:  # what no index holds can't be counted
-            bars = events_histogram(user=user, **conditions, buckets=BARS)
+        if not question.everywhere:  # what no index holds can't be counted
+            bars = events_histogram(user=user, conditions=question, buckets=BARS)
             page |= {
                 "bars": [[_milliseconds(since), count] for since, _, count in bars],
                 "estimated": bars.estimated,
@@ -201,16 +181,14 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
 
 def history_items(*, user: AnyUser, question: Question) -> Iterator[Item]:
     """All that was found, newest first, however many. Raises InvalidSearch, before the first."""
-    return events_iterate(user=user, **question.conditions(live_servers(user=user)), everywhere=question.text)
+    return events_iterate(user=user, conditions=question.of(live_servers(user=user)))
 
 
-def _gaps(
-    user: AnyUser, question: Question, servers: list[int], found: Found, before_id: int | None
-) -> list[Item]:
+def _gaps(user: AnyUser, question: Question, found: Found, before_id: int | None) -> list[Item]:
     """The gaps between the first and the last row of this page, and one more than it shows if there are."""
     return gaps_search(
         user=user,
-        servers=servers,
+        servers=question.servers,
         since=found.back_to or question.since,
         until=question.until,
         oldest_id=found.more,

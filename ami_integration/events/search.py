@@ -10,7 +10,7 @@ how many that were, and from where to go on.
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection
@@ -55,6 +55,31 @@ class InvalidSearch(ValueError):
     """What was asked for can't be looked for; the message says what to do, for a person."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What is looked for; all that is given must hold.
+
+    Attributes:
+        servers: ids; None: all that the person who asks may watch. Others are left out.
+        since, until: aware; from `since`, and before `until`. None: open.
+        names: any of these event names, without regard to case, `*` standing for anything.
+        linkedid, uniqueid: whole.
+        channel: whole, or with `*` for anything.
+        words: must all occur in what is indexed (`words.SEARCHED`); `ab*`: those that begin so.
+        everywhere: text in any header, or `Header:value`, as the live page's filter takes it; wants `since`.
+    """
+
+    servers: Collection[int] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    names: Sequence[str] = ()
+    linkedid: str = ""
+    uniqueid: str = ""
+    channel: str = ""
+    words: str = ""
+    everywhere: str = ""
+
+
 @dataclass(frozen=True)
 class Found:
     """One page of what was found.
@@ -82,43 +107,24 @@ class Histogram(list[tuple[datetime, datetime, int]]):
 
 
 def events_search(
-    *,
-    user: AnyUser,
-    servers: Collection[int] | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    names: Sequence[str] = (),
-    linkedid: str = "",
-    uniqueid: str = "",
-    channel: str = "",
-    text: str = "",
-    everywhere: str = "",
-    before_id: int | None = None,
-    limit: int = 100,
+    *, user: AnyUser, conditions: Conditions, before_id: int | None = None, limit: int = 100
 ) -> Found:
     """A page of stored events, newest first.
 
     Args:
         user: who asks.
-        servers: ids; None: all that they may watch. Others are left out.
-        since, until: aware; from `since`, and before `until`. None: open.
-        names: any of these event names, without regard to case, `*` standing for anything.
-        linkedid, uniqueid: whole.
-        channel: whole, or with `*` for anything.
-        text: words that must all occur in what is indexed (`words.SEARCHED`); `ab*`: those that begin so.
-        everywhere: text in any header, or `Header:value`, as the live page's filter takes it; wants `since`.
         before_id: of the page before, its `more`.
         limit: rows, up to 1,000.
 
     Raises:
         InvalidSearch: see there.
     """
-    wanted = _wanted(user, servers, since, until, names, linkedid, uniqueid, channel, text, everywhere)
+    wanted = _wanted(user, conditions)
     if before_id is not None:
         wanted = wanted.between(0, before_id)
     limit = max(1, min(limit, MOST_ROWS))
     if wanted.empty:
-        return Found([], None, 0 if everywhere else None)
+        return Found([], None, 0 if wanted.everywhere else None)
     if wanted.everywhere is not None:
         return _scan(wanted, wanted.everywhere, limit)
     events = _newest(wanted, limit + 1)
@@ -126,24 +132,16 @@ def events_search(
     return Found([event_item(event) for event in events[:limit]], more)
 
 
-def events_histogram(
-    *,
-    user: AnyUser,
-    servers: Collection[int] | None = None,
-    since: datetime,
-    until: datetime,
-    names: Sequence[str] = (),
-    linkedid: str = "",
-    uniqueid: str = "",
-    channel: str = "",
-    text: str = "",
-    buckets: int = 60,
-) -> Histogram:
+def events_histogram(*, user: AnyUser, conditions: Conditions, buckets: int = 60) -> Histogram:
     """How what `events_search` finds lies in time: `buckets` bars of equal width, empty ones too.
 
-    Where very many events match, a sample of them is counted; `estimated` says so. Raises InvalidSearch.
+    Where very many events match, a sample of them is counted; `estimated` says so. `everywhere` isn't looked
+    at: what no index holds can't be counted. Raises InvalidSearch, also where the time is open.
     """
-    wanted = _wanted(user, servers, since, until, names, linkedid, uniqueid, channel, text, "")
+    since, until = conditions.since, conditions.until
+    if since is None or until is None:
+        raise InvalidSearch("To see how events lie in time, choose from when to when.")
+    wanted = _wanted(user, replace(conditions, everywhere=""))
     buckets = max(1, min(buckets, MOST_BUCKETS))
     first, end = first_id_at(since), first_id_at(until)
     if end <= first:
@@ -166,26 +164,13 @@ def events_histogram(
     return histogram
 
 
-def events_iterate(
-    *,
-    user: AnyUser,
-    servers: Collection[int] | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    names: Sequence[str] = (),
-    linkedid: str = "",
-    uniqueid: str = "",
-    channel: str = "",
-    text: str = "",
-    everywhere: str = "",
-) -> Iterator[Item]:
+def events_iterate(*, user: AnyUser, conditions: Conditions) -> Iterator[Item]:
     """All that `events_search` would find in all its pages, newest first, however many: for exports.
 
     Read in chunks by the id, so that neither memory nor an open transaction grows with the number. What a
     person may see is asked once, at the beginning. Raises InvalidSearch, before the first item.
     """
-    wanted = _wanted(user, servers, since, until, names, linkedid, uniqueid, channel, text, everywhere)
-    return _all(wanted)
+    return _all(_wanted(user, conditions))
 
 
 def gaps_search(
@@ -226,32 +211,21 @@ def _server_ids(user: AnyUser, servers: Collection[int] | None) -> tuple[int, ..
     return tuple(sorted(pk for pk in visible if chosen is None or pk in chosen))
 
 
-def _wanted(
-    user: AnyUser,
-    servers: Collection[int] | None,
-    since: datetime | None,
-    until: datetime | None,
-    names: Sequence[str],
-    linkedid: str,
-    uniqueid: str,
-    channel: str,
-    text: str,
-    everywhere: str,
-) -> Wanted:
-    everywhere = everywhere.strip()
+def _wanted(user: AnyUser, conditions: Conditions) -> Wanted:
+    everywhere, since, until = conditions.everywhere.strip(), conditions.since, conditions.until
     if everywhere and since is None:
         raise InvalidSearch("To search in all headers, choose from when on; they have no index.")
     if everywhere and not TextPattern.parse(everywhere).pattern.longest:
         raise InvalidSearch("Say what to look for in the headers; a * alone is everywhere.")
     return Wanted(
-        server_ids=_server_ids(user, servers),
+        server_ids=_server_ids(user, conditions.servers),
         first=0 if since is None else max(0, first_id_at(since)),
         end=END if until is None else max(0, min(END, first_id_at(until))),
-        names=_spelled(names),
-        linkedid=linkedid.strip(),
-        uniqueid=uniqueid.strip(),
-        channel=channel.strip(),
-        words=_words(text),
+        names=_spelled(conditions.names),
+        linkedid=conditions.linkedid.strip(),
+        uniqueid=conditions.uniqueid.strip(),
+        channel=conditions.channel.strip(),
+        words=_words(conditions.words),
         everywhere=TextPattern.parse(everywhere) if everywhere else None,
     )
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -17,7 +19,7 @@ from django.db import connection
 
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.retention import stored_bytes
-from ami_integration.events.search import events_histogram, events_iterate, events_search
+from ami_integration.events.search import Conditions, events_histogram, events_iterate, events_search
 from ami_integration.events.tables import TABLE, day_start, is_partitioned
 from tests import postgres
 from tests.bench import SCALE, wants_disk
@@ -72,10 +74,11 @@ def bench_search_in_a_day_of_ten_million_events(stack: Stack, visitor: Visitor) 
         f"\n{ROWS:,} events made in {time.monotonic() - began:.0f} s; "
         f"{stored_bytes() / ROWS:.0f} bytes each with indexes"
     )
-    time_range = {"since": day, "until": day + timedelta(days=1)}
+    whole = Conditions(since=day, until=day + timedelta(days=1))
 
     def find(what: str, expected: int | None, **wanted: Any) -> None:
-        found = timed(what, lambda: events_search(user=user, **time_range, **wanted))
+        conditions = replace(whole, **wanted)
+        found = timed(what, lambda: events_search(user=user, conditions=conditions))
         if expected is not None:
             assert len(found.items) == min(100, expected)
 
@@ -85,21 +88,19 @@ def bench_search_in_a_day_of_ten_million_events(stack: Stack, visitor: Visitor) 
     find("uniqueid", 3, uniqueid="17.777")
     find("channel, by its beginning", None, channel="PJSIP/17-*")
     find("name", None, names=["name3"])
-    find("a word in one of 700 calls", None, text="person17")
-    find("a rare word", (ROWS - 1) // RARE_EVERY + 1, text="needle")
-    find("the beginning of a rare word", (ROWS - 1) // RARE_EVERY + 1, text="need*")
-    find("a word in every event", ROWS, text="internal")
-    find("two words", None, text="person17 name2")
-    find("a word that isn't there", 0, text="nobody")
+    find("a word in one of 700 calls", None, words="person17")
+    find("a rare word", (ROWS - 1) // RARE_EVERY + 1, words="needle")
+    find("the beginning of a rare word", (ROWS - 1) // RARE_EVERY + 1, words="need*")
+    find("a word in every event", ROWS, words="internal")
+    find("two words", None, words="person17 name2")
+    find("a word that isn't there", 0, words="nobody")
     find("everywhere, one share of it", 0, everywhere="no such thing")
-    for what, wanted in (("all", {}), ("a word", {"text": "person17"}), ("a common word", {"text": "from"})):
-        bars = timed(
-            f"histogram of {what}",
-            lambda wanted=wanted: events_histogram(user=user, **time_range, **wanted),  # type: ignore[misc]
-        )
+    for what, words in (("all", ""), ("a word", "person17"), ("a common word", "from")):
+        ask = partial(events_histogram, user=user, conditions=replace(whole, words=words))
+        bars = timed(f"histogram of {what}", ask)
         assert sum(count for _, _, count in bars) > 0
     began, number = time.monotonic(), 0
-    for number, _ in enumerate(events_iterate(user=user, **time_range), 1):
+    for number, _ in enumerate(events_iterate(user=user, conditions=whole), 1):
         if number == EXPORTED:
             break
     print(f"export: {number / (time.monotonic() - began):,.0f} events/s")

@@ -17,6 +17,7 @@ from ami_integration.events.models import Gap
 from ami_integration.events.queries import Wanted, buckets_counted, events_of, newest_first, rows_estimated
 from ami_integration.events.rows import event_row
 from ami_integration.events.search import (
+    Conditions,
     InvalidSearch,
     events_histogram,
     events_iterate,
@@ -59,6 +60,18 @@ def store(server: Any, name: str = "Newchannel", *, seconds_ago: float = 60, **h
     return event_id
 
 
+def look(user: Any, *, before_id: int | None = None, limit: int = 100, **wanted: Any) -> search.Found:
+    return events_search(user=user, conditions=Conditions(**wanted), before_id=before_id, limit=limit)
+
+
+def histogram(user: Any, *, buckets: int = 60, **wanted: Any) -> search.Histogram:
+    return events_histogram(user=user, conditions=Conditions(**wanted), buckets=buckets)
+
+
+def everything(user: Any, **wanted: Any) -> list[int]:
+    return [int(item["id"]) for item in events_iterate(user=user, conditions=Conditions(**wanted))]
+
+
 def ids(found: search.Found) -> list[int]:
     return [int(item["id"]) for item in found.items]
 
@@ -70,7 +83,7 @@ def test_each_look_up_finds_its_events_newest_first(server: Any, user: Any) -> N
     there = store(other, "Hangup", Channel="SIP/1_0-2", Uniqueid="2.2", Linkedid="2.0")
 
     def found(**wanted: Any) -> list[int]:
-        return ids(events_search(user=user, **wanted))
+        return ids(look(user=user, **wanted))
 
     assert found() == [there, new, old]
     assert found(servers=[server.pk]) == [new, old]
@@ -96,7 +109,7 @@ def test_words_are_found_whole_or_by_their_beginning_and_all_must_occur(server: 
     bob = store(server, CallerIDNum="1001", CallerIDName="Bob")
 
     def found(text: str) -> list[int]:
-        return ids(events_search(user=user, text=text))
+        return ids(look(user=user, words=text))
 
     assert found("ADA") == [ada]
     assert found("100") == [ada]
@@ -119,10 +132,10 @@ def test_rare_words_are_found_behind_many_newer_events(
     for _ in range(20):
         store(server, CallerIDName="Common")
     newest = store(server, CallerIDName="Rare")
-    assert ids(events_search(user=user, text="rare")) == [newest, *reversed(rare)]
-    page = events_search(user=user, text="rare", limit=2)
+    assert ids(look(user=user, words="rare")) == [newest, *reversed(rare)]
+    page = look(user=user, words="rare", limit=2)
     assert ids(page) == [newest, rare[2]]
-    assert ids(events_search(user=user, text="rare", limit=2, before_id=page.more)) == [rare[1], rare[0]]
+    assert ids(look(user=user, words="rare", limit=2, before_id=page.more)) == [rare[1], rare[0]]
 
 
 def test_pages_follow_each_other_without_a_hole_or_a_repetition(server: Any, user: Any) -> None:
@@ -130,7 +143,7 @@ def test_pages_follow_each_other_without_a_hole_or_a_repetition(server: Any, use
     seen: list[int] = []
     before, pages = None, 0
     while True:
-        page = events_search(user=user, limit=10, before_id=before)
+        page = look(user=user, limit=10, before_id=before)
         seen += ids(page)
         pages += 1
         if page.more is None:
@@ -145,15 +158,15 @@ def test_a_search_everywhere_looks_into_all_headers_and_says_how_much_it_read(se
     channel = store(server, Channel="PJSIP/100-1")
     store(server, Channel="other", Note="channel:PJSIP")
     hour = {"user": user, "since": NOW - timedelta(hours=1)}
-    assert ids(events_search(**hour, everywhere='SAY "50%_\\o*é')) == [quoted]
-    assert ids(events_search(**hour, everywhere="é")) == [quoted]
-    assert ids(events_search(**hour, everywhere="Channel:pjsip/*")) == [channel]
-    found = events_search(**hour, everywhere="no such thing")
+    assert ids(look(**hour, everywhere='SAY "50%_\\o*é')) == [quoted]
+    assert ids(look(**hour, everywhere="é")) == [quoted]
+    assert ids(look(**hour, everywhere="Channel:pjsip/*")) == [channel]
+    found = look(**hour, everywhere="no such thing")
     assert (found.items, found.scanned, found.more) == ([], 3, None)
     with pytest.raises(InvalidSearch, match="from when on"):
-        events_search(user=user, everywhere="x")
+        look(user=user, everywhere="x")
     with pytest.raises(InvalidSearch, match="Say what"):
-        events_search(**hour, everywhere="**")
+        look(**hour, everywhere="**")
 
 
 def test_a_search_everywhere_stops_after_its_share_and_goes_on_from_there(
@@ -165,15 +178,15 @@ def test_a_search_everywhere_stops_after_its_share_and_goes_on_from_there(
     for number in range(12):
         store(server, seconds_ago=100 - number)
     arguments = {"user": user, "since": NOW - timedelta(hours=1), "everywhere": "needle"}
-    first = events_search(**arguments)
+    first = look(**arguments)
     assert (first.items, first.scanned) == ([], 10)
     assert first.back_to is not None and first.back_to < NOW
-    second = events_search(**arguments, before_id=first.more)
+    second = look(**arguments, before_id=first.more)
     assert (ids(second), second.scanned, second.more) == ([wanted[1], wanted[0]], 4, None)
-    one = events_search(**arguments, before_id=first.more, limit=1)
+    one = look(**arguments, before_id=first.more, limit=1)
     assert (ids(one), one.scanned) == ([wanted[1]], 3)
-    assert ids(events_search(**arguments, before_id=one.more)) == [wanted[0]]
-    assert [int(item["id"]) for item in events_iterate(**arguments)] == [wanted[1], wanted[0]]
+    assert ids(look(**arguments, before_id=one.more)) == [wanted[0]]
+    assert everything(**arguments) == [wanted[1], wanted[0]]
 
 
 def test_nobody_finds_events_of_servers_that_they_may_not_watch(server: Any) -> None:
@@ -186,17 +199,17 @@ def test_nobody_finds_events_of_servers_that_they_may_not_watch(server: Any) -> 
     hour = {"since": NOW - timedelta(hours=1), "until": NOW + timedelta(hours=1)}
     for person, seen in ((stranger, []), (viewer, [here]), (neighbour, []), (None, [])):
         for servers in (None, [server.pk, other.pk]):
-            assert ids(events_search(user=person, servers=servers, linkedid="1.0")) == seen
-            listed = [int(item["id"]) for item in events_iterate(user=person, servers=servers)]
+            assert ids(look(user=person, servers=servers, linkedid="1.0")) == seen
+            listed = everything(user=person, servers=servers)
             assert listed == seen
-            assert sum(bar[2] for bar in events_histogram(user=person, servers=servers, **hour)) == len(seen)
-        assert ids(events_search(user=person, servers=[other.pk])) == []
+            assert sum(bar[2] for bar in histogram(user=person, servers=servers, **hour)) == len(seen)
+        assert ids(look(user=person, servers=[other.pk])) == []
 
 
 def test_events_of_a_deleted_server_are_found_by_nobody(server: Any, user: Any) -> None:
     store(server, Linkedid="1.0")
     server.delete()
-    assert ids(events_search(user=user, linkedid="1.0")) == []
+    assert ids(look(user=user, linkedid="1.0")) == []
 
 
 def test_a_histogram_has_every_bar_and_counts_every_event_once(server: Any, user: Any) -> None:
@@ -204,15 +217,17 @@ def test_a_histogram_has_every_bar_and_counts_every_event_once(server: Any, user
         for _ in range(number):
             store(server, "Hangup" if number == 3 else "X", seconds_ago=seconds)
     hour = {"user": user, "since": NOW - timedelta(hours=1), "until": NOW}
-    bars = events_histogram(**hour, buckets=6)
+    bars = histogram(**hour, buckets=6)
     assert [count for _, _, count in bars] == [1, 0, 0, 3, 0, 2]
     assert not bars.estimated
     assert bars[0][0] == hour["since"]
     assert bars[-1][1] == NOW
     assert all(one[1] == next_one[0] for one, next_one in zip(bars, bars[1:], strict=False))
-    assert [bar[2] for bar in events_histogram(**hour, buckets=2, names=["hangup"])] == [0, 3]
+    assert [bar[2] for bar in histogram(**hour, buckets=2, names=["hangup"])] == [0, 3]
     with pytest.raises(InvalidSearch, match="ends before it begins"):
-        events_histogram(user=user, since=NOW, until=NOW - timedelta(hours=1))
+        histogram(user=user, since=NOW, until=NOW - timedelta(hours=1))
+    with pytest.raises(InvalidSearch, match="from when to when"):
+        histogram(user=user, until=NOW)
 
 
 def test_an_export_gives_everything_in_order_however_many(
@@ -221,8 +236,8 @@ def test_an_export_gives_everything_in_order_however_many(
     monkeypatch.setattr(search, "CHUNK_ROWS", 7)
     monkeypatch.setattr(search, "_NEWEST_ROWS", 3)
     stored = [store(server, CallerIDName="Ada", Linkedid="1.0", seconds_ago=100 - n) for n in range(30)]
-    for wanted in ({}, {"linkedid": "1.0"}, {"text": "ada"}, {"names": ["Newchannel"]}):
-        assert [int(item["id"]) for item in events_iterate(user=user, **wanted)] == stored[::-1]
+    for wanted in ({}, {"linkedid": "1.0"}, {"words": "ada"}, {"names": ["Newchannel"]}):
+        assert everything(user=user, **wanted) == stored[::-1]
 
 
 def test_gaps_that_touch_the_time_are_found(server: Any, user: Any) -> None:
@@ -311,15 +326,15 @@ def test_a_large_histogram_is_counted_from_a_sample(
     store(server, "Hangup")
     hour = {"since": NOW - timedelta(hours=1), "until": NOW + timedelta(minutes=1)}
     if not is_partitioned():
-        assert not events_histogram(user=user, **hour).estimated
+        assert not histogram(user=user, **hour).estimated
         return
     monkeypatch.setattr(search, "_COUNT_ROWS", -1)
     monkeypatch.setattr(search, "_SAMPLE_ROWS", 10**9)
     monkeypatch.setattr(search, "_SAMPLE_FOUND", 200)
     monkeypatch.setattr(search, "rows_estimated", lambda **bounds: 10**7)
-    rare = events_histogram(user=user, **hour, names=["Hangup"])
+    rare = histogram(user=user, **hour, names=["Hangup"])
     assert (rare.estimated, sum(count for _, _, count in rare)) == (False, 1)
-    bars = events_histogram(user=user, **hour)
+    bars = histogram(user=user, **hour)
     assert bars.estimated
     assert sum(count for _, _, count in bars) == 201
     rows = events_of(Wanted((server.pk,)))
@@ -336,7 +351,7 @@ def test_a_large_histogram_is_counted_from_a_sample(
 def test_a_page_costs_few_queries(server: Any, user: Any, django_assert_max_num_queries: Any) -> None:
     for _ in range(20):
         store(server, CallerIDName="Ada")
-    searches: Sequence[dict[str, Any]] = ({}, {"text": "ada"}, {"names": ["new*"]}, {"linkedid": "1"})
+    searches: Sequence[dict[str, Any]] = ({}, {"words": "ada"}, {"names": ["new*"]}, {"linkedid": "1"})
     for wanted in searches:
         with django_assert_max_num_queries(9):
-            events_search(user=user, **wanted)
+            look(user=user, **wanted)
