@@ -89,6 +89,7 @@ class Recorder:
         self._prune_at = float("-inf")  # monotonic
         self._retention = Retention(batch=_PRUNE_ROWS)
         self._tally = Tally()
+        self._turned = time.monotonic()  # when the last turn of `run` began
         self._keeping = KeepingRules()
         # One event loop for all messages: the channel layer keeps its connection by loop.
         self._runner = asyncio.Runner()
@@ -101,6 +102,7 @@ class Recorder:
         failures = 0
         told = False
         while not stop.is_set():
+            self._turned = time.monotonic()
             try:
                 if not self.active():
                     if not told:
@@ -224,7 +226,7 @@ class Recorder:
         `lag` is for how many seconds the oldest entry of the stream waits, `depth` how many entries do; both
         None for a recorder that stands by. `put_aside` counts what could not be stored, over all recorders,
         `refused` the events among it, and `put_aside_why` is the last error. `stored` and `not_kept` events
-        are this recorder's, `rate` is events a second.
+        are this recorder's, `rate` is events a second, and `turn` the seconds since its last turn began.
         """
         active = self._lease.epoch > 0
         waiting = stream_waiting(self._valkey) if active else None
@@ -241,6 +243,7 @@ class Recorder:
             "put_aside": counters.get("put_aside", 0),
             "put_aside_why": put_aside_last(self._valkey),
             "strays": tally.strays,
+            "turn": time.monotonic() - self._turned,
         }
 
     # Reading

@@ -538,6 +538,19 @@ def test_the_status_tells_what_was_done_and_what_waits(
     assert status["rate"] == 0.2
 
 
+def test_the_status_tells_how_long_a_turn_lasts(running: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turn() -> float:
+        return float(running.status()["turn"])
+
+    held, entered = threading.Event(), threading.Event()
+    step = running.step
+    monkeypatch.setattr(running, "step", lambda **given: entered.set() or held.wait(30) and step(**given))
+    assert entered.wait(15)
+    wait_until(lambda: turn() > 1.0, seconds=15, what="the turn doesn't end")
+    held.set()
+    wait_until(lambda: turn() < 1.0, seconds=15, what="the next turn has begun")
+
+
 def raise_away(*args: Any, **arguments: Any) -> None:
     raise OperationalError("the database is away")
 

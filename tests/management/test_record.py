@@ -15,7 +15,7 @@ class Told:
     def __init__(self, **status: Any) -> None:
         self._status = {
             **{"active": True, "lag": 0.5, "depth": 3, "rate": 12.5, "put_aside": 0, "put_aside_why": ""},
-            **{"strays": 0},
+            **{"strays": 0, "turn": 0.4},
         } | status
 
     def status(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Told:
     ],
 )
 def test_a_recorder_says_what_it_does_and_what_it_could_not_do(status: dict[str, Any], words: str) -> None:
-    details = record._details(Told(**status), record.Turns())  # type: ignore[arg-type]
+    details = record._details(Told(**status))  # type: ignore[arg-type]
     assert details.words == words
     says = " ".join(details.faults)
     assert ("DataError: x" in says) == bool(status.get("put_aside"))
@@ -43,9 +43,6 @@ def test_a_recorder_says_what_it_does_and_what_it_could_not_do(status: dict[str,
     assert details.depth == (3 if status.get("active", True) else None)
 
 
-def test_a_recorder_whose_turn_does_not_end_says_that_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = record.Turns()
-    turns.is_set()
-    assert record._details(Told(), turns).faults == ()  # type: ignore[arg-type]
-    monkeypatch.setattr(record, "STUCK", 0.0)
-    assert "has been stuck for" in record._details(Told(), turns).faults[0]  # type: ignore[arg-type]
+def test_a_recorder_whose_turn_does_not_end_says_that_it_is_stuck() -> None:
+    assert record._details(Told(turn=59.0)).faults == ()  # type: ignore[arg-type]
+    assert "has been stuck for 61 s" in record._details(Told(turn=61.0)).faults[0]  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from ami_integration.events.leases import NoSlotFree
 from ami_integration.events.listener import Listener
 from ami_integration.events.recorder import Recorder
 from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
-from ami_integration.management.commands.record import Turns, recorder_heart
+from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = Turns()
+        stop = threading.Event()
         threads = [threading.Thread(target=upkeep, args=(stop,), name="upkeep", daemon=True)]
         if not options["no_recorder"]:
             threads.append(threading.Thread(target=_record, args=(stop,), name="recorder", daemon=True))
@@ -121,10 +121,10 @@ class Tells:
         return Details(lag=lag, depth=status["waiting"], words=words, faults=faults)
 
 
-def _record(stop: Turns) -> None:
+def _record(stop: threading.Event) -> None:
     recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
     try:
-        with recorder_heart(recorder, stop):
+        with recorder_heart(recorder):
             recorder.run(stop)
     finally:
         recorder.close()

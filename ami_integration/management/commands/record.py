@@ -4,7 +4,6 @@
 
 import signal
 import threading
-import time
 from typing import Any
 
 from django.conf import settings
@@ -19,23 +18,6 @@ _WHY_LENGTH = 200  # characters
 STUCK = 60.0
 
 
-class Turns(threading.Event):
-    """The event that ends a recorder. It asks for it at each turn, so it tells when the last one began."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = time.monotonic()
-
-    def is_set(self) -> bool:
-        self._asked = time.monotonic()
-        return super().is_set()
-
-    @property
-    def seconds(self) -> float:
-        """Since the last turn began."""
-        return time.monotonic() - self._asked
-
-
 class Command(BaseCommand):
     help = (
         "Store events from the stream. One recorder is active, further ones stand by. "
@@ -43,23 +25,23 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = Turns()
+        stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         recorder = Recorder(url=settings.AMIWEB_REDIS_URL)
         try:
-            with recorder_heart(recorder, stop):
+            with recorder_heart(recorder):
                 recorder.run(stop)
         finally:
             recorder.close()
 
 
-def recorder_heart(recorder: Recorder, turns: Turns) -> Heart:
+def recorder_heart(recorder: Recorder) -> Heart:
     """The heart of a recorder, wherever it runs: it says what operators should know."""
-    return Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(recorder, turns))
+    return Heart(Kind.RECORDER, url=settings.AMIWEB_REDIS_URL, details=lambda: _details(recorder))
 
 
-def _details(recorder: Recorder, turns: Turns) -> Details:
+def _details(recorder: Recorder) -> Details:
     status = recorder.status()
     words = [f"{status['rate']:g} events/s" if status["active"] else "stands by"]
     if status["put_aside"]:
@@ -70,8 +52,8 @@ def _details(recorder: Recorder, turns: Turns) -> Details:
     if status["strays"]:
         words.append(f"{status['strays']} events of days that have no partition")
     faults = []
-    if turns.seconds >= STUCK:
-        faults.append(f"has been stuck for {turns.seconds:.0f} s. Look into its log, and start it anew.")
+    if status["turn"] >= STUCK:
+        faults.append(f"has been stuck for {status['turn']:.0f} s. Look into its log, and start it anew.")
     if status["active"] and status["put_aside_why"]:
         faults.append(
             f"could not store entries and put them aside, {status['put_aside']} so far (the last: "
