@@ -74,27 +74,23 @@ class Status:
 def status_read() -> Status:
     """How amiweb is now, whatever of it is away."""
     try:
-        rows = process_rows(lag_of_runs=True)
+        rows = process_rows()
     except redis.RedisError as error:
         return Status([], [_valkey_away(error), *_database_faults()])
     return Status(rows, [*_faults(rows), *_database_faults()])
 
 
-def process_rows(*, lag_of_runs: bool) -> list[Row]:
-    """The processes and the kinds that have none, in the order of `Kind`.
+def process_rows() -> list[Row]:
+    """The processes and the kinds that have none, in the order of `Kind`. Raises redis.RedisError.
 
-    Args:
-        lag_of_runs: look into the action log for how long runs wait for a worker.
-
-    Raises:
-        redis.RedisError: Valkey is away.
+    How far workers are behind stands in the action log, not in their signs of life.
     """
     valkey = _valkey()
     try:
         beats = heartbeats_read(valkey)
     finally:
         valkey.close()
-    waited = _oldest_waiting_run() if lag_of_runs else None
+    waited = _oldest_waiting_run()
     rows = [_row(beat, lag=waited if beat.kind is Kind.WORKER else beat.details.lag) for beat in beats]
     rows += [
         Row(kind=kind, state="missing", says=says)
@@ -189,7 +185,10 @@ def _valkey_away(error: redis.RedisError) -> str:
 
 
 class Glance:
-    """What the header of every page shows: the faults, from Valkey alone, looked up now and then."""
+    """What the header of every page shows: the faults of the processes, looked up now and then.
+
+    A page that has a header has reached the database, so that isn't tried once more.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -202,7 +201,7 @@ class Glance:
         """
         if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
             try:
-                self._faults = _faults(process_rows(lag_of_runs=False))
+                self._faults = _faults(process_rows())
             except redis.RedisError as error:
                 self._faults = [_valkey_away(error)]
             finally:

@@ -167,6 +167,16 @@ def test_workers_are_behind_as_long_as_a_run_waits_for_one(client_of: redis.Redi
     assert states(status_read())[Kind.WORKER] == "ok"
 
 
+def test_the_header_counts_what_the_status_page_tells_of(client_of: redis.Redis) -> None:
+    all_well(client_of)
+    beat(client_of, Kind.BEAT, age=20)
+    run = make_run(status="queued", server=make_server())
+    ActionRun.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(hours=1))
+    told = services.glance.faults()
+    assert [fault.split(" on here ")[0] for fault in told] == ["The worker 1", "The beat 1"]
+    assert len(told) == len(status_read().faults)
+
+
 def test_a_valkey_that_is_away_is_the_fault_to_mend(valkey: Valkey) -> None:
     valkey.stop()
     try:

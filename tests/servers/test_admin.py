@@ -130,13 +130,14 @@ def test_tags_of_servers_that_one_does_not_see_are_offered_nowhere() -> None:
 
 
 def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
-    admin_client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):
         server = make_server(name=f"PBX {number}")
         services.server_health_set(server_id=server.pk, state="online")
-    # Session, user, tags to filter by, two counts, the servers, their tags, whose events.
-    with django_assert_num_queries(8):
+    # Session, user, tags to filter by, two counts, the servers, their tags, whose events; and with a Valkey
+    # the oldest run that waits, for the header.
+    with django_assert_max_num_queries(9):
         admin_client.get(LIST)
 
 
