@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ami_integration.heartbeats import (
     heartbeats_read,
     loop_lag,
 )
+from tests.beats import beat_write
 from tests.polling import wait_until
 from tests.processes import Valkey
 
@@ -35,15 +35,6 @@ def client(valkey: Valkey) -> Iterator[redis.Redis]:
     valkey.flush()
     with connection(valkey.url) as client:
         yield client
-
-
-def write(
-    client: redis.Redis, *, kind: str = "worker", host: str = "a", pid: int = 1, age: float, uptime: float = 0
-) -> None:
-    seconds, microseconds = client.time()  # type: ignore[misc]  # not awaited
-    row = {"version": "1", "uptime": uptime, "lag": None, "depth": None, "words": ""}
-    at = seconds + microseconds / 1_000_000 - age
-    client.hset(ROWS, f"{kind} {host} {pid}", f"{at:.6f} {json.dumps(row)}")
 
 
 def pids(client: redis.Redis) -> list[int]:
@@ -80,16 +71,16 @@ def test_a_valkey_that_is_away_is_told_once_and_harms_nobody(caplog: pytest.LogC
 
 
 def test_a_row_grows_old_and_is_forgotten_after_a_day(client: redis.Redis) -> None:
-    write(client, pid=1, age=SILENT - 5, uptime=60)
-    write(client, pid=2, age=SILENT + 1)
-    write(client, pid=3, age=FORGOTTEN + 1)
+    beat_write(client, pid=1, age=SILENT - 5, uptime=60)
+    beat_write(client, pid=2, age=SILENT + 1)
+    beat_write(client, pid=3, age=FORGOTTEN + 1)
     assert [(beat.pid, beat.silent) for beat in heartbeats_read(client)] == [(1, False), (2, True)]
     assert client.hlen(ROWS) == 2
 
 
 def test_a_silent_process_vanishes_when_another_was_started_in_its_place(client: redis.Redis) -> None:
-    write(client, pid=1, age=60)
-    write(client, pid=2, age=1, uptime=30)
+    beat_write(client, pid=1, age=60)
+    beat_write(client, pid=2, age=1, uptime=30)
     assert pids(client) == [2]
 
 
@@ -105,24 +96,24 @@ def test_a_silent_process_vanishes_when_another_was_started_in_its_place(client:
 def test_a_silent_process_stays_while_nobody_was_started_in_its_place(
     client: redis.Redis, other: dict[str, object]
 ) -> None:
-    write(client, pid=1, age=60)
-    write(client, pid=2, **other)  # type: ignore[arg-type]
+    beat_write(client, pid=1, age=60)
+    beat_write(client, pid=2, **other)  # type: ignore[arg-type]
     assert sorted(pids(client)) == [1, 2]
 
 
 def test_a_silent_process_vanishes_after_a_while_when_another_of_its_kind_lives_elsewhere(
     client: redis.Redis,
 ) -> None:
-    write(client, pid=1, age=LEFT + 1)
-    write(client, pid=2, age=1, uptime=3600, host="b")
-    write(client, kind="beat", pid=3, age=LEFT + 1)
+    beat_write(client, pid=1, age=LEFT + 1)
+    beat_write(client, pid=2, age=1, uptime=3600, host="b")
+    beat_write(client, "beat", pid=3, age=LEFT + 1)
     assert pids(client) == [2, 3]
 
 
 def test_only_a_silent_process_can_be_forgotten(client: redis.Redis) -> None:
-    write(client, pid=1, age=1)
-    write(client, pid=2, age=60)
-    assert [heartbeat_forget(client, kind="worker", host="a", pid=pid) for pid in (1, 2, 3)] == [
+    beat_write(client, pid=1, age=1)
+    beat_write(client, pid=2, age=60)
+    assert [heartbeat_forget(client, kind="worker", host="here", pid=pid) for pid in (1, 2, 3)] == [
         False,
         True,
         False,
@@ -143,12 +134,12 @@ def test_an_event_loop_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_a_row_of_another_version_is_dropped(client: redis.Redis) -> None:
     client.hset(ROWS, mapping={"worker a 1": "not ours", "who knows": "1.0 {}", "clock a 1": "1.0 {}"})
-    write(client, pid=2, age=0)
+    beat_write(client, pid=2, age=0)
     assert pids(client) == [2]
     assert client.hlen(ROWS) == 1
 
 
 def test_processes_come_in_the_order_of_their_kinds(client: redis.Redis) -> None:
     for pid, kind in enumerate(reversed(Kind)):
-        write(client, kind=kind, pid=pid, age=0)
+        beat_write(client, kind, pid=pid, age=0)
     assert [beat.kind for beat in heartbeats_read(client)] == list(Kind)

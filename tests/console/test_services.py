@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 from django.core.management import call_command
+from django.db import OperationalError
+from django.db import connection as database
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +24,7 @@ from ami_integration.console.services import LATE, Status, status_read
 from ami_integration.heartbeats import ROWS, Kind, connection
 from tests.access.factories import make_person
 from tests.actions.factories import make_run
+from tests.beats import beat_write
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
@@ -44,23 +46,9 @@ def client_of(valkey: Valkey) -> Iterator[redis.Redis]:
         yield client
 
 
-def beat(
-    client: redis.Redis,
-    kind: Kind,
-    *,
-    age: float = 0,
-    lag: float | None = None,
-    pid: int = 1,
-    faults: tuple[str, ...] = (),
-) -> None:
-    seconds, _ = client.time()  # type: ignore[misc]  # not awaited
-    row = {"version": "1", "uptime": 60, "lag": lag, "depth": 3, "words": "busy", "faults": faults}
-    client.hset(ROWS, f"{kind} here {pid}", f"{seconds - age:.6f} {json.dumps(row)}")
-
-
 def all_well(client: redis.Redis) -> None:
     for kind in Kind:
-        beat(client, kind)
+        beat_write(client, kind, uptime=3600)
 
 
 def states(status: Status) -> dict[str, str]:
@@ -79,7 +67,7 @@ def test_a_kind_without_a_process_is_missing_and_says_how_to_start_one(
     client_of: redis.Redis, kind: Kind
 ) -> None:
     for other in set(Kind) - {kind}:
-        beat(client_of, other)
+        beat_write(client_of, other)
     status = status_read()
     assert states(status)[kind] == "missing"
     assert [row.kind for row in status.rows] == list(Kind)
@@ -90,7 +78,7 @@ def test_a_kind_without_a_process_is_missing_and_says_how_to_start_one(
 
 def test_a_process_that_fell_silent_is_a_fault(client_of: redis.Redis) -> None:
     all_well(client_of)
-    beat(client_of, Kind.BEAT, age=20)
+    beat_write(client_of, Kind.BEAT, age=20)
     status = status_read()
     assert states(status)[Kind.BEAT] == "silent"
     assert "The beat 1 on here has been silent for 2" in status.faults[0]
@@ -98,7 +86,7 @@ def test_a_process_that_fell_silent_is_a_fault(client_of: redis.Redis) -> None:
 
 def test_a_process_far_behind_its_work_is_late_and_no_fault(client_of: redis.Redis) -> None:
     all_well(client_of)
-    beat(client_of, Kind.RECORDER, lag=LATE)
+    beat_write(client_of, Kind.RECORDER, lag=LATE)
     status = status_read()
     assert states(status)[Kind.RECORDER] == "late"
     assert status.faults == []
@@ -106,13 +94,13 @@ def test_a_process_far_behind_its_work_is_late_and_no_fault(client_of: redis.Red
 
 def test_a_process_that_is_late_for_long_is_a_fault(client_of: redis.Redis) -> None:
     all_well(client_of)
-    beat(client_of, Kind.RECORDER, lag=3600)
+    beat_write(client_of, Kind.RECORDER, lag=3600)
     assert status_read().faults == ["The recorder 1 on here is 3600 s behind its work. Look into its log."]
 
 
 def test_what_a_living_process_says_is_wrong_is_a_fault(client_of: redis.Redis) -> None:
     all_well(client_of)
-    beat(client_of, Kind.RECORDER, faults=("could not store 3 entries.",))
+    beat_write(client_of, Kind.RECORDER, faults=("could not store 3 entries.",))
     assert status_read().faults == ["The recorder 1 on here could not store 3 entries."]
     assert services.glance.faults() == status_read().faults
 
@@ -128,7 +116,12 @@ def test_a_valkey_that_hangs_holds_up_one_page_and_no_other(
         return []
 
     monkeypatch.setattr(services, "heartbeats_read", hangs)
-    first = threading.Thread(target=services.glance.faults)
+
+    def look() -> None:
+        services.glance.faults()
+        database.close()  # this thread's own
+
+    first = threading.Thread(target=look)
     first.start()
     try:
         assert looking.wait(30)
@@ -143,7 +136,7 @@ def test_a_silent_process_can_be_forgotten_and_the_audit_says_by_whom(
     client_of: redis.Redis, client: Client
 ) -> None:
     all_well(client_of)
-    beat(client_of, Kind.BEAT, age=60, pid=7)
+    beat_write(client_of, Kind.BEAT, age=60, pid=7)
     client.force_login(make_person("vera", "view_serverhealth"))
     silent = {"kind": "beat", "host": "here", "pid": "7"}
     assert client.post(reverse("status_forget"), silent).status_code == 403
@@ -169,7 +162,7 @@ def test_workers_are_behind_as_long_as_a_run_waits_for_one(client_of: redis.Redi
 
 def test_the_header_counts_what_the_status_page_tells_of(client_of: redis.Redis) -> None:
     all_well(client_of)
-    beat(client_of, Kind.BEAT, age=20)
+    beat_write(client_of, Kind.BEAT, age=20)
     run = make_run(status="queued", server=make_server())
     ActionRun.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(hours=1))
     told = services.glance.faults()
@@ -191,14 +184,12 @@ def test_a_valkey_that_is_away_is_the_fault_to_mend(valkey: Valkey) -> None:
 def test_a_database_that_is_away_is_a_fault_beside_the_processes(
     client_of: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.db import OperationalError, connection
-
     all_well(client_of)
 
     def refuse(*_: object, **__: object) -> None:
         raise OperationalError("connection refused\nIs the server running?")
 
-    with connection.execute_wrapper(refuse):
+    with database.execute_wrapper(refuse):
         status = status_read()
     assert states(status) == dict.fromkeys(Kind, "ok")
     assert status.faults == ["The database can't be reached: connection refused"]
