@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -124,6 +124,13 @@ class Counting:
         found: dict[str, int] = self.ask("sent")
         return found
 
+    def heard(self) -> dict[str, int]:
+        """What clients have cost so far: "sessions" there are now, "accepted" ones, and each action by name,
+        in lower case.
+        """
+        found: dict[str, int] = self.ask("heard")
+        return found
+
     def stop(self) -> dict[str, int]:
         """Nothing happens any more; the sessions stay. By account: how many have happened."""
         found: dict[str, int] = self.ask("stop")
@@ -158,6 +165,7 @@ class Site:
         self.accounts: defaultdict[str, Account] = defaultdict(lambda: Account(pace, most, first))
         self.writers: set[asyncio.StreamWriter] = set()
         self.server: asyncio.Server | None = None
+        self.heard: Counter[str] = Counter()
 
     async def open(self) -> None:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=1024)
@@ -165,6 +173,7 @@ class Site:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.add(writer)
+        self.heard["accepted"] += 1
         telling: asyncio.Task[None] | None = None
         try:
             writer.write(BANNER)
@@ -176,6 +185,7 @@ class Site:
                     if line
                 )
                 name = headers[b"action"].strip()
+                self.heard[name.decode()] += 1
                 given = next(
                     (line for line in message.split(b"\r\n") if line.lower().startswith(b"actionid:")), b""
                 )
@@ -238,6 +248,8 @@ class Site:
         if word == "stop":
             for account in self.accounts.values():
                 account.stopped = True
+        if word == "heard":
+            return {"sessions": len(self.writers), **self.heard}
         if word == "sent":
             return {name: account.sent for name, account in self.accounts.items()}
         if word == "stop":
