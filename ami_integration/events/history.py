@@ -6,7 +6,7 @@ page's address says (`server` or `tag`, `names`, `text`, `linkedid`), and a time
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -179,9 +179,9 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
     return page
 
 
-def history_items(*, user: AnyUser, question: Question) -> Iterator[Item]:
-    """All that was found, newest first, however many. Raises InvalidSearch, before the first."""
-    return events_iterate(user=user, conditions=question.of(live_servers(user=user)))
+def history_items(*, user: Callable[[], AnyUser], question: Question) -> Iterator[Item]:
+    """All that was found, newest first, however many; as `events_iterate`."""
+    return events_iterate(user=user, conditions=question.of(live_servers(user=user())))
 
 
 def _gaps(user: AnyUser, question: Question, found: Found, before_id: int | None) -> list[Item]:

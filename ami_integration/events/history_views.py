@@ -6,6 +6,7 @@ The page itself is empty: its question stands in its address, and the answer com
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -19,7 +20,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from ami_integration.access.services import user_may_watch
+from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.history import (
     LENGTHS,
     RANGE,
@@ -29,7 +30,7 @@ from ami_integration.events.history import (
     history_page,
 )
 from ami_integration.events.saved import SavedFilter
-from ami_integration.events.search import InvalidSearch
+from ami_integration.events.search import InvalidSearch, RightWithdrawn
 from ami_integration.events.services import Item, live_servers
 from ami_integration.spreadsheets import csv_lines
 
@@ -75,10 +76,16 @@ def history_data(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_GET
 def history_export(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """All that its address asks for, as a file that is written while it is sent."""
+    """All that its address asks for, as a file that is written while it is sent.
+
+    The rights are asked for all the while, as those of a socket are. One that was withdrawn ends the file
+    with a line that says so, and then breaks the connection: programs don't read last lines, but they and
+    browsers notice a download that failed.
+    """
     _require(request)
+    asks = partial(session_user, session_key=request.session.session_key)
     try:
-        items = history_items(user=request.user, question=Question.parse(request.GET))
+        items = history_items(user=asks, question=Question.parse(request.GET))
     except InvalidSearch as error:
         return HttpResponse(f"{error}\n", status=400, content_type="text/plain; charset=utf-8")
     names = {server["id"]: server["name"] for server in live_servers(user=request.user)}
@@ -138,39 +145,64 @@ def _saved(request: HttpRequest) -> list[dict[str, str]]:
 
 async def _streamed(parts: Iterator[str]) -> AsyncIterator[str]:
     """The parts as asyncio can send them: a few at a time, each in a thread that may use the database."""
-    take = database_sync_to_async(lambda: "".join(islice(parts, PARTS_AT_ONCE)), thread_sensitive=False)
-    while text := await take():
-        yield text
+    take = database_sync_to_async(_some, thread_sensitive=False)
+    while True:
+        text, ended = await take(parts)
+        if text:
+            yield text
+        if ended is not None:
+            raise ended
+        if not text:
+            return
+
+
+def _some(parts: Iterator[str]) -> tuple[str, RightWithdrawn | None]:
+    """The next few parts, and what ended them before their time."""
+    taken: list[str] = []
+    try:
+        for part in islice(parts, PARTS_AT_ONCE):
+            taken.append(part)  # noqa: PERF402 - an error must not lose what came before it
+    except RightWithdrawn as error:
+        return "".join(taken), error
+    return "".join(taken), None
 
 
 def _table(items: Iterable[Item], names: dict[str, str]) -> Iterator[Iterable[str]]:
     yield _COLUMNS
-    for item in items:
-        headers = "\n".join(f"{name}: {value}" for name, value in item["headers"])
-        yield (
-            _moment(item),
-            names.get(item["server"], ""),
-            item["name"],
-            item["channel"],
-            item["uniqueid"],
-            item["linkedid"],
-            headers,
-        )
+    try:
+        for item in items:
+            headers = "\n".join(f"{name}: {value}" for name, value in item["headers"])
+            yield (
+                _moment(item),
+                names.get(item["server"], ""),
+                item["name"],
+                item["channel"],
+                item["uniqueid"],
+                item["linkedid"],
+                headers,
+            )
+    except RightWithdrawn as error:
+        yield (str(error),)
+        raise
 
 
 def _json(items: Iterable[Item], names: dict[str, str]) -> Iterator[str]:
-    """A list of the same objects that the page copies."""
+    """A list of the objects that the page copies. What ends it before its time is no JSON, on purpose."""
     before = "[\n"
-    for item in items:
-        event = {
-            "id": item["id"],
-            "server": names.get(item["server"], ""),
-            "received": _moment(item),
-            "name": item["name"],
-            "headers": item["headers"],
-        }
-        yield before + json.dumps(event, ensure_ascii=False)
-        before = ",\n"
+    try:
+        for item in items:
+            event = {
+                "id": item["id"],
+                "server": names.get(item["server"], ""),
+                "received": _moment(item),
+                "name": item["name"],
+                "headers": item["headers"],
+            }
+            yield before + json.dumps(event, ensure_ascii=False)
+            before = ",\n"
+    except RightWithdrawn as error:
+        yield f"\n{error}\n"
+        raise
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 

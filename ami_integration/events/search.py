@@ -9,7 +9,7 @@ how many that were, and from where to go on.
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -41,6 +41,8 @@ SCAN_ROWS = 200_000
 SCAN_SECONDS = 5.0
 #: Rows that an export reads at once.
 CHUNK_ROWS = 2_000
+#: Seconds after which it asks again whether they may be read.
+RIGHTS_SECONDS = 3.0
 #: Newest rows in which common words show themselves; a word that is rarer there is looked up by its index.
 _NEWEST_ROWS = 20_000
 _SCAN_STEP = 20_000
@@ -53,6 +55,10 @@ _SAMPLE_FOUND = 500
 
 class InvalidSearch(ValueError):
     """What was asked for can't be looked for; the message says what to do, for a person."""
+
+
+class RightWithdrawn(Exception):
+    """What is being read may not be read to its end; the message is for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,13 +170,21 @@ def events_histogram(*, user: AnyUser, conditions: Conditions, buckets: int = 60
     return histogram
 
 
-def events_iterate(*, user: AnyUser, conditions: Conditions) -> Iterator[Item]:
+def events_iterate(*, user: Callable[[], AnyUser], conditions: Conditions) -> Iterator[Item]:
     """All that `events_search` would find in all its pages, newest first, however many: for exports.
 
-    Read in chunks by the id, so that neither memory nor an open transaction grows with the number. What a
-    person may see is asked once, at the beginning. Raises InvalidSearch, before the first item.
+    Read in chunks by the id, so that neither memory nor an open transaction grows with the number.
+
+    Args:
+        user: says who asks, with the rights that they have now; asked again every few seconds, since an
+            export may take hours.
+
+    Raises:
+        InvalidSearch: before the first item.
+        RightWithdrawn: at any item.
     """
-    return _all(_wanted(user, conditions))
+    wanted = _wanted(user(), conditions)
+    return _while_allowed(wanted, user)
 
 
 def gaps_search(
@@ -299,6 +313,20 @@ def _scan(wanted: Wanted, pattern: TextPattern, limit: int) -> Found:
         if len(numbers) < _SCAN_STEP:
             return Found(items, None, scanned)
     return Found(items, end, scanned)
+
+
+def _while_allowed(wanted: Wanted, user: Callable[[], AnyUser]) -> Iterator[Item]:
+    """All events while all of their servers may be watched: leaving one out would go unnoticed."""
+    asked = time.monotonic()
+    for item in _all(wanted):
+        if time.monotonic() - asked >= RIGHTS_SECONDS:
+            if _server_ids(user(), wanted.server_ids) != wanted.server_ids:
+                raise RightWithdrawn(
+                    "This isn't all: meanwhile you were logged out, or may not watch all of these servers "
+                    "any more, or one was deleted."
+                )
+            asked = time.monotonic()
+        yield item
 
 
 def _all(wanted: Wanted) -> Iterator[Item]:

@@ -6,23 +6,25 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connections
 from django.test import AsyncClient, Client
 
 from ami_integration.access.danger import Danger
-from ami_integration.events import history
+from ami_integration.access.models import AccessRule
+from ami_integration.events import history, history_views, search
 from ami_integration.events.history import LENGTHS, ROWS, Question
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.saved import SavedFilter
-from ami_integration.events.search import InvalidSearch
+from ami_integration.events.search import InvalidSearch, RightWithdrawn
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.servers.factories import make_server
@@ -263,6 +265,60 @@ def test_an_export_holds_all_that_was_found_and_no_formula(viewer: User, many: l
     server = many[0].server_id
     assert json.loads(asyncio.run(body(client, f"{PAGE}events.json?server={server}"))) == []
     assert len(asyncio.run(body(client, f"{PAGE}events.csv?server={server}")).splitlines()) == 1
+
+
+def cut_short(client: AsyncClient, url: str, withdraw: Callable[[], object]) -> str:
+    """What came of an export during which a right was withdrawn, which has to end with the error."""
+    taken: list[bytes] = []
+
+    async def take() -> None:
+        response: Any = await client.get(url)
+        with pytest.raises(RightWithdrawn):
+            async for part in response.streaming_content:
+                if not taken:
+                    await sync_to_async(withdraw)()
+                taken.append(part)
+        await sync_to_async(connections.close_all)()
+
+    asyncio.run(take())
+    return b"".join(taken).decode()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("withdrawn", ["rule", "permission", "session"])
+def test_an_export_ends_with_a_word_and_an_error_when_a_right_is_withdrawn(
+    viewer: User, many: list[Event], monkeypatch: pytest.MonkeyPatch, withdrawn: str
+) -> None:
+    def withdraw() -> None:
+        match withdrawn:
+            case "rule":
+                AccessRule.objects.all().delete()
+            case "permission":
+                viewer.user_permissions.clear()
+            case "session":
+                Session.objects.all().delete()
+
+    monkeypatch.setattr(search, "RIGHTS_SECONDS", 0.0)
+    monkeypatch.setattr(history_views, "PARTS_AT_ONCE", 2)
+    client = AsyncClient()
+    client.force_login(viewer)
+    text = cut_short(client, f"{PAGE}events.{'csv' if withdrawn == 'rule' else 'json'}", withdraw)
+    assert text.count("PJSIP/") < len(many)
+    assert text.splitlines()[-1].strip('"').startswith("This isn't all: meanwhile you were logged out")
+    with pytest.raises(ValueError, match="Expecting|Extra|delimiter"):
+        json.loads(text)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_goes_on_when_rights_on_other_servers_change(
+    viewer: User, many: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "RIGHTS_SECONDS", 0.0)
+    client = AsyncClient()
+    client.force_login(viewer)
+    grant(viewer, Danger.READ, on=make_server(name="Paris"))
+    everything = asyncio.run(body(client, f"{PAGE}events.json?server={many[0].server_id}"))
+    assert len(json.loads(everything)) == len(many)
 
 
 def test_an_export_of_nonsense_is_refused(page: Client) -> None:

@@ -69,7 +69,7 @@ def histogram(user: Any, *, buckets: int = 60, **wanted: Any) -> search.Histogra
 
 
 def everything(user: Any, **wanted: Any) -> list[int]:
-    return [int(item["id"]) for item in events_iterate(user=user, conditions=Conditions(**wanted))]
+    return [int(item["id"]) for item in events_iterate(user=lambda: user, conditions=Conditions(**wanted))]
 
 
 def ids(found: search.Found) -> list[int]:
