@@ -17,7 +17,15 @@ from itertools import islice
 import redis
 
 from ami_integration.events.models import Gap
-from ami_integration.events.stream import Entry, EventBatch, GapNote, Mark, SnapshotNote
+from ami_integration.events.stream import (
+    Entry,
+    EventBatch,
+    GapNote,
+    Mark,
+    SnapshotNote,
+    end_again,
+    mark_of,
+)
 from ami_integration.events.writer import LeaseLost, Packed, SlotLost, StreamWriter, pack
 from ami_integration.outage import Outage
 
@@ -94,6 +102,7 @@ class Outbox:
         self._bytes = 0
         self._dropping = False
         self._dropped: dict[int, _Dropped] = {}
+        self._unmet: dict[int, GapNote] = {}  # by server: the told gap behind which no event came yet
         self._dropped_ever = 0
         self._changed = threading.Condition()
         self._deadline: float | None = None  # monotonic; set by stop()
@@ -106,16 +115,23 @@ class Outbox:
     def put(self, entry: Entry, *, epoch: int = 0) -> None:
         """Take an entry that was made under this epoch, or count its events as dropped. Never waits."""
         with self._changed:
-            if self._full(len(entry.events) if isinstance(entry, EventBatch) else 0):
+            server_id = entry.server_id
+            if self._full(len(entry.events) if isinstance(entry, EventBatch) else 0) and (
+                server_id in self._dropped or not _tells_again(entry)  # that alone drops nothing
+            ):
                 self._drop(entry, epoch)
                 return
-            self._tell_dropped(entry.server_id, before=entry)
+            self._tell_dropped(server_id, before=entry)
+            if not isinstance(entry, SnapshotNote):
+                self._meet(entry, epoch)
             self._take(pack(entry, epoch))
 
     def release(self, server_id: int, *, epoch: int) -> None:
         """Give a server's lease up once all of it is written."""
         with self._changed:
             self._tell_dropped(server_id)
+            # The next owner's gap adjoins it, and takes its end along.
+            self._unmet.pop(server_id, None)
             self._take(Packed(server_id, epoch, Mark(), b""))
 
     def stop(self, *, seconds: float) -> int:
@@ -173,8 +189,22 @@ class Outbox:
         dropped.number += number
         dropped.last_id = entry.last_id
         dropped.last_at = ended
-        dropped.notes = dropped.notes or (isinstance(entry, GapNote) and entry.before_id is not None)
+        dropped.notes = dropped.notes or (
+            isinstance(entry, GapNote) and entry.before_id is not None and not _tells_again(entry)
+        )
         self._dropped_ever += number
+
+    def _meet(self, entry: EventBatch | GapNote, epoch: int) -> None:
+        """Tell the end of a gap again if these are the first events behind it.
+
+        If it is a gap, that one adjoins it and takes its end along.
+        """
+        unmet = self._unmet.pop(entry.server_id, None)
+        if unmet is None or not isinstance(entry, EventBatch):
+            return
+        mark, first = mark_of(unmet), entry.events[0].id
+        if mark == (entry.after_id, entry.before_count) and first != unmet.before_id:
+            self._take(pack(end_again(unmet, mark=mark, before_id=first), epoch))
 
     def _tell_dropped(self, server_id: int, *, before: Entry | None = None) -> None:
         """Say in the stream what is missing of a server, if anything is.
@@ -186,6 +216,8 @@ class Outbox:
         if dropped is None or dropped.last_id == dropped.after_id:
             return
         logger.error("server %d: %d events were dropped while Valkey was away", server_id, dropped.number)
+        # The first event behind it, or, while nobody knows that, where it would be at the earliest. What
+        # comes next moves it on: an event (see `_meet`), or another gap, which adjoins this one.
         first = before.events[0].id if isinstance(before, EventBatch) else dropped.last_id + 1
         gap = GapNote(
             # The id of a dropped event names nothing else, and the next event has a greater one.
@@ -203,6 +235,8 @@ class Outbox:
             before_count=dropped.before_count,
             numbered=dropped.number,
         )
+        if not isinstance(before, EventBatch):
+            self._unmet[server_id] = gap
         self._take(pack(gap, dropped.epoch))
         self._on_dropped(server_id, dropped.after_id)
 
@@ -267,6 +301,11 @@ class Outbox:
                 self._dropping = False
                 for server_id in list(self._dropped):
                     self._tell_dropped(server_id)
+
+
+def _tells_again(entry: Entry) -> bool:
+    """Whether it says of a gap that was told where it ends; no event is lost with it."""
+    return isinstance(entry, GapNote) and entry.gap_after_id is not None
 
 
 def _times(entry: EventBatch | GapNote) -> tuple[int, int]:

@@ -39,6 +39,7 @@ from ami_integration.events.stream import (
     Mark,
     SnapshotNote,
     StampedEvent,
+    end_again,
     mark_of,
 )
 from ami_integration.servers.encryption import Secret, SecretUnreadable
@@ -60,7 +61,8 @@ _FAREWELLS = 64
 #: that it has booted, or, since not every login is told that, after so long (seconds).
 _BOOTED = b"Event: FullyBooted\r"
 _BOOTED_AFTER = 10.0
-#: The first event behind a gap carries the very id at which the gap ends, if it comes so soon (seconds).
+#: The first event behind a gap carries the very id at which the gap ends, if it comes so soon (seconds). Not
+#: later, since an id tells the time: then the end is told again.
 _RESERVED_FOR = 1.0
 
 State = ServerHealth.State
@@ -136,7 +138,7 @@ class Session:
         self._newest: list[StampedEvent] = []
         self._gap: GapNote | None = None
         self._before = gap
-        self._reserved: tuple[int, float] | None = None  # an id, and until when (monotonic)
+        self._unmet: tuple[GapNote, float] | None = None  # an end without an event yet, and when (monotonic)
         self._state = ""
         self._seen_at = 0.0
         self._said_at = 0.0
@@ -223,11 +225,15 @@ class Session:
         now = self._now()
         note_id = self._means.ids.next() if client.dropped > self.dropped else 0
         ids = self._means.ids.take(len(events))
-        if self._reserved is not None:
-            reserved, until = self._reserved
-            self._reserved = None
-            if time.monotonic() < until:
-                ids[0] = reserved
+        if self._unmet is not None:
+            ended, told_at = self._unmet
+            self._unmet = None
+            if note_id:
+                pass  # what is missing between makes a gap that adjoins it: they end together
+            elif time.monotonic() - told_at < _RESERVED_FOR and ended.before_id is not None:
+                ids[0] = ended.before_id
+            else:
+                self._end_again(ended, ids[0])
         stamped = [StampedEvent(one, now, event.raw) for one, event in zip(ids, events, strict=True)]
         if note_id:
             lost, self.dropped = client.dropped - self.dropped, client.dropped
@@ -320,6 +326,7 @@ class Session:
         return int(self._means.clock() * 1_000_000)
 
     def _open_gap(self, reason: Gap.Reason, detail: str, *, started_at: int) -> None:
+        self._unmet = None  # no event lies between the two, which their ids show
         self._gap = GapNote(
             id=self._means.ids.next(),
             server_id=self.target.server_id,
@@ -349,11 +356,16 @@ class Session:
             before_count=self.mark.numbered,
         )
         self._gap = None
-        self._reserved = before_id, time.monotonic() + _RESERVED_FOR
+        self._unmet = ended, time.monotonic()
         self.mark = mark_of(ended)
         self._means.outbox.put(ended, epoch=self.epoch)
         alarm = asyncio.get_running_loop().call_later(_BOOTED_AFTER, self._ask_now)
         self._unasked = gap.after_id, alarm
+
+    def _end_again(self, ended: GapNote, before_id: int) -> None:
+        note = end_again(ended, mark=self.mark, before_id=before_id)
+        self.mark = mark_of(note)
+        self._means.outbox.put(note, epoch=self.epoch)
 
     def _ask_now(self) -> None:
         if self._unasked is not None:

@@ -13,7 +13,7 @@ How a listener writes is in `ami_integration.events.writer`; how a recorder read
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgpack
@@ -135,6 +135,9 @@ class GapNote:
     by its server and `after_id`, so each note may arrive twice. Times are microseconds since 1970. `lost` is
     how many events are missing, None if nobody can know, and `lost_kind` how sure that is. `numbered`: how
     many of them had been numbered, so that the chain's count goes on behind them.
+
+    An end may be told again, once the first event behind it is known: with a greater `before_id`, nothing
+    numbered, and `gap_after_id` as the gap's name, since `after_id` is the chain's place then.
     """
 
     id: int
@@ -149,6 +152,12 @@ class GapNote:
     lost_kind: LostKind = "unknown"
     before_count: int = 0
     numbered: int = 0
+    gap_after_id: int | None = None
+
+    @property
+    def name(self) -> int:
+        """The `after_id` by which the gap is known."""
+        return self.after_id if self.gap_after_id is None else self.gap_after_id
 
     @property
     def last_id(self) -> int:
@@ -161,10 +170,24 @@ class GapNote:
     def encode(self) -> bytes:
         fields = [
             "gap", self.after_id, self.before_count, self.id, self.reason, self.detail, self.started_at,
-            self.ended_at, self.before_id, self.lost, self.lost_kind, self.numbered,
+            self.ended_at, self.before_id, self.lost, self.lost_kind, self.numbered, self.gap_after_id,
         ]  # fmt: skip
         packed: bytes = msgpack.packb(fields, unicode_errors="backslashreplace")
         return packed
+
+
+def end_again(ended: GapNote, *, mark: Mark, before_id: int) -> GapNote:
+    """The note that moves a gap's end to the first event behind it.
+
+    Args:
+        ended: the note that ended it.
+        mark: where the chain stands.
+        before_id: that event's.
+    """
+    return replace(
+        ended, before_id=before_id, after_id=mark.id, before_count=mark.numbered, numbered=0,
+        gap_after_id=ended.name,
+    )  # fmt: skip
 
 
 #: The items of a list, each with its headers in order.
@@ -257,15 +280,16 @@ def _decode_gap(
     lost: Any,
     lost_kind: Any,
     numbered: Any,
+    gap_after_id: Any,
 ) -> GapNote:
-    _check_numbers(gap_id, numbered, *(one for one in (before_id, lost) if one is not None))
+    _check_numbers(gap_id, numbered, *(one for one in (before_id, lost, gap_after_id) if one is not None))
     if not _is_time(started_at) or not (ended_at is None or _is_time(ended_at)):
         raise BadEntry("a gap without a time")
     if not isinstance(reason, str) or not isinstance(detail, str) or lost_kind not in LOST_KINDS:
         raise BadEntry("a gap without a reason")
     return GapNote(
         gap_id, server_id, reason, detail, started_at, after_id, ended_at, before_id, lost, lost_kind,
-        before_count, numbered,
+        before_count, numbered, gap_after_id,
     )  # fmt: skip
 
 

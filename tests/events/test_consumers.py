@@ -20,7 +20,7 @@ from ami_integration.events import catchup, consumers, hub
 from ami_integration.events.consumers import LiveConsumer
 from ami_integration.events.models import Event, Gap
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import EventBatch, GapNote, SnapshotNote
+from ami_integration.events.stream import EventBatch, GapNote, SnapshotNote, end_again, mark_of
 from ami_integration.events.tabs import RING
 from ami_integration.events.writer import StreamWriter
 from ami_integration.servers.models import Server, Tag
@@ -263,6 +263,31 @@ async def test_a_gap_is_shown_as_it_begins_and_as_it_ends(page: Page, server: Se
     await page.until(lambda: next(iter(page.rows.values()))["ended"], what="the gap has ended")
     [gap] = page.rows.values()
     assert gap["ended"] - gap["at"] == 5000
+
+
+async def test_a_gap_whose_end_is_told_again_is_the_same_row_and_what_follows_is_shown_once(
+    page: Page, server: Server, send: Sender
+) -> None:
+    await page.subscribe()
+    first = batch(server.pk)
+    at = first.events[0].at
+    begun = GapNote(ids.next(), server.pk, Gap.Reason.DISCONNECTED, "gone", at, first.last_id, before_count=1)
+    ended = replace(begun, ended_at=at + 5_000_000, before_id=ids.next())
+    await send(first, begun, ended)
+    await page.until(lambda: len(page.rows) == 2, what="event and gap are shown")
+    behind = batch(server.pk, raw("Hangup"), count=1)
+    again = end_again(ended, mark=mark_of(ended), before_id=behind.events[0].id)
+    await send(again)
+    await send(replace(behind, after_id=again.last_id))
+    for _ in range(2):  # live, and from the store
+        await page.until(lambda: len(page.rows) == 3, what="the event behind it is shown")
+        await page.read(0.5)
+        [gap] = [item for item in page.rows.values() if item["kind"] == "gap"]
+        assert (gap["id"], gap["after"]) == (str(begun.id), str(first.last_id))
+        assert gap["ended"] - gap["at"] == 5000
+        assert (page.names, page.twice) == (["Newchannel", "Hangup"], 0)
+        page.rows.clear()
+        await page.subscribe(since={})
 
 
 async def test_servers_that_are_added_and_renamed_appear(page: Page, server: Server, send: Sender) -> None:

@@ -439,7 +439,11 @@ async def test_the_status_tells_what_it_does(running: Running, pbx: PBX, make: M
     }  # fmt: skip
 
 
-async def test_the_end_of_a_gap_is_the_first_event_behind_it(running: Running, pbx: PBX, make: Make) -> None:
+@pytest.mark.parametrize("reserved_for", [60.0, 0.0], ids=["soon", "late"])
+async def test_the_end_of_a_gap_is_the_first_event_behind_it_however_late_that_comes(
+    reserved_for: float, running: Running, pbx: PBX, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_RESERVED_FOR", reserved_for)
     server = await make(pbx)
     running.start()
     await online(running, server)
@@ -448,6 +452,9 @@ async def test_the_end_of_a_gap_is_the_first_event_behind_it(running: Running, p
     pbx.kick()
     gap = await running.until(Gap.objects.filter(ended_at__isnull=False).first, what="the gap has ended")
     await running.until(lambda: Event.objects.filter(id__gt=gap.after_id).exists(), what="events come again")
+    ended_at = gap.ended_at
+    gap = await running.look(Gap.objects.get)
+    assert gap.ended_at == ended_at
     around = await running.look(
         lambda: (
             Event.objects.filter(id__lte=gap.after_id).latest("id").pk,

@@ -86,7 +86,8 @@ async def test_what_does_not_fit_while_valkey_is_away_is_counted_exactly_and_the
             lambda gap=gap: Event.objects.filter(id__gt=gap.after_id, id__lt=gap.before_id).exists()
         )
         assert not inside
-        assert await running.look(lambda gap=gap: Event.objects.filter(pk=gap.after_id).exists())
+        for bound in (gap.after_id, gap.before_id):
+            assert await running.look(lambda bound=bound: Event.objects.filter(pk=bound).exists())
     assert listener.status()["dropped"] == 1005 - len(stored)
     assert pbx.sessions >= {before}
     await running.until(Snapshot.objects.exists, what="the PBX was asked for its state", seconds=30)

@@ -10,7 +10,16 @@ import redis
 from ami_integration.events.fleet import Fleet
 from ami_integration.events.leases import Slot
 from ami_integration.events.outbox import Outbox
-from ami_integration.events.stream import LEASES, STREAM, Entry, EventBatch, GapNote, decode_entry, mark_of
+from ami_integration.events.stream import (
+    LEASES,
+    STREAM,
+    Entry,
+    EventBatch,
+    GapNote,
+    decode_entry,
+    end_again,
+    mark_of,
+)
 from ami_integration.events.writer import StreamWriter
 from tests.events.making import batch, raw
 from tests.polling import wait_until
@@ -89,12 +98,14 @@ def test_a_full_buffer_counts_what_it_drops_and_tells_it_as_a_gap(setting: Setti
     assert isinstance(gap, GapNote)
     assert (gap.reason, gap.lost, gap.lost_kind) == ("overload", 6, "exact")
     assert (gap.before_count, gap.last_count) == (10, 16)
+    assert (gap.after_id, gap.before_id) == (sent[4].last_id, sent[7].last_id + 1)
     assert gap.after_id == sent[4].last_id
     assert setting.dropped == [(1, gap.after_id)]
     assert setting.outbox.waiting().dropped == 6
-    assert gap.before_id is not None
-    assert sent[-1].last_id < gap.before_id <= after.events[0].id
-    assert written[6:] == [after]
+    again, *rest = written[6:]
+    assert again == end_again(gap, mark=mark_of(gap), before_id=after.events[0].id)
+    assert mark_of(again) == (after.events[0].id - 1, after.before_count)
+    assert rest == [after]
 
 
 def test_each_server_has_a_count_of_its_own(setting: Setting) -> None:
@@ -152,8 +163,7 @@ def test_the_gap_of_what_was_dropped_ends_at_the_first_event_behind_it(setting: 
     *_, gap, last = setting.written()
     assert isinstance(gap, GapNote)
     assert gap.last_count == last.before_count
-    assert gap.before_id is not None
-    assert gap.before_id <= sent[7].events[0].id
+    assert gap.before_id == sent[7].events[0].id
 
 
 def test_where_a_session_was_lost_meanwhile_the_number_is_an_estimate(setting: Setting) -> None:

@@ -8,6 +8,7 @@ open all the time shows the newest event again by itself.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -257,19 +258,14 @@ def check_gaps(server: Server, stored: list[tuple[int, int | None]], happened: i
     """Every missing number lies in a gap from the last stored event to the first one after it."""
     lost = missing([number for _, number in stored if number is not None], happened)
     assert lost, "nothing is missing, so nothing was broken"
-    gaps = list(Gap.objects.filter(server=server))
+    bounds = set(Gap.objects.filter(server=server).values_list("after_id", "before_id"))
     ids = [pk for pk, _ in stored]
+    neighbours = set(itertools.pairwise(ids))
     for number in lost:
-        before = max((pk for pk, one in stored if one is not None and one < number), default=0)
+        before = max(pk for pk, one in stored if one is not None and one < number)
         after = min(pk for pk, one in stored if one is not None and one > number)
         # FullyBooted may be the first one after it, or the last one before the next gap.
-        bounds = [
-            (gap.after_id, gap.before_id)
-            for gap in gaps
-            if before <= gap.after_id and gap.before_id is not None and gap.before_id <= after
-        ]
-        assert bounds, f"{number} is missing between {before} and {after}, and no gap says so: {gaps}"
-        for first, last in bounds:
-            assert first in ids or first == 0, "the gap begins with no stored event"
-            between = [pk for pk in ids if first < pk < last]
-            assert between == [], "events of inside the gap are stored"
+        around = {pair for pair in neighbours if before <= pair[0] and pair[1] <= after}
+        assert around & bounds, f"{number} is missing in {around}, and no gap says just so: {bounds}"
+    for _, last in bounds:
+        assert last in ids, f"a gap ends with no stored event: {last}"

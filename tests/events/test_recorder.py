@@ -20,7 +20,7 @@ from ami_integration.events.ids import IdSource, first_id_at, id_moment
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.pushes import ID, JSON, NAME
 from ami_integration.events.recorder import Recorder
-from ami_integration.events.rows import EventRow
+from ami_integration.events.rows import EventRow, moment
 from ami_integration.events.stream import (
     ASIDE,
     COUNTERS,
@@ -34,6 +34,7 @@ from ami_integration.events.stream import (
     SnapshotNote,
     StampedEvent,
     StreamReader,
+    end_again,
     mark_of,
 )
 from ami_integration.events.writer import StreamWriter
@@ -201,6 +202,45 @@ def test_a_gap_that_has_ended_before_it_was_seen_is_one_row(writer: StreamWriter
     recorder.step()
     gap = Gap.objects.get()
     assert (gap.after_id, gap.before_id, gap.lost) == (5, 9, 3)
+
+
+def test_a_gaps_end_that_is_told_again_moves_to_the_first_event_behind_it_and_never_back(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    before = batch(1)
+    begun = replace(gap_note(before.last_id), before_count=1)
+    ended = replace(begun, ended_at=begun.started_at + 5, before_id=ids.next(), lost=3, lost_kind="estimated")
+    behind = batch(1, after=ids.next(), count=1)
+    first = behind.events[0].id
+    again = end_again(ended, mark=mark_of(ended), before_id=first)
+    behind = replace(behind, after_id=again.last_id)
+    for notes in ([before, begun, ended], [again, behind], [ended, again], [begun, ended]):
+        writer.append(notes)
+        recorder.step()
+    gap = Gap.objects.get()
+    assert (gap.pk, gap.after_id, gap.before_id) == (begun.id, before.last_id, first)
+    assert (gap.lost, gap.lost_kind) == (3, "estimated")
+    assert gap.ended_at == moment(begun.started_at + 5)
+    assert Event.objects.count() == 2
+
+
+def test_gaps_with_no_event_between_them_all_end_at_the_first_event_behind_them(
+    writer: StreamWriter, recorder: Recorder
+) -> None:
+    before = batch(1)
+    mark = mark_of(before)
+    for _ in range(3):
+        begun = replace(gap_note(mark.id), before_count=1)
+        ended = replace(begun, ended_at=begun.started_at, before_id=ids.next())
+        writer.append([before, begun, ended])
+        mark = mark_of(ended)
+    first = stamped()
+    writer.append([end_again(ended, mark=mark, before_id=first.id), EventBatch(1, first.id - 1, 1, [first])])
+    while recorder.step():
+        pass
+    gaps = Gap.objects.order_by("id")
+    assert [gap.before_id for gap in gaps] == [first.id] * 3
+    assert gaps[0].after_id == before.last_id
 
 
 def test_entries_that_were_cut_from_the_stream_leave_a_gap(

@@ -45,7 +45,7 @@ def test_a_batch_survives_the_stream(
 
 @given(
     numbers, st.text(), times, st.none() | times, numbers, st.none() | numbers, st.none() | numbers,
-    st.sampled_from(LOST_KINDS), numbers, numbers,
+    st.sampled_from(LOST_KINDS), numbers, numbers, st.none() | numbers,
 )  # fmt: skip
 def test_a_gap_survives_the_stream(
     gap_id: int,
@@ -58,10 +58,11 @@ def test_a_gap_survives_the_stream(
     lost_kind: LostKind,
     before_count: int,
     numbered: int,
+    gap_after_id: int | None,
 ) -> None:
     sent = GapNote(
         gap_id, 1, "overload", detail, started_at, after_id, ended_at, before_id, lost, lost_kind,
-        before_count, numbered,
+        before_count, numbered, gap_after_id,
     )  # fmt: skip
     assert decode_entry({b"s": b"1", b"d": sent.encode()}) == sent
 
@@ -104,9 +105,12 @@ def test_the_chain_stands_before_the_first_event_behind_a_gap() -> None:
         {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(1, 2**62, b"")]])},
         {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(2**63, 0, b"")]])},
         {b"s": b"1", b"d": msgpack.packb(["events", 0, 0, [(1, 0, "text")]])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", "now", None, None, None, "exact", 0])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, 5, "", 0, None, None, None, "exact", 0])},
-        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", 0, None, None, None, "perhaps", 0])},
+        {
+            b"s": b"1",
+            b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", "now", None, None, None, "exact", 0, None]),
+        },
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, 5, "", 0, None, None, None, "exact", 0, None])},
+        {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0, 1, "x", "", 0, None, None, None, "perhaps", 0, None])},
         {b"s": b"1", b"d": msgpack.packb(["gap", 0, 0])},
         {b"s": b"1", b"d": msgpack.packb(["snapshot", 0, 0, 1, 0, 0, "Status", [[("a", 1)]], ""])},
         {b"s": b"1", b"d": msgpack.packb(["snapshot", 0, 0, 1, 0, 0, "Status", [["a"]], ""])},
