@@ -305,7 +305,7 @@ def test_an_export_ends_with_a_word_and_an_error_when_a_right_is_withdrawn(
     text = cut_short(client, f"{PAGE}events.{'csv' if withdrawn == 'rule' else 'json'}", withdraw)
     assert text.count("PJSIP/") < len(many)
     assert text.splitlines()[-1].strip('"').startswith("This isn't all: meanwhile you were logged out")
-    with pytest.raises(ValueError, match="Expecting|Extra|delimiter"):
+    with pytest.raises(json.JSONDecodeError):  # so that no program takes it for all
         json.loads(text)
 
 
