@@ -22,7 +22,7 @@ from ami_integration.events.models import Event
 from tests.bench import SCALE
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.browser.chromium import Handle, Visitor
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.counting import Counting
 from tests.polling import wait_until
 from tests.processes import Stack

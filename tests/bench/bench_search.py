@@ -25,7 +25,7 @@ from tests import postgres
 from tests.bench import SCALE, wants_disk
 from tests.bench.bench_live import FIRST
 from tests.browser.chromium import Visitor
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.processes import Stack
 from tests.servers.factories import make_server
 

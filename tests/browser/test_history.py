@@ -13,7 +13,7 @@ from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.servers.models import Server, Tag
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.processes import Stack
 from tests.servers.factories import make_server
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,13 +13,11 @@ from django.contrib.auth.models import User
 
 from ami_integration.ami import TCP
 from ami_integration.events.models import Event, Gap
-from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import Entry, GapNote, SnapshotNote, valkey_client
-from ami_integration.events.writer import StreamWriter
+from ami_integration.events.stream import GapNote, SnapshotNote
 from ami_integration.servers.models import Server, Tag
-from ami_integration.servers.services import server_health_set
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.live import Send, open_live, rows
+from tests.browser.people import log_in
 from tests.counting import Counting
 from tests.events.making import batch, ids, numbered, raw
 from tests.polling import wait_until
@@ -28,48 +25,6 @@ from tests.processes import Stack
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-
-Send = Callable[..., None]
-
-
-@pytest.fixture
-def server(stack: Stack) -> Server:
-    server = make_server(name="Berlin")
-    server_health_set(server_id=server.pk, state="online")
-    return server
-
-
-@pytest.fixture
-def send(stack: Stack) -> Iterator[Send]:
-    """Brings entries to the store and to the pages, as listener and recorder do."""
-    recorder = Recorder(url=stack.valkey.url)
-    with valkey_client(stack.valkey.url) as client:
-        writer = StreamWriter(client, maxlen=1000)
-
-        def send(*entries: Entry) -> None:
-            writer.append(entries)
-            recorder.step()
-
-        yield send
-    recorder.close()
-
-
-@pytest.fixture
-def live(stack: Stack, visitor: Visitor) -> Any:
-    """The live page of an administrator."""
-    stack.start("web")
-    page = log_in(visitor, stack)
-    open_live(stack, page)
-    return page
-
-
-def open_live(stack: Stack, page: Any, query: str = "") -> None:
-    page.goto(f"{stack.url}/admin/live/{query}")
-    expect(page.locator("#live-state")).to_have_attribute("data-state", "open")
-
-
-def rows(page: Any) -> Any:
-    return page.locator("#live-rows > li")
 
 
 def _happened(pbx: Counting, number: int) -> bool:

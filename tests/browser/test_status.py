@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.processes import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]

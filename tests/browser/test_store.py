@@ -9,7 +9,7 @@ import pytest
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Snapshot
 from tests.browser.chromium import Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.processes import Stack
 from tests.servers.factories import make_server
 

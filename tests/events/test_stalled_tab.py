@@ -35,7 +35,7 @@ PACE = 250
 STALLED = 10
 #: Seconds after which as many more come. uvicorn ends those that answer none of its pings, after 40 s.
 AGAIN = 20.0
-#: MB. Without a bound, those of 40 s would have some 180 MB waiting for them.
+#: MB. Without a bound, the tabs of 40 s would have some 180 MB waiting for them.
 GROWTH = 60
 
 

@@ -4,72 +4,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import global_settings
-from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 
 from ami_integration.ami import NEED_DATA, Event, Protocol
 from ami_integration.events.models import Gap
-from ami_integration.events.recorder import Recorder
-from ami_integration.events.stream import EventBatch, GapNote
-from ami_integration.events.writer import StreamWriter
+from ami_integration.events.stream import GapNote
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import server_health_set
 from tests.browser.chromium import Visitor, expect
+from tests.browser.live import Send, is_open, rows
 from tests.events.making import batch, ids, numbered, raw
 from tests.processes import Stack
 from tests.servers.factories import make_server
 
 CAPTURE = Path(__file__).parent.parent / "captures" / "22" / "call_answered.ami"
 
-Send = Callable[..., None]
-
-
-@pytest.fixture
-def server(stack: Stack) -> Server:
-    server = make_server(name="Berlin")
-    server_health_set(server_id=server.pk, state="online")
-    return server
-
-
-@pytest.fixture
-def send(stack: Stack, url: str, writer: StreamWriter) -> Iterator[Send]:
-    recorder = Recorder(url=url)
-
-    def send(*batches: EventBatch | GapNote) -> None:
-        writer.append(batches)
-        recorder.step()
-
-    yield send
-    recorder.close()
-
-
-@pytest.fixture
-def live(stack: Stack, visitor: Visitor, settings: Any) -> Any:
-    """The live page of a person who has just logged in."""
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # the web process knows no others
-    User.objects.create_superuser("ada", password="lovelace")
-    stack.start("web")
-    page = visitor.tab()
-    page.goto(f"{stack.url}/admin/login/?next=/admin/live/")
-    page.get_by_label("Username:").fill("ada")
-    page.get_by_label("Password:").fill("lovelace")
-    page.get_by_role("button", name="Log in").click()
-    is_open(page)
-    return page
-
-
-def is_open(page: Any) -> None:
-    expect(page.locator("#live-state")).to_have_attribute("data-state", "open")
-
-
-def rows(page: Any) -> Any:
-    return page.locator("#live-rows > li")
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 
 def captured() -> list[bytes]:
