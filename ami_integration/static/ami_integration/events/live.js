@@ -268,7 +268,7 @@ function render() {
 function renderNow() {
   const waits = `${number.format(waitingCount)} waiting`;
   say(pauseButton, paused ? `Resume (${waits})` : "Pause");
-  jump.hidden = !(paused || reading) || rows.size === 0 || (!reading && waitingCount === 0);
+  jump.hidden = !reading || rows.size === 0; // at the top it would cover a row, and there is Resume
   say(jumpButton, waitingCount ? `Jump to now (${waits})` : "Jump to now");
   const shown = `${number.format(rows.size)} ${rows.size === 1 ? "row" : "rows"}`;
   say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : rows.size ? shown : "");
