@@ -99,6 +99,7 @@ class Gap(models.Model):
         DISCONNECTED = "disconnected", "Connection lost"
         CUT = "cut", "Cut by the PBX"
         OVERLOAD = "overload", "More events than could be taken"
+        LOST = "lost", "Valkey lost its data"
         LISTENER_STOPPED = "listener_stopped", "The listener was not running"
         DISABLED = "disabled", "The server was disabled"
         RECONFIGURED = "reconfigured", "The server's settings were changed"

@@ -22,7 +22,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from ami_integration.events.chain import last_marks, marks_merged, stored_until, with_holes
+from ami_integration.events.chain import holes_of, last_marks, marks_merged, with_holes
 from ami_integration.events.gaps import gap_store, snapshot_store
 from ami_integration.events.keeping import KeepingRules
 from ami_integration.events.leases import Lease
@@ -86,6 +86,7 @@ class Recorder:
         self._pending = True  # what a dead recorder, or a failed step of ours, left comes first
         self._ready = False
         self._recorded: dict[int, Mark] = {}
+        self._damaged: set[int] = set()  # servers of which Valkey has lost something since then
         self._prune_at = float("-inf")  # monotonic
         self._retention = Retention(batch=_PRUNE_ROWS)
         self._tally = Tally()
@@ -170,7 +171,9 @@ class Recorder:
         """
         if not self._ready:
             self._reader.ensure_group()
-            self._recorded = marks_merged(self._recorded, self._reader.recorded())
+            marks = self._reader.recorded()
+            self._recorded = marks_merged(self._recorded, marks)
+            self._damaged |= {server for server, mark in self._recorded.items() if marks.get(server) != mark}
             self._pending = True
             self._ready = True
         try:
@@ -178,13 +181,16 @@ class Recorder:
             if not found:
                 return 0
             aside: list[Aside] = []
-            entries = with_holes(self._decode(found, aside), self._recorded, stored_until)
+            damaged = set(self._damaged)
+            came, behind_damage = self._decode(found, aside, damaged)
+            entries = with_holes(came, self._recorded, behind_damage)
             told = self._store(entries, aside, again=self._pending)
             for one in aside:
                 logger.error("an entry of the stream can't be stored and is put aside: %s", one.error)
             recorded = last_marks(entries)
+            wishes = holes_of(entries, came)
             entry_ids = [entry_id for entry_id, _ in found]
-            if not self._reader.ack(entry_ids, recorded, lease=self._lease, aside=aside):
+            if not self._reader.ack(entry_ids, recorded, lease=self._lease, aside=aside, wishes=wishes):
                 self._renewed = float("-inf")  # another one is active: ask before reading on
         except Exception:
             # Whatever was read is pending now, and perhaps Valkey has forgotten our group.
@@ -193,6 +199,7 @@ class Recorder:
             raise
         self._publish(told)
         self._recorded |= recorded
+        self._damaged = damaged
         return len(found)
 
     def prune(self) -> None:
@@ -258,17 +265,31 @@ class Recorder:
         return self._reader.read(pending=False, count=count, block=block)
 
     def _decode(
-        self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]], aside: list[Aside]
-    ) -> list[Entry]:
+        self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]], aside: list[Aside], damaged: set[int]
+    ) -> tuple[list[Entry], set[int]]:
+        """The entries, and the places of those that are the first behind a damage.
+
+        Args:
+            aside: gets what can't be read.
+            damaged: the servers whose last entry before these is damaged, and then that of these.
+        """
         entries: list[Entry] = []
+        behind: set[int] = set()
         for entry_id, fields in found:
             if not fields:
                 continue  # cut from the stream before it was stored; the chain of ids shows what that cost
             try:
-                entries.append(decode_entry(fields))
+                entry = decode_entry(fields)
             except BadEntry as error:
                 aside.append(Aside({b"entry": entry_id, **fields}, str(error)))
-        return entries
+                if (text := fields.get(b"s", b"")).isdigit():
+                    damaged.add(int(text))
+                continue
+            if entry.server_id in damaged:
+                damaged.discard(entry.server_id)
+                behind.add(len(entries))
+            entries.append(entry)
+        return entries, behind
 
     # Storing
 

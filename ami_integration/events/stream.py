@@ -35,6 +35,9 @@ LEASES = "amiweb:leases"
 WRITTEN = "amiweb:events:written"
 #: Hash: server id → the `Mark` up to which the recorder has stored (or decided not to).
 RECORDED = "amiweb:events:recorded"
+#: Hash: server id → a gap (its `after_id`) that only the recorder knows of; whoever listens to the server is
+#: to ask it for its state.
+WISHES = "amiweb:events:wishes"
 #: Hash of counters: what was put aside, trimmed, dropped.
 COUNTERS = "amiweb:events:counters"
 
@@ -42,6 +45,7 @@ COUNTERS = "amiweb:events:counters"
 _FULL_ENTRY = 50_000
 _SMALL_ENTRIES = 50
 _ASIDE_MAXLEN = 1_000
+_WISHES_LAST = 3_600  # seconds, where nobody listens to a server
 _LATEST = 253_402_300_800_000_000  # microseconds at the end of the year 9999, the last that databases hold
 
 # A recorder that was away for longer than its lease is not asked where the next one stands by now. What it
@@ -401,9 +405,10 @@ class StreamReader:
         *,
         lease: Lease,
         aside: Sequence[Aside] = (),
+        wishes: Mapping[int, int] | None = None,
     ) -> bool:
         """Done with these entries; per server, `recorded` is where its chain stands after them. What is put
-        aside is kept and counted with that, so once.
+        aside is kept and counted with that, so once; `wishes` are left for the listeners, see `WISHES`.
 
         Returns:
             False if another recorder has the lease meanwhile. Nothing is noted then: the other one has read
@@ -417,7 +422,12 @@ class StreamReader:
                 *(text for one in aside for text in one.encode()),
             )  # fmt: skip
             pipeline.xack(STREAM, GROUP, *entry_ids)
-            ours, _ = pipeline.execute()
+            if wishes:
+                pipeline.hset(
+                    WISHES, mapping={str(server_id): after_id for server_id, after_id in wishes.items()}
+                )
+                pipeline.expire(WISHES, _WISHES_LAST)
+            ours, *_ = pipeline.execute()
         return bool(ours)
 
     def recorded(self) -> dict[int, Mark]:

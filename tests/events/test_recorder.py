@@ -27,6 +27,7 @@ from ami_integration.events.stream import (
     GROUP,
     RECORDED,
     STREAM,
+    WISHES,
     Aside,
     Entry,
     EventBatch,
@@ -36,8 +37,10 @@ from ami_integration.events.stream import (
     StreamReader,
     end_again,
     mark_of,
+    valkey_client,
 )
 from ami_integration.events.writer import StreamWriter
+from ami_integration.servers.models import Server
 from tests.events.making import batch, ids, numbered, raw, stamped
 from tests.polling import wait_until
 from tests.processes import Valkey
@@ -267,6 +270,9 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     assert gap.before_id == after.events[0].id
     assert gap.lost == 2
     assert Event.objects.count() == 2
+    # Whoever listens to that PBX is to ask it for its state, and is for an hour.
+    assert redis_client.hgetall(WISHES) == {b"1": str(first.last_id).encode()}
+    assert 0 < redis_client.ttl(WISHES) <= 3600
 
 
 def three_batches(server_id: int) -> list[EventBatch]:
@@ -295,7 +301,7 @@ def test_what_waited_in_a_valkey_that_lost_its_data_is_counted(
     writer.append([last])
     step_over_the_loss(recorder)
     gap = Gap.objects.get()
-    assert (gap.after_id, gap.before_id) == (first.last_id, last.events[0].id)
+    assert (gap.reason, gap.after_id, gap.before_id) == ("lost", first.last_id, last.events[0].id)
     assert (gap.lost, gap.lost_kind) == (2, "exact")
     assert Event.objects.count() == 2
 
@@ -345,7 +351,7 @@ def test_a_new_recorder_after_such_a_loss_tells_what_may_be_missing_since_the_la
     successor.step()
     successor.close()
     gap = Gap.objects.get()
-    assert (gap.after_id, gap.before_id) == (first.last_id, last.events[0].id)
+    assert (gap.reason, gap.after_id, gap.before_id) == ("lost", first.last_id, last.events[0].id)
     assert (gap.lost, gap.lost_kind) == (None, "unknown")
     assert gap.ended_at is not None
     assert gap.started_at <= gap.ended_at
@@ -371,6 +377,64 @@ def test_a_new_recorder_without_a_mark_makes_no_gap_where_all_is_stored_or_told(
     successor = Recorder(url=url)
     successor.step()
     successor.close()
+    assert Gap.objects.count() == gaps
+
+
+def begins_anew(url: str, server: Server) -> EventBatch:
+    """A restarted listener's first events in a Valkey that knows nothing, and what a new recorder makes of
+    them, twice.
+    """
+    began = ids.next()
+    anew = batch(server.pk, raw("Hangup"), after=began)
+    with valkey_client(url) as client:
+        StreamWriter(client, maxlen=1000).append([anew])
+        for _ in range(2):
+            recorder = Recorder(url=url)
+            recorder.step()
+            recorder.close()
+            client.delete(RECORDED)  # as when the acknowledgement didn't arrive
+            client.xgroup_setid(STREAM, GROUP, "0")
+    return anew
+
+
+def stored_before(url: str, writer: StreamWriter, *entries: Entry) -> None:
+    writer.append(entries)
+    recorder = Recorder(url=url)
+    recorder.step()
+    recorder.close()
+
+
+@pytest.mark.parametrize("lasts", [False, True], ids=["killed", "stopped"])
+def test_where_the_listener_was_restarted_too_the_store_tells_that_a_chain_is_not_the_first(
+    url: str, valkey: Valkey, writer: StreamWriter, lasts: bool
+) -> None:
+    server = make_server(event_keeping="all")
+    first = batch(server.pk)
+    note = replace(gap_note(first.last_id), server_id=server.pk, reason="listener_stopped", before_count=1)
+    stored_before(url, writer, first, *([note] if lasts else []))
+    valkey.flush()
+    anew = begins_anew(url, server)
+    gap = Gap.objects.get()
+    assert gap.reason == ("listener_stopped" if lasts else "lost")
+    assert (gap.after_id, gap.before_id) == (first.last_id, anew.events[0].id)
+    assert (gap.lost, gap.lost_kind) == (None, "unknown")
+    assert gap.ended_at == id_moment(anew.after_id)
+
+
+@pytest.mark.parametrize("keeping", ["all", "none"], ids=["a new server", "nothing of it is kept"])
+def test_a_server_of_which_no_event_is_stored_begins_without_a_gap(
+    url: str, valkey: Valkey, writer: StreamWriter, keeping: str
+) -> None:
+    server, other = make_server(event_keeping=keeping), make_server(name="Oslo", event_keeping="all")
+    stored_before(url, writer, batch(other.pk))
+    gaps = 0
+    if keeping == "none":
+        unkept = batch(server.pk)
+        note = replace(gap_note(unkept.last_id, before=ids.next()), server_id=server.pk, before_count=1)
+        stored_before(url, writer, unkept, note)
+        gaps = 1
+    valkey.flush()
+    begins_anew(url, server)
     assert Gap.objects.count() == gaps
 
 
@@ -678,6 +742,8 @@ def test_sent_is_stored_and_counted_as_lost_exactly_whatever_was_cut_or_refused(
                     recorder.step()
     while recorder.step():
         pass
+    reasons = [gap.reason for gap in Gap.objects.order_by("id")]
+    assert reasons == [Gap.Reason.OVERLOAD, Gap.Reason.OVERLOAD, Gap.Reason.LOST]
     lost = list(Gap.objects.values_list("lost", "lost_kind"))
     assert {kind for _, kind in lost} == {"exact"}
     assert len(lost) == 3
@@ -693,8 +759,8 @@ def test_what_is_put_aside_is_counted_once_whoever_finds_it(url: str, writer: St
     writer._client.xadd(STREAM, {b"s": b"1", b"d": b"\xc1 poison"})
     decode = slow._decode
 
-    def decode_slowly(found: Any, aside: list[Aside]) -> Any:
-        entries = decode(found, aside)
+    def decode_slowly(found: Any, aside: list[Aside], damaged: set[int]) -> Any:
+        entries = decode(found, aside, damaged)
         writer._client.delete(slow._lease.key)  # as if it had expired
         assert other.active()
         assert other.step() == 1
