@@ -1,10 +1,10 @@
 """The listener: one event session for each enabled server that is its own, for as long as the process lives.
 
 It follows the list of servers in the database, without a restart and without depending on it: while the
-database is away, the sessions go on. Several listeners share the servers by leases (`fleet.py`): each gives a
-sign of life every second and takes what belongs to it; a server that belongs to another is handed over, and
-the servers of one that died are free when its leases end. While Valkey is away everybody goes on with what
-they have, and what the sessions bring waits in the outbox.
+database is away, the sessions go on. Several listeners share the servers by leases (`fleet.py`), as many for
+each: everybody gives a sign of life every second, hands over what is more than its part, and takes free ones
+up to it; the servers of one that died are free when its leases end. While Valkey is away everybody goes on
+with what they have, and what the sessions bring waits in the outbox.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """What a listener does while it has one slot: which servers are its own, and the sessions with them.
 
-Two loops: one gives a sign of life every second, parts with the servers that are no longer ours and takes
-those that are; the other follows the list of servers in the database. What they change, they change one at a
-time. A lease may be found lost at any moment, by whoever writes.
+Two loops: one gives a sign of life every second, parts with servers that are too many for us and takes free
+ones when there are too few; the other follows the list of servers in the database. What they change, they
+change one at a time. A lease may be found lost at any moment, by whoever writes.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Work:
             StreamWriter(valkey, maxlen=maxlen, max_bytes=max_bytes, slot=slot),
             on_lease_lost=lambda lost: loop.call_soon_threadsafe(self._lease_lost, lost),
             on_dropped=lambda server_id, after_id: loop.call_soon_threadsafe(
-                self._dropped, server_id, after_id
+                self._ask_state, server_id, after_id
             ),
             on_failure=lambda: loop.call_soon_threadsafe(self._lost.set),
         )
@@ -181,8 +181,9 @@ class Work:
             epochs = dict(self.epochs)
             used_until = self._means.ids.milliseconds
             try:
-                beat, kept = await self._threads.valkey(
-                    lambda: (self._fleet.beat(epochs), self.slot.renew(used_until=used_until))
+                # The beat comes last: what it takes from Valkey can't be lost by a failure of the other.
+                kept, beat = await self._threads.valkey(
+                    lambda: (self.slot.renew(used_until=used_until), self._fleet.beat(epochs))
                 )
             except redis.RedisError as error:
                 self._leases.failed(error)
@@ -201,19 +202,22 @@ class Work:
                 self._waiting.ended()
 
     async def _settle(self, beat: Beat, epochs: dict[int, int]) -> None:
-        """Part with what is no longer ours, and take what is."""
+        """Part with what is too much for us, or take what is missing to our part."""
         self._lease_lost({(server_id, epochs[server_id]) for server_id in beat.lost})
+        for server_id, after_id in beat.wishes.items():
+            self._ask_state(server_id, after_id)
         if len(beat.listeners) != self.listeners:
             logger.info("%d listeners share the servers", len(beat.listeners))
         self.listeners = len(beat.listeners)
         if self._targets is None:
             return
-        mine = self._fleet.share(beat.listeners, self._targets)
-        await self._hand_over([server_id for server_id in self._sessions if server_id not in mine])
-        wanted = [server_id for server_id in mine if server_id not in self.epochs]
-        if not wanted or time.monotonic() < self._claims_from:
+        # Whoever isn't connected loses nothing by going first; of the others the youngest go.
+        held = sorted(self.epochs, key=lambda server_id: (self._is_online(server_id), -server_id))
+        share = self._fleet.share(beat.listeners, self._targets, held)
+        await self._hand_over(share.surplus)
+        if not share.wanted or not share.most or time.monotonic() < self._claims_from:
             return
-        claimed = await self._threads.valkey(lambda: self._fleet.claim(wanted))
+        claimed = await self._threads.valkey(lambda: self._fleet.claim(share.wanted, most=share.most))
         for server_id, claim in claimed.items():
             self._begin(server_id, claim)
 
@@ -240,7 +244,7 @@ class Work:
 
     async def _hand_over(self, server_ids: Collection[int]) -> None:
         """Have others listen to these, who are waiting for them."""
-        parted = [self._sessions.pop(server_id) for server_id in server_ids]
+        parted = [self._sessions.pop(server_id) for server_id in server_ids if server_id in self._sessions]
         await cancel([task for _, task in parted])
         for session, _ in parted:
             logger.info("%s: handed over to another listener", session.target.name)
@@ -268,8 +272,11 @@ class Work:
                 self._ending.add(task)
                 task.add_done_callback(self._ending.discard)
 
-    def _dropped(self, server_id: int, after_id: int) -> None:
-        """Events were dropped while Valkey was away: the state of that PBX is unknown."""
+    def _is_online(self, server_id: int) -> bool:
+        return server_id in self._sessions and self._sessions[server_id][0].online
+
+    def _ask_state(self, server_id: int, after_id: int) -> None:
+        """Events are missing that came after this one: the state of that PBX is unknown."""
         if server_id in self._sessions:
             self._sessions[server_id][0].ask_state(after_id)
 

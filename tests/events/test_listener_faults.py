@@ -110,6 +110,11 @@ async def test_what_the_bound_of_the_stream_cuts_is_counted_exactly(
     assert gap.lost > 0
     assert listener.status()["dropped"] == 0
     assert redis_client.memory_usage(STREAM) < 200_000
+    await running.until(
+        lambda: Snapshot.objects.filter(after_id=gap.after_id).exists(),
+        what="the PBX was asked for its state after a gap that only the recorder knew of",
+        seconds=30,
+    )
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])

@@ -8,7 +8,6 @@ open all the time shows the newest event again by itself.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,10 +17,10 @@ from django.db import connection
 
 from ami_integration.ami import TCP
 from ami_integration.events.models import Event, Gap
-from ami_integration.servers.models import Server
 from tests.browser.chromium import Handle, Visitor, expect
-from tests.browser.test_runs import log_in
+from tests.browser.people import log_in
 from tests.counting import Counting
+from tests.events.missing import check_gaps, missing
 from tests.events.relay import Relay
 from tests.polling import wait_until
 from tests.postgres import Cluster
@@ -104,12 +103,6 @@ class Flow:
 def flow(stack: Stack, visitor: Visitor, postgres_cluster: Cluster) -> Iterator[Flow]:
     with Counting(pace=PACE) as pbx:
         yield Flow(stack, visitor, pbx, pbx.port)
-
-
-def missing(numbers: list[int], happened: int) -> list[int]:
-    assert len(numbers) == len(set(numbers)), "events are stored twice"
-    assert numbers == sorted(numbers), "events are stored out of order"
-    return sorted(set(range(happened)) - set(numbers))
 
 
 @contextlib.contextmanager
@@ -203,7 +196,7 @@ def check_counted(flow: Flow) -> None:
     happened = flow.end()
     lost = missing([number for _, number in flow.stored() if number is not None], happened)
     gaps = Gap.objects.filter(server=flow.server)
-    assert {gap.reason for gap in gaps} <= {Gap.Reason.OVERLOAD}
+    assert {gap.reason for gap in gaps} <= {Gap.Reason.OVERLOAD, Gap.Reason.LOST}
     assert {gap.lost_kind for gap in gaps} <= {Gap.LostKind.EXACT}
     assert sum(gap.lost or 0 for gap in gaps) == len(lost), f"{lost} are missing; {list(gaps.values())}"
 
@@ -251,21 +244,5 @@ def test_with_a_fault_of_the_session_what_is_missing_lies_in_a_gap(
             happens()
             flow.is_well(fault)
         happened = flow.end()
-        check_gaps(flow.server, flow.stored(), happened)
-
-
-def check_gaps(server: Server, stored: list[tuple[int, int | None]], happened: int) -> None:
-    """Every missing number lies in a gap from the last stored event to the first one after it."""
-    lost = missing([number for _, number in stored if number is not None], happened)
-    assert lost, "nothing is missing, so nothing was broken"
-    bounds = set(Gap.objects.filter(server=server).values_list("after_id", "before_id"))
-    ids = [pk for pk, _ in stored]
-    neighbours = set(itertools.pairwise(ids))
-    for number in lost:
-        before = max(pk for pk, one in stored if one is not None and one < number)
-        after = min(pk for pk, one in stored if one is not None and one > number)
-        # FullyBooted may be the first one after it, or the last one before the next gap.
-        around = {pair for pair in neighbours if before <= pair[0] and pair[1] <= after}
-        assert around & bounds, f"{number} is missing in {around}, and no gap says just so: {bounds}"
-    for _, last in bounds:
-        assert last in ids, f"a gap ends with no stored event: {last}"
+        lost = check_gaps(flow.server, flow.stored(), happened)
+        assert lost, "nothing is missing, so nothing was broken"

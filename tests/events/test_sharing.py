@@ -15,6 +15,7 @@ from ami_integration.events.models import Event, Gap
 from ami_integration.events.stream import LEASES, valkey_client
 from ami_integration.servers.models import Server
 from amiweb.processes import commands
+from tests.events.missing import check_gaps
 from tests.polling import wait_until
 from tests.processes import Process, Stack
 from tests.servers.factories import make_server
@@ -30,7 +31,7 @@ SERVERS = 16
 class Fleet:
     """Servers that all are one simulated PBX, a recorder, and listeners that share them."""
 
-    def __init__(self, stack: Stack, simulator: Simulator, valkey: redis.Redis) -> None:
+    def __init__(self, stack: Stack, simulator: Simulator, valkey: redis.Redis, servers: int) -> None:
         self.stack = stack
         self.simulator = simulator
         self.valkey = valkey
@@ -42,8 +43,9 @@ class Fleet:
                 name=f"pbx {number}",
                 username=simulator.username,
                 secret=simulator.secret,
+                event_keeping="all",  # a gap begins and ends at an event, be it kept or not
             )
-            for number in range(SERVERS)
+            for number in range(servers)
         ]
         stack.start("recorder")
 
@@ -76,12 +78,12 @@ class Fleet:
         return owners
 
     def until_shared(self, listeners: int) -> None:
-        """Wait until so many listeners have all servers, and are connected to them."""
+        """Wait until so many listeners have as many servers each, and are connected to them."""
+        servers = len(self.servers)
         wait_until(
             lambda: (
-                len(self.owners()) == listeners
-                and sum(self.owners().values()) == SERVERS
-                and self.simulator.sessions == SERVERS
+                sorted(self.owners().values()) == [servers // listeners] * listeners
+                and self.simulator.sessions == servers
                 and not Gap.objects.open().exists()
             ),
             seconds=3 * PROMISE,
@@ -93,39 +95,38 @@ class Fleet:
             self.simulator.emit("UserEvent", [("UserEvent", "Counted"), ("Number", str(self.said))], "user")
             self.said += 1
 
-    def numbers(self, server: Server) -> list[tuple[int, int]]:
-        """Number and id of each stored event, in the order of the store."""
-        events = Event.objects.filter(server=server, name="UserEvent").order_by("id")
-        return [(int(dict(headers)["Number"]), pk) for pk, headers in events.values_list("id", "headers")]
+    def stored(self, server: Server) -> list[tuple[int, int | None]]:
+        """Id and number, if it has one, of each stored event, by id."""
+        events = Event.objects.filter(server=server).order_by("id").values_list("id", "headers")
+        numbers = [(pk, dict(headers).get("Number")) for pk, headers in events]
+        return [(pk, None if number is None else int(number)) for pk, number in numbers]
+
+    def newest(self, server: Server) -> int | None:
+        """The number of the last event."""
+        return next((number for _, number in reversed(self.stored(server)) if number is not None), None)
 
     def check(self) -> None:
         """Nothing is stored twice, and what is missing lies inside a gap."""
         for server in self.servers:
-            stored = self.numbers(server)
-            assert [number for number, _ in stored] == sorted({number for number, _ in stored})
-            ids = dict(stored)
-            for missing in set(range(self.said)) - ids.keys():
-                before = max((pk for number, pk in stored if number < missing), default=0)
-                after = min((pk for number, pk in stored if number > missing), default=2**63 - 1)
-                assert Gap.objects.filter(
-                    server=server, after_id__gte=before, after_id__lt=after, before_id__lte=after
-                ).exists(), f"{server}: number {missing} is missing without a gap"
+            check_gaps(server, self.stored(server), self.said)
 
     def until_heard(self) -> None:
         """Say something, and wait until all servers' listeners have heard it."""
         self.say(1)
         last = self.said - 1
         wait_until(
-            lambda: all((self.numbers(server) or [(-1, 0)])[-1][0] == last for server in self.servers),
+            lambda: all(self.newest(server) == last for server in self.servers),
             seconds=3 * PROMISE,
             what=self.logs,
         )
 
 
 @pytest.fixture
-def fleet(stack: Stack, make_simulator: Callable[..., Simulator]) -> Iterator[Fleet]:
+def fleet(
+    request: pytest.FixtureRequest, stack: Stack, make_simulator: Callable[..., Simulator]
+) -> Iterator[Fleet]:
     with valkey_client(stack.valkey.url) as client:
-        fleet = Fleet(stack, make_simulator(), client)
+        fleet = Fleet(stack, make_simulator(), client, getattr(request, "param", SERVERS))
         yield fleet
         fleet.close()
 
@@ -144,6 +145,19 @@ def test_when_one_of_two_is_killed_the_other_has_its_servers_soon(fleet: Fleet) 
     fleet.until_heard()
     fleet.check()
     assert set(Gap.objects.values_list("reason", flat=True)) == {Gap.Reason.LISTENER_STOPPED}
+
+
+@pytest.mark.parametrize("fleet", [2], indirect=True, ids=["2 servers"])
+def test_of_two_servers_the_second_listener_gets_one_and_gives_it_back(fleet: Fleet) -> None:
+    fleet.listen()
+    fleet.until_shared(1)
+    second = fleet.listen()
+    fleet.until_shared(2)
+    fleet.until_heard()
+    second.end(signal.SIGKILL)
+    fleet.until_shared(1)
+    fleet.until_heard()
+    fleet.check()
 
 
 def test_one_that_stops_hands_over_at_once(fleet: Fleet) -> None:
