@@ -13,6 +13,7 @@ import redis
 from asgiref.sync import sync_to_async
 
 from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.recorder import Recorder
 from ami_integration.events.stream import STREAM
 from ami_integration.servers.models import Server, ServerHealth
 from tests.events.listening import PBX, SECRET, Running
@@ -114,6 +115,35 @@ async def test_what_the_bound_of_the_stream_cuts_is_counted_exactly(
         lambda: Snapshot.objects.filter(after_id=gap.after_id).exists(),
         what="the PBX was asked for its state after a gap that only the recorder knew of",
         seconds=30,
+    )
+
+
+async def test_a_valkey_that_lost_its_data_while_all_was_restarted_leaves_a_gap_that_says_so(
+    running: Running, server: Server, pbx: PBX, valkey: Valkey
+) -> None:
+    running.start()
+    await online(running)
+    pbx.say(5)
+    await running.until(lambda: len(numbers()) == 5, what="the first events are stored")
+    await running.kill()
+    await asyncio.to_thread(running.recorder.close)
+    await asyncio.to_thread(valkey.flush)
+    pbx.say(5)  # nobody hears these
+    running.recorder = Recorder(url=running.url)
+    running.start()
+    await running.until(
+        lambda: Event.objects.filter(name="FullyBooted").count() == 2, what="it listens again"
+    )
+    pbx.say(5)
+    await running.until(lambda: len(numbers()) == 10, what="events are stored again")
+    assert await running.look(numbers) == [*range(5), *range(10, 15)]
+    gap = await running.look(Gap.objects.get)
+    assert (gap.reason, gap.lost_kind) == (Gap.Reason.LOST, Gap.LostKind.UNKNOWN)
+    first = await running.look(lambda: Event.objects.filter(id__gt=gap.after_id).earliest("id").pk)
+    last = await running.look(lambda: Event.objects.filter(id__lt=first).latest("id").pk)
+    assert (gap.after_id, gap.before_id) == (last, first)
+    await running.until(
+        Snapshot.objects.filter(after_id=gap.after_id).exists, what="the PBX is asked", seconds=30
     )
 
 

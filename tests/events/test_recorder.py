@@ -275,6 +275,27 @@ def test_entries_that_were_cut_from_the_stream_leave_a_gap(
     assert 0 < redis_client.ttl(WISHES) <= 3600
 
 
+def test_a_gap_that_only_the_recorder_found_ends_at_the_first_event_also_where_another_gap_follows(
+    writer: StreamWriter, redis_client: redis.Redis, recorder: Recorder
+) -> None:
+    first, missing, _ = three_batches(1)
+    writer.append([first])
+    recorder.step()
+    writer.append([missing])
+    redis_client.xtrim(STREAM, maxlen=0, approximate=False)
+    begun = replace(gap_note(missing.last_id), before_count=3)
+    behind = stamped()
+    ended = replace(begun, ended_at=begun.started_at, before_id=behind.id)
+    writer.append([begun, ended, EventBatch(1, ended.last_id, 3, [behind])])
+    while recorder.step() or pending(redis_client):
+        pass
+    found = {gap.after_id: (gap.reason, gap.before_id, gap.lost) for gap in Gap.objects.all()}
+    assert found == {
+        first.last_id: ("overload", behind.id, 2),
+        missing.last_id: ("disconnected", behind.id, None),
+    }
+
+
 def three_batches(server_id: int) -> list[EventBatch]:
     """One event, two events, one event, in one chain."""
     first = batch(server_id)
