@@ -27,15 +27,16 @@ WELL_KNOWN = (
     ("Raised when a new channel is", "created"),
 )
 
-PAGE = """\
+#: A page of `manager show command`, without its sentences.
+FORM = """\
 Response: Success
-Juggle: Throw them. Again.  (Priv: call,all)
+Juggle: {}  (Priv: call,all)
 Output: [Synopsis]
-Output: Throw balls.
+Output: {}
 Output:
 Output: [Description]
-Output: Keeps them in the
-Output:   air.
+Output: {}
+Output:   {}
 Output:
 Output: [Syntax]
 Output: Action: Juggle
@@ -44,11 +45,11 @@ Output:
 Output: [Arguments]
 Output:
 Output: Kind
-Output:     What is thrown, and how
-Output:     red - As a rose - or so.
+Output:     {}
+Output:     red - {}
 Output:     blue
 Output:     on,off
-Output:         left - This hand.
+Output:         left - {}
 Output:
 Output: [Privilege]
 Output: call,all
@@ -56,35 +57,14 @@ Output: call,all
 Response: Success
 Message: Throw balls.
 """
-SHOWN = """\
-Response: Success
-Juggle: Text of the synopsis.  (Priv: call,all)
-Output: [Synopsis]
-Output: Text of the synopsis.
-Output:
-Output: [Description]
-Output: Text of the description.
-Output:   Text of the description.
-Output:
-Output: [Syntax]
-Output: Action: Juggle
-Output: [Kind:] <value>
-Output:
-Output: [Arguments]
-Output:
-Output: Kind
-Output:     Text of the argument.
-Output:     red - Text of the value.
-Output:     blue
-Output:     on,off
-Output:         left - Text of the value.
-Output:
-Output: [Privilege]
-Output: call,all
-
-Response: Success
-Message: Throw balls.
-"""
+PAGE = FORM.format(
+    "Throw them. Again.", "Throw balls.", "Keeps them in the", "air.", "What is thrown, and how",
+    "As a rose - or so.", "This hand.",
+)  # fmt: skip
+SHOWN = FORM.format(
+    *("Text of the synopsis.",) * 2, *("Text of the description.",) * 2, "Text of the argument.",
+    *("Text of the value.",) * 2,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
