@@ -21,6 +21,8 @@ RING = 300
 #: Names that are counted for a page; strangers may make up more.
 MOST_NAMES = 300
 _MARKS = 500  # gaps and snapshots that wait at most
+#: Seconds within which what the store had already is told to pages.
+_KNOWN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Tab:
         self._ring: deque[Row] = deque(maxlen=RING)
         self._marks: deque[Row] = deque(maxlen=_MARKS)
         self._counts: Counter[str] = Counter()
+        self._known: frozenset[int] = frozenset()
+        self._known_until = 0.0
         self._clock = clock
         self._allowance, self._then = float(RING), clock()
 
@@ -69,6 +73,8 @@ class Tab:
         for name, count in counts.items():
             if name in self._counts or len(self._counts) < MOST_NAMES:
                 self._counts[name] += count
+        if self._known:
+            rows = self._without_known(rows)
         if any(row[NAME] is None for row in rows):
             self._marks.extend(row for row in rows if row[NAME] is None)
             rows = [row for row in rows if row[NAME] is not None]
@@ -82,15 +88,26 @@ class Tab:
         self.ready.set()
 
     def begin(self, known: Collection[int]) -> None:
-        """What the store has is on its way: let the rest follow, without the ids that are `known` by it."""
-        doubled = [row for row in self._ring if row[ID] in known]
-        if doubled:
-            rest = [row for row in self._ring if row[ID] not in known]
-            self._ring.clear()
-            self._ring.extend(rest)
-            self._counts.subtract(row[NAME] for row in doubled)
+        """What the store has is on its way: let the rest follow, without the ids that are `known` by it.
+
+        Some of those come yet: an event is stored before pages are told of it.
+        """
+        self._known, self._known_until = frozenset(known), self._clock() + _KNOWN_SECONDS
+        rest = self._without_known(list(self._ring))
+        self._ring.clear()
+        self._ring.extend(rest)
         self.holding = False
         self.ready.set()
+
+    def _without_known(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """These rows, without and not counting the events that the page has been sent from the store."""
+        if self._clock() > self._known_until:
+            self._known = frozenset()
+        doubled = [row[NAME] for row in rows if row[NAME] is not None and row[ID] in self._known]
+        if not doubled:
+            return rows
+        self._counts.subtract(doubled)
+        return [row for row in rows if row[NAME] is None or row[ID] not in self._known]
 
     def take(self) -> list[str]:
         """The JSON of rows that may go to the page now, oldest first."""

@@ -102,6 +102,17 @@ def test_what_the_store_brought_does_not_come_again(tab: Tab) -> None:
     assert tab.take_counts() == {"Event": 2}
 
 
+def test_what_the_store_brought_is_not_counted_when_it_comes_late(tab: Tab, clock: Clock) -> None:
+    tab.begin({row[0] for row in rows(range(3))})
+    offer(tab, rows(range(2)))
+    offer(tab, [*rows(range(2, 5)), *rows(range(2, 3), None)])
+    assert tab.take() == ["json 2", "json 3", "json 4"]  # a gap comes again
+    assert tab.take_counts() == {"Event": 2}
+    clock.now += 60
+    offer(tab, rows(range(5, 6)))
+    assert tab.take() == ["json 5"]
+
+
 async def test_whoever_sends_is_told_that_there_is_something(tab: Tab) -> None:
     sender = asyncio.create_task(tab.ready.wait())
     await asyncio.sleep(0)
