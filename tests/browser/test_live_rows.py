@@ -55,6 +55,7 @@ def test_calls_of_a_real_asterisk_are_shown_as_they_come(
     send(batch(server.pk, *captured()[:8], after=gap.last_id))
     expect(rows(live)).to_have_count(len(captured()) + 21)
     expect(live.locator(".aw-gap")).to_contain_text("Connection lost no events for 12 s")
+    expect(rows(live).filter(has_text="VarSet").first).to_contain_text("Variable")
     rows(live).filter(has_text="Newchannel").first.locator(".aw-event-line").click()
     expect(live.locator(".aw-event-headers")).to_contain_text("ChannelStateDesc")
     visitor.picture(live, "live-calls")

@@ -9,11 +9,13 @@ const time = new Intl.DateTimeFormat(undefined, {
 const date = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "2-digit", day: "2-digit" });
 const number = new Intl.NumberFormat();
 
-// What a closed row shows of an event, as far as it has them.
+// What a closed row shows of an event, as far as it has them. What few events have comes before the caller, whom
+// each event of a call names.
 const TELLING = [
-  "Channel", "DestChannel", "CallerIDNum", "CallerIDName", "ConnectedLineNum", "Exten", "Queue", "Interface",
-  "ChannelStateDesc", "DialStatus", "Cause-txt", "Conference", "Peer", "PeerStatus", "Device", "State", "UserEvent",
-  "Variable", "Value", "Application", "Status", "Message", "ObjectName", "Endpoint",
+  "Channel", "DestChannel", "Variable", "Value", "Application", "UserEvent", "DialStatus", "Cause-txt", "Conference",
+  "Parties", "Queue", "Calls", "Name", "Interface", "Location", "CallerIDNum", "CallerIDName", "ConnectedLineNum",
+  "Exten", "ChannelStateDesc", "Peer", "PeerStatus", "Device", "State", "Status", "Message", "ObjectName", "DeviceState",
+  "Endpoint",
 ];
 const TELLING_MOST = 4;
 const EMPTY = new Set(["", "<unknown>", "<none>"]);
