@@ -117,6 +117,7 @@ def test_pause_counts_what_waits_and_clear_empties_the_list(server: Server, live
     live.get_by_role("button", name="Pause").click()
     send(numbered(server.pk, range(3, 10), after=first.last_id))
     expect(live.get_by_role("button", name="Resume (7 waiting)")).to_be_visible()
+    expect(live.get_by_role("button", name="Jump to now")).to_be_hidden()  # nobody is elsewhere
     expect(rows(live)).to_have_count(3)
     live.get_by_role("button", name="Resume").click()
     expect(rows(live)).to_have_count(10)
