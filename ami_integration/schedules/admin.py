@@ -18,9 +18,9 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
-from ami_integration.schedules.calendar import zone_names
 from ami_integration.schedules.forms import PREVIEW, ScheduleForm, TimingForm
 from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.zones import zone_names
 
 #: Planned times that the page of a schedule shows.
 HISTORY = 20
@@ -34,12 +34,12 @@ class ScheduleAdmin(AuditedAdmin):
     form = ScheduleForm
     change_form_template = "ami_integration/schedules/change_form.html"
     change_list_template = "ami_integration/schedules/change_list.html"
-    list_display = ("name", "server", "action", "timing", "next_run", "last_outcome", "owner_name", "enabled")
-    list_filter = ("enabled", ("server", admin.RelatedOnlyFieldListFilter), "kind")
-    list_select_related = ("server",)
-    search_fields = ("name", "action", "server__name")
+    list_display = ("name", "action", "timing", "next_run", "last_outcome", "owner_name", "enabled")
+    list_filter = ("enabled", ("servers", admin.RelatedOnlyFieldListFilter), "kind")
+
+    search_fields = ("name", "action")
     fieldsets = (
-        (None, {"fields": ("name", "server", "action", "headers", "enabled")}),
+        (None, {"fields": ("name", "servers", "tag", "action", "headers", "enabled")}),
         ("When", {"fields": ("kind", "crontab", "interval_seconds", "timezone")}),
     )
 

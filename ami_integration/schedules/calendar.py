@@ -18,11 +18,12 @@ naive datetimes, and turned into moments by one rule.
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import islice
 from typing import Protocol
 
 from cronsim import CronSim, CronSimError
+
+from ami_integration.zones import zone_names
 
 _FIELDS = {
     "minute": "0–59",
@@ -54,16 +55,6 @@ class Timing(Protocol):
     interval_seconds: int | None
     timezone: str
     anchor_at: datetime
-
-
-@lru_cache(maxsize=1)
-def zone_names() -> frozenset[str]:
-    """Every time zone that this machine knows, save its technical tables (posix/, right/)."""
-    return frozenset(
-        name
-        for name in zoneinfo.available_timezones()
-        if not name.startswith(("posix", "right", "Factory", "local"))
-    )
 
 
 def timing_check(*, timing: Timing) -> None:

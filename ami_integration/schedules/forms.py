@@ -61,7 +61,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     headers = HeadersField()
 
     class Meta(TimingForm.Meta):
-        fields = ("name", "server", "action", "kind", "crontab", "interval_seconds", "timezone", "enabled")
+        fields = ("name", "action", "kind", "crontab", "interval_seconds", "timezone", "enabled")
         widgets = {"timezone": forms.TextInput(attrs={"list": "timezones", "class": "vTextField"})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
