@@ -360,6 +360,22 @@ def user_may_view_templates(*, user: AnyUser) -> bool:
     return any(_staff_with(user, name) for name in names)
 
 
+def user_may_view_schedules(*, user: AnyUser) -> bool:
+    """Whether this person may see schedules at all. Which ones: `Schedule.objects.visible_to`."""
+    names = ("ami_integration.view_schedule", "ami_integration.change_schedule")
+    return any(_staff_with(user, name) for name in names)
+
+
+def user_may_plan(*, user: AnyUser, what: str = "change") -> bool:
+    """Whether this person may `add`, `change` or `delete` schedules that they see; run them: `decide`."""
+    return _staff_with(user, f"ami_integration.{what}_schedule")
+
+
+def user_may_pause_schedules(*, user: AnyUser) -> bool:
+    """Whether this person may turn the switch that keeps every schedule from starting anything."""
+    return _staff_with(user, "ami_integration.pause_schedules")
+
+
 def user_may_view_secrets(*, user: AnyUser) -> bool:
     """Whether this person may see in clear what is masked in the results that they may see."""
     return _staff_with(user, "ami_integration.view_result_secrets")

@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -122,6 +122,8 @@ def run_submit(
     address: str = "",
     fanout: FanOut | None = None,
     hidden_by: int | None = None,
+    start_at: datetime | None = None,
+    ring: bool = True,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -132,13 +134,16 @@ def run_submit(
         headers: pairs in order, without Action and ActionID.
         origin: an `ActionRun.Origin`.
         origin_detail: what exactly, for people: a schedule's name.
-        expires_in: seconds after which it isn't sent any more; `AMIWEB_RUN_EXPIRY` by default.
+        expires_in: seconds after which it isn't sent any more, from its start; `AMIWEB_RUN_EXPIRY` by
+            default.
         timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
         retry_of: the run that this one repeats.
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
         address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
         hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows.
+        start_at: no worker begins it before; at once by default. `watch.runs_begin` rings for it then.
+        ring: False for a caller that tells the workers of several at once, by `runs_ring`.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -157,6 +162,7 @@ def run_submit(
     if not decision.allowed:
         raise RunRefused(decision.reason)
     action_check(action=action, headers=pairs)
+    now = timezone.now()
     run = ActionRun(
         server=current,
         server_name=current.name,
@@ -171,7 +177,8 @@ def run_submit(
         user=user,
         username=user.get_username() if user is not None else "",
         address=address,
-        expires_at=timezone.now()
+        start_at=start_at,
+        expires_at=max(now, start_at or now)
         + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
         retry_of=retry_of,
         attempt=1 if retry_of is None else retry_of.attempt + 1,
@@ -198,7 +205,7 @@ def run_submit(
         if before is None:
             raise
         raise AlreadySubmitted(before) from None
-    if fanout is None:
+    if ring and fanout is None and (start_at is None or start_at <= now):
         transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
     return run
 
@@ -232,7 +239,7 @@ def runs_ring(*, run_ids: Sequence[int]) -> int:
     """Tell the workers that these runs wait, and note in each row whether they could be told."""
     try:
         rung = doorbell.ring(run_ids)
-        missed = [run_id for run_id in run_ids if run_id not in set(rung)]
+        missed = set(run_ids).difference(rung)
         waiting = ActionRun.objects.waiting()
         waiting.filter(pk__in=rung).update(rung_at=timezone.now())
         waiting.filter(pk__in=missed).update(rung_at=None)

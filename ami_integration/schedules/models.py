@@ -17,6 +17,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now as now_utc
 
+from ami_integration.access.services import AnyUser, servers_visible, user_may_view_schedules
 from ami_integration.actions.models import (
     LONGEST_TIMEOUT,
     MOST_AT_ONCE,
@@ -36,6 +37,30 @@ _DAY = 24 * 3600
 
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def visible_to(self, user: AnyUser) -> "ScheduleQuerySet":
+        """The schedules that this person may see: the one filter of lists, pages and counts.
+
+        Those of which they see a server, named or with the tag. What has no server (any more) is seen by its
+        owner and by whoever sees every server.
+        """
+        if user is None or not user_may_view_schedules(user=user):
+            return self.none()
+        if user.is_superuser:
+            return self
+        visible = servers_visible(user=user).values("pk")
+        named = Schedule.servers.through.objects
+        tagged = Server.tags.through.objects
+        # Subqueries, since a schedule of which several servers are seen shall be listed once.
+        seen = Q(pk__in=named.filter(server_id__in=visible).values("schedule_id")) | Q(
+            tag_id__in=tagged.filter(server_id__in=visible).values("tag_id")
+        )
+        nowhere = ~Q(pk__in=named.values("schedule_id")) & (
+            Q(tag_id=None) | ~Q(tag_id__in=tagged.values("tag_id"))
+        )
+        if Server.objects.exclude(pk__in=visible).exists():
+            nowhere &= Q(owner_id=user.pk)
+        return self.filter(seen | nowhere)
+
     def due(self, now: datetime) -> "ScheduleQuerySet":
         """Enabled schedules whose time has come, the oldest first."""
         return self.filter(enabled=True, next_at__lte=now).order_by("next_at", "pk")
@@ -311,6 +336,10 @@ class PlannedRun(models.Model):
     )
     fanout = models.ForeignKey(
         FanOut, on_delete=models.SET_NULL, null=True, related_name="planned_runs", help_text="On several."
+    )
+    refused = models.PositiveIntegerField(
+        default=0,
+        help_text="Servers that were left out because it may not run there, which is a failure in part.",
     )
     result = models.CharField(max_length=10, choices=Result.choices, default=Result.NONE, blank=True)
     started_at = models.DateTimeField(null=True, help_text="When the first of its runs began.")
