@@ -353,6 +353,7 @@ class PlannedRun(models.Model):
         constraints = (models.UniqueConstraint(fields=("schedule", "planned_at"), name="planned_run_once"),)
         indexes = (
             models.Index(fields=("planned_at",), name="planned_run_planned"),
+            models.Index(fields=("created_at",), name="planned_run_created"),
             models.Index(
                 fields=("schedule",),
                 condition=Q(outcome="waiting") | Q(outcome="submitted", result=""),

@@ -4,10 +4,13 @@ A delivery is a row before it is a message: what couldn't be sent is tried again
 read afterwards.
 """
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from ami_integration.schedules.models import Schedule
 from ami_integration.servers.encryption import EncryptedTextField
 
 
@@ -38,8 +41,20 @@ class AlertChannel(models.Model):
         return self.name
 
 
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def open(self) -> "AlertQuerySet":
+        """Those that aren't over."""
+        return self.filter(closed_at=None)
+
+    def visible_to(self, user: Any) -> "AlertQuerySet":
+        """The alerts of the schedules that this person may see. Those of deleted ones: for superusers."""
+        if user is not None and user.is_active and user.is_superuser:
+            return self
+        return self.filter(schedule__in=Schedule.objects.visible_to(user).values("pk"))
+
+
 class Alert(models.Model):
-    """Something is wrong with a schedule, from when to when."""
+    """Something is wrong with a schedule, from when to when. It outlives the schedule."""
 
     class Kind(models.TextChoices):
         FAILING = "failing", "Failing"
@@ -47,11 +62,18 @@ class Alert(models.Model):
         LATE = "late", "Late"
         STOPPED = "stopped", "Stopped"
 
-    schedule = models.ForeignKey("Schedule", on_delete=models.CASCADE, related_name="alerts")
+    schedule = models.ForeignKey(Schedule, on_delete=models.SET_NULL, null=True, related_name="alerts")
+    schedule_name = models.CharField(max_length=100)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     opened_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True)
-    text = models.TextField()
+    text = models.TextField(help_text="What is wrong, in sentences.")
+    closing_text = models.TextField(blank=True, help_text="Why it is over.")
+    planned_at = models.DateTimeField(
+        null=True, help_text="Of a late one: the newest planned time it is about."
+    )
+
+    objects = AlertQuerySet.as_manager()
 
     class Meta:
         ordering = ("-opened_at",)
@@ -60,9 +82,10 @@ class Alert(models.Model):
                 fields=("schedule", "kind"), condition=Q(closed_at=None), name="alert_open_once"
             ),
         )
+        indexes = (models.Index(fields=("opened_at",), name="alert_opened"),)
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.text}"
+        return f"{self.get_kind_display()}: {self.schedule_name}"
 
 
 class AlertDelivery(models.Model):
@@ -80,17 +103,26 @@ class AlertDelivery(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField(default=timezone.now)
+    claim = models.CharField(
+        max_length=32,
+        blank=True,
+        help_text="Of the last attempt, which may tell of several deliveries at once.",
+    )
     last_error = models.TextField(blank=True)
+    tries = models.JSONField(default=list, help_text="Of each attempt its moment and what came of it.")
+    reached = models.JSONField(default=list, help_text="Mail addresses that have it already.")
     created_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-created_at", "-id")
+        verbose_name = "alert delivery"
         verbose_name_plural = "alert deliveries"
         indexes = (
             models.Index(
                 fields=("next_try_at",), condition=Q(status="waiting"), name="alert_delivery_waiting"
             ),
+            models.Index(fields=("channel", "created_at"), name="alert_delivery_channel"),
         )
         constraints = (
             models.UniqueConstraint(fields=("alert", "closing", "channel"), name="alert_delivery_once"),
