@@ -8,7 +8,8 @@ A crontab is read in the schedule's time zone, and the days on which the clocks 
 - Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It
   goes on through the change in real time, so a repeated hour is served twice and a skipped one not at all.
 
-An interval knows no time zone: it is counted from the moment at which it was saved.
+An interval knows no time zone: it is counted from the moment at which it was saved, or from its start if
+that lies later, which then is the first time itself. `once_at`, `starts_at` and `ends_at` are moments.
 
 Celery's own crontab is not used: it runs a skipped 02:30 at 03:30. `cronsim` follows Debian's cron, but
 treats `*/15 1 * * *` as a rhythm and may return the same moment twice; so wall time is walked here, in
@@ -18,7 +19,8 @@ naive datetimes, and turned into moments by one rule.
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count as counted_from
+from itertools import islice, takewhile
 from typing import Protocol
 
 from cronsim import CronSim, CronSimError
@@ -55,6 +57,9 @@ class Timing(Protocol):
     interval_seconds: int | None
     timezone: str
     anchor_at: datetime
+    once_at: datetime | None
+    starts_at: datetime | None
+    ends_at: datetime | None
 
 
 def timing_check(*, timing: Timing) -> None:
@@ -68,8 +73,13 @@ def timing_check(*, timing: Timing) -> None:
         seconds = timing.interval_seconds
         if seconds is None or not 1 <= seconds <= _LONGEST_INTERVAL:
             raise BadTiming("interval_seconds", "Give the interval in seconds: 1 to 31622400 (366 days).")
+    elif timing.kind == "once":
+        if timing.once_at is None:
+            raise BadTiming("once_at", "Give the day and the time at which it runs.")
     else:
         _crontab_check(timing.crontab)
+    if timing.starts_at is not None and timing.ends_at is not None and timing.ends_at <= timing.starts_at:
+        raise BadTiming("ends_at", "It ends before it starts. Give a later end, or an earlier start.")
 
 
 def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]:
@@ -81,17 +91,42 @@ def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]
         count: how many at most.
 
     Returns:
-        moments in UTC, ascending, each once; fewer than `count` where the calendar ends (31 February).
+        moments in UTC, ascending, each once, none before `starts_at` and none after `ends_at`; fewer than
+        `count` where the calendar ends (31 February).
 
     Raises:
         BadTiming: the schedule can't be read.
     """
     timing_check(timing=timing)
     after = after.astimezone(UTC)
-    if timing.kind == "interval":
-        assert timing.interval_seconds is not None  # timing_check saw to it
-        return _interval_times(timing.anchor_at, timing.interval_seconds, after, count)
-    return list(islice(_crontab_times(timing.crontab, _zone(timing.timezone), after), count))
+    if timing.starts_at is not None:
+        # The start itself counts, and the answers come later than `after`.
+        after = max(after, timing.starts_at.astimezone(UTC) - timedelta(microseconds=1))
+    times = _times(timing, after)
+    if timing.ends_at is not None:
+        ends_at = timing.ends_at.astimezone(UTC)
+        times = takewhile(lambda time: time <= ends_at, times)
+    return list(islice(times, count))
+
+
+def first_time(*, timing: Timing, now: datetime) -> datetime:
+    """The next moment at which a schedule is due.
+
+    Raises:
+        BadTiming: it can't be read, or there is none; with the field that is at fault.
+    """
+    if times := next_times(timing=timing, after=now, count=1):
+        return times[0]
+    if timing.ends_at is not None and timing.ends_at <= now:
+        raise BadTiming("ends_at", "This end has passed already, so it would never run. Give a later one.")
+    if timing.kind == "once" and timing.once_at is not None and timing.once_at <= now:
+        raise BadTiming("once_at", "This moment has passed already. Give a later one.")
+    if timing.kind == "once" or timing.ends_at is not None:
+        raise BadTiming(
+            "ends_at" if timing.ends_at is not None else "starts_at",
+            "It would never run: none of its times lies between its start and its end.",
+        )
+    raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).")
 
 
 def timing_words(*, timing: Timing) -> str:
@@ -99,6 +134,9 @@ def timing_words(*, timing: Timing) -> str:
     timing_check(timing=timing)
     if timing.kind == "interval":
         return f"Every {timing.interval_seconds} seconds"
+    if timing.kind == "once":
+        assert timing.once_at is not None
+        return f"Once, on {timing.once_at.astimezone(_zone(timing.timezone)):%A %d %B %Y at %H:%M:%S}"
     return CronSim(timing.crontab, datetime.now(UTC)).explain()
 
 
@@ -134,11 +172,26 @@ def _crontab_check(crontab: str) -> None:
         raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).") from None
 
 
-def _interval_times(anchor: datetime, seconds: int, after: datetime, count: int) -> list[datetime]:
+def _times(timing: Timing, after: datetime) -> Iterator[datetime]:
+    """All moments later than `after`, in UTC."""
+    if timing.kind == "interval":
+        assert timing.interval_seconds is not None  # timing_check saw to it
+        return _interval_times(timing, timing.interval_seconds, after)
+    if timing.kind == "once":
+        assert timing.once_at is not None
+        once_at = timing.once_at.astimezone(UTC)
+        return iter([once_at] if once_at > after else [])
+    return _crontab_times(timing.crontab, _zone(timing.timezone), after)
+
+
+def _interval_times(timing: Timing, seconds: int, after: datetime) -> Iterator[datetime]:
     step = timedelta(seconds=seconds)
-    anchor = anchor.astimezone(UTC)
-    first = max(1, (after - anchor) // step + 1)
-    return [anchor + step * (first + number) for number in range(count)]
+    anchor, earliest = timing.anchor_at.astimezone(UTC), 1
+    if timing.starts_at is not None and timing.starts_at > anchor:
+        # "Every two hours, not before Monday at eight": on Monday at eight, at ten, …
+        anchor, earliest = timing.starts_at.astimezone(UTC), 0
+    first = max(earliest, (after - anchor) // step + 1)
+    return (anchor + step * number for number in counted_from(first))
 
 
 def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:

@@ -7,22 +7,37 @@ time is lost or submitted twice wherever the process dies. Then the run goes its
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from ami_integration.access.services import decide, user_may_run
+from ami_integration.access.services import (
+    decide_each,
+    servers_visible,
+    tags_visible,
+    user_may_plan,
+    user_may_run,
+)
 from ami_integration.actions.masking import headers_mask, storable_headers
-from ami_integration.actions.models import ActionRun
+from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
+from ami_integration.actions.placeholders import variables_of
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import RunRefused, action_check, headers_complete, run_submit
-from ami_integration.schedules.calendar import BadTiming, Timing, next_times, timing_check, timing_words
+from ami_integration.schedules.calendar import (
+    BadTiming,
+    Timing,
+    first_time,
+    next_times,
+    timing_check,
+    timing_words,
+)
 from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.targets import schedule_servers, schedule_zone
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
 
 __all__ = [
     "BadTiming",
@@ -46,7 +61,18 @@ TICK_BATCH = 1000
 #: Planned times of one schedule that one tick submits, when it is late but within the grace.
 CATCH_UP = GRACE
 
-_TIMING_FIELDS = ("kind", "crontab", "interval_seconds", "timezone")
+#: What a new time is made of; the planned times are then counted anew.
+_TIMING_FIELDS = ("kind", "crontab", "interval_seconds", "timezone", "once_at", "starts_at", "ends_at")
+#: What else changes what is sent, and where.
+_REQUEST_FIELDS = ("action", "tag_id", "mode", "limit", "stop_after", "timeout")
+
+
+#: What only the tick notes.
+_KEPT_BY_TICK = (
+    *("anchor_at", "next_at", "runs_counted"),
+    *("last_state", "last_at", "last_good_at", "failures"),
+)
+_RIGHTS = "A schedule runs with the rights of whoever saves it."
 
 
 def schedule_save(
@@ -54,83 +80,224 @@ def schedule_save(
     user: Any,
     schedule: Schedule,
     headers: Iterable[tuple[str, str]],
+    servers: Iterable[Server] | None = None,
     now: datetime | None = None,
     address: str = "",
     hidden_by: int | None = None,
+    template: ActionTemplate | None = None,
 ) -> Schedule:
     """Save a new or edited schedule; the edit holds at once.
 
     Whoever saves it becomes its owner: it runs with their rights, and nobody borrows another's by editing.
+    What of it was submitted and not begun is taken back, if it is disabled now or would do something else.
 
     Args:
         user: who saves it.
         schedule: with the fields as they shall be; what is derived (`next_at`, the anchor, the owner) is
-            set here.
-        headers: the action's headers in clear.
+            set here. Without a time zone it gets the one that its servers share.
+        headers: the action's headers in clear, every placeholder filled in.
+        servers: the servers that it names; None: as they are, and none if it has a tag.
         now: the moment; the clock's if not given.
         address: the IP address that asks, if any.
         hidden_by: the id of the person who wrote what is hidden of the headers, not always the owner; None:
             nobody knows.
+        template: what it was made of, as the person saw it, if it is taken over with this save; None: as
+            it was.
 
     Raises:
-        RunRefused: no right to run this, or something that can't be put on the wire.
+        RunRefused: no right to change it or to run this, or something that can't be put on the wire.
         BadTiming: the calendar can't be read, or has no time left.
     """
     now = now or timezone.now()
     pairs = headers_complete(action=schedule.action, headers=headers)
+    _may_plan(user, schedule, "change" if schedule.pk else "add")
+    named = _servers_named(schedule, servers)
+    _rules_check(schedule, named, pairs)
+    meant = named or list(servers_visible(user=user).filter(tags=schedule.tag, enabled=True).order_by("name"))
     if refusal := schedule_ask(
-        user=user, server=schedule.server, action=schedule.action, headers=pairs, address=address
+        user=user,
+        servers=named,
+        tag=schedule.tag,
+        action=schedule.action,
+        headers=pairs,
+        address=address,
     ):
         raise RunRefused(refusal)
     action_check(action=schedule.action, headers=pairs)
+    if not schedule.timezone:
+        schedule.timezone = schedule_zone(meant)
     timing_check(timing=schedule)
-    schedule.payload = json.dumps(pairs)
-    schedule.headers_masked = storable_headers(headers_mask(pairs))
-    schedule.hidden_by_id = hidden_by
-    schedule.owner = user
-    schedule.owner_name = user.get_username()
+    if template is not None:
+        schedule.template = template
+        schedule.template_taken_at = template.updated_at
+    elif schedule.template_id is None:
+        schedule.template_taken_at = None
     with transaction.atomic():
-        before = Schedule.objects.select_for_update().filter(pk=schedule.pk).first() if schedule.pk else None
-        retimed = before is None or any(
-            getattr(before, name) != getattr(schedule, name) for name in _TIMING_FIELDS
-        )
-        if retimed:
-            schedule.anchor_at = now
-        if not schedule.enabled:
-            schedule.next_at = None
-        elif retimed or not (before and before.enabled):
-            times = next_times(timing=schedule, after=now, count=1)
-            if not times:
-                raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).")
-            schedule.next_at = times[0]
-        elif before is not None:
-            # Not even a planned time that is due this very second gets lost by a change of the name.
-            schedule.next_at = before.next_at
+        before = _locked(schedule) if schedule.pk else None
+        if before is not None:
+            _unseen_kept(before, user, named)
+        schedule.payload = json.dumps(pairs)
+        schedule.headers_masked = storable_headers(headers_mask(pairs))
+        schedule.hidden_by_id = hidden_by
+        _own(schedule, user)
+        _retime(schedule, before, now)
         schedule.save()
+        schedule.servers.set(named)
     return schedule
 
 
 def schedule_ask(
-    *, user: Any, server: Server, action: str, headers: Iterable[tuple[str, str]], address: str = ""
+    *,
+    user: Any,
+    servers: Iterable[Server],
+    action: str,
+    headers: Iterable[tuple[str, str]],
+    tag: Tag | None = None,
+    address: str = "",
 ) -> str:
     """Why this person may not have this run by itself, or "". A no is audited.
 
-    The switches of the server are not asked: they are about now, and each run is asked about in its own time.
+    The switches of the servers are not asked: they are about now, and each run is asked in its own time.
+
+    Args:
+        servers: those that are named; each of them has to be allowed.
+        tag: instead of them; one of its servers that the person sees has to be, if there is any.
     """
+    named = list(servers)
     pairs = headers_complete(action=action, headers=headers)
-    decision = decide(user=user, server=server, action=action, headers=pairs)
-    if decision.allowed or decision.switched_off:
+    if not named and not user_may_run(user=user):
+        return f"{_RIGHTS} {user.get_username()} may not run actions."
+    if tag is not None:
+        if not tags_visible(user=user).filter(pk=tag.pk).exists():
+            return "You see no server with this tag. Choose another, or name servers."
+        named = list(servers_visible(user=user).filter(tags=tag, enabled=True).order_by("name"))
+    decisions = decide_each(user=user, servers=named, action=action, headers=pairs)
+    no = [
+        server
+        for server in named
+        if not decisions[server.pk].allowed and not decisions[server.pk].switched_off
+    ]
+    if not no or (tag is not None and len(no) < len(named)):
         return ""
-    run_ask(
-        user=user,
-        server=server,
-        action=action,
-        headers=pairs,
-        origin=ActionRun.Origin.SCHEDULE,
-        address=address,
-        verb="schedule.save",
+    for server in no:
+        run_ask(
+            user=user,
+            server=server,
+            action=action,
+            headers=pairs,
+            origin=ActionRun.Origin.SCHEDULE,
+            address=address,
+            verb="schedule.save",
+        )
+    seen = set(
+        servers_visible(user=user).filter(pk__in=[server.pk for server in no]).values_list("pk", flat=True)
     )
-    return f"A schedule runs with the rights of whoever saves it. {decision.reason}"
+    if len(seen) < len(no) and user_may_run(user=user):
+        # Not which ones: their names are not for this person.
+        return f"{_RIGHTS} It also runs on servers that you don't see."
+    return f"{_RIGHTS} {decisions[no[0].pk].reason}"
+
+
+def _may_plan(user: Any, schedule: Schedule, what: str) -> None:
+    """Whether this person may `add`, `change` or `delete` this schedule. Raises RunRefused."""
+    if not user_may_plan(user=user, what=what):
+        raise RunRefused(
+            f"You may not {what} schedules. Ask an administrator for the permission “Can {what} schedule”."
+        )
+    if schedule.pk and not Schedule.objects.visible_to(user).filter(pk=schedule.pk).exists():
+        raise RunRefused("This schedule runs on servers that you don't see.")
+
+
+def _locked(schedule: Schedule) -> Schedule:
+    """The schedule as it is stored now; nobody else changes it until the transaction ends."""
+    stored = Schedule.objects.select_for_update(of=("self",)).filter(pk=schedule.pk).first()
+    if stored is None:
+        raise RunRefused(f"The schedule {schedule.name} was deleted meanwhile.")
+    return stored
+
+
+def _servers_named(schedule: Schedule, servers: Iterable[Server] | None) -> list[Server]:
+    if servers is not None:
+        return list(servers)
+    if schedule.tag is not None or not schedule.pk:
+        return []
+    return list(schedule.servers.order_by("name"))
+
+
+def _rules_check(schedule: Schedule, named: Sequence[Server], pairs: Sequence[tuple[str, str]]) -> None:
+    """What the fields must agree on. Raises RunRefused with the field."""
+    if named and schedule.tag is not None:
+        raise RunRefused("Choose servers or a tag, not both.", field="tag")
+    if not named and schedule.tag is None:
+        raise RunRefused("Choose the servers that it runs on, or a tag.", field="servers")
+    several = schedule.tag is not None or len(named) > 1
+    if schedule.jitter_seconds and several and schedule.mode != FanOut.Mode.PARALLEL:
+        raise RunRefused(
+            "What is spread has no order: each server starts at its own moment. Choose “All at once”, or "
+            "spread over 0 seconds.",
+            field="jitter_seconds",
+        )
+    if open_ones := variables_of(pairs):
+        names = ", ".join(f"{{{{{name}}}}}" for name in open_ones)
+        raise RunRefused(f"Fill in {names}: nobody is asked when it runs by itself.", field="headers")
+
+
+def _unseen_kept(schedule: Schedule, user: Any, named: Sequence[Server]) -> None:
+    """An edit drops no server that the person doesn't see. Raises RunRefused."""
+    visible = servers_visible(user=user).values("pk")
+    if schedule.servers.exclude(pk__in=visible).exclude(pk__in=[server.pk for server in named]).exists():
+        raise RunRefused(
+            "It also runs on servers that you don't see, and they would be dropped. Let somebody change it "
+            "who sees them all, or make a schedule of your own.",
+            field="servers",
+        )
+
+
+def _request_changed(
+    before: Schedule, schedule: Schedule, named: Sequence[Server], pairs: Sequence[tuple[str, str]]
+) -> bool:
+    """Whether an edited schedule sends something else, or somewhere else."""
+    if any(getattr(before, name) != getattr(schedule, name) for name in _REQUEST_FIELDS):
+        return True
+    if {server.pk for server in named} != set(before.servers.values_list("pk", flat=True)):
+        return True
+    try:
+        return before.headers_in_clear() != list(pairs)
+    except SecretUnreadable:
+        return True
+
+
+def _own(schedule: Schedule, user: Any) -> None:
+    schedule.owner = user
+    schedule.owner_name = user.get_username()
+    schedule.stopped_at = None
+    schedule.stopped_why = ""
+
+
+def _retime(schedule: Schedule, before: Schedule | None, now: datetime) -> None:
+    """Set what the tick goes by. Raises BadTiming: it would never run."""
+    if before is not None:
+        # An edit is about what people wrote. What the tick noted meanwhile stays.
+        for name in _KEPT_BY_TICK:
+            setattr(schedule, name, getattr(before, name))
+    counted = ("kind", "interval_seconds")
+    if before is None or any(getattr(before, name) != getattr(schedule, name) for name in counted):
+        schedule.anchor_at = now
+    retimed = before is None or any(
+        getattr(before, name) != getattr(schedule, name) for name in _TIMING_FIELDS
+    )
+    enabled_anew = before is not None and not before.enabled
+    if retimed or enabled_anew:
+        schedule.runs_counted = 0
+    used_up = schedule.max_runs is not None and schedule.runs_counted >= schedule.max_runs
+    if not schedule.enabled or used_up:
+        schedule.next_at = None
+    elif retimed or enabled_anew:
+        schedule.next_at = first_time(timing=schedule, now=now)
+    elif schedule.next_at is None:
+        # It was stopped, or had used up its runs. What has ended by its own calendar stays ended.
+        schedule.next_at = next(iter(next_times(timing=schedule, after=now, count=1)), None)
+    # Else not even a planned time that is due this very second gets lost by a change of the name.
 
 
 def schedules_tick(*, now: datetime | None = None) -> int:
@@ -141,7 +308,7 @@ def schedules_tick(*, now: datetime | None = None) -> int:
     """
     now = now or timezone.now()
     dealt = 0
-    for schedule in Schedule.objects.due(now).select_related("server", "owner")[:TICK_BATCH]:
+    for schedule in Schedule.objects.due(now).select_related("tag", "owner")[:TICK_BATCH]:
         try:
             dealt += _schedule_take(schedule, now)
         except (OperationalError, InterfaceError) as error:
@@ -197,22 +364,12 @@ def _submit(schedule: Schedule, due_at: datetime) -> tuple[int, datetime | None]
 
 def _run_submit(schedule: Schedule) -> ActionRun:
     owner = schedule.owner
-    if not user_may_run(user=owner):
-        who = schedule.owner_name or "its owner"
-        why = (
-            "was deleted"
-            if owner is None
-            else "is not active"
-            if not owner.is_active
-            else "may not run actions"
-        )
-        raise RunRefused(
-            f"This schedule runs with the rights of {who}, who {why}. Somebody who may run actions must "
-            "save it again."
-        )
+    targets = schedule_servers(schedule=schedule, user=owner)
+    if not targets.servers:
+        raise RunRefused(targets.stops or targets.reason)
     return run_submit(
         user=owner,
-        server=schedule.server,
+        server=targets.servers[0],
         action=schedule.action,
         headers=schedule.headers_in_clear(),
         origin=ActionRun.Origin.SCHEDULE,

@@ -16,17 +16,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ami_integration.schedules.calendar import BadTiming, next_times, timing_check, timing_words, zone_names
+from ami_integration.schedules.calendar import BadTiming, next_times, timing_check, timing_words
+from ami_integration.zones import zone_names
 
 
 def crontab(text: str, zone: str = "UTC") -> SimpleNamespace:
-    return SimpleNamespace(kind="crontab", crontab=text, interval_seconds=None, timezone=zone, anchor_at=None)
+    return timing(crontab=text, timezone=zone)
 
 
-def interval(seconds: int | None, anchor: datetime) -> SimpleNamespace:
-    return SimpleNamespace(
-        kind="interval", crontab="", interval_seconds=seconds, timezone="UTC", anchor_at=anchor
-    )
+def interval(seconds: int | None, anchor: datetime, **bounds: datetime) -> SimpleNamespace:
+    return timing(kind="interval", interval_seconds=seconds, anchor_at=anchor, **bounds)
+
+
+def timing(**values: Any) -> SimpleNamespace:
+    nothing = dict.fromkeys(("interval_seconds", "anchor_at", "once_at", "starts_at", "ends_at"))
+    return SimpleNamespace(**({"kind": "crontab", "crontab": "", "timezone": "UTC"} | nothing | values))
 
 
 def local(text: str, zone: str, after: str, count: int) -> list[str]:

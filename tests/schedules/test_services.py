@@ -16,9 +16,10 @@ from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import services
 from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.servers.models import Server, Tag
 from tests.actions.factories import make_user
 from tests.processes import Valkey
-from tests.schedules.factories import make_planner, make_schedule
+from tests.schedules.factories import make_planner, make_schedule, server_of
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +45,7 @@ def test_what_is_due_becomes_a_run_of_its_owner_in_the_same_log() -> None:
     assert planned.run == run
     assert (run.action, run.server, run.headers_in_clear()) == (
         "QueueReset",
-        schedule.server,
+        server_of(schedule),
         [("Queue", "sales")],
     )
     assert (run.user, run.origin, run.origin_detail) == (schedule.owner, "schedule", "Nightly")
@@ -179,7 +180,7 @@ def test_a_planned_time_outlives_a_deadlock_and_is_taken_by_the_next_tick(
         raise OperationalError("deadlock detected")
 
     schedule = at_noon()
-    other = make_schedule(name="Other", server=schedule.server, owner=schedule.owner, next_at=NOON)
+    other = make_schedule(name="Other", server=server_of(schedule), owner=schedule.owner, next_at=NOON)
     with monkeypatch.context() as broken:
         broken.setattr(services, "run_submit", deadlock)
         assert services.schedules_tick(now=NOON) == 0
@@ -272,7 +273,7 @@ def test_ticks_at_the_same_time_share_the_work(valkey: Valkey) -> None:
 
 def unsaved(**values: Any) -> Schedule:
     values = {"name": "Nightly", "action": "Ping", "kind": "crontab", "crontab": "0 12 * * *"} | values
-    return Schedule(server=make_server(), **values)
+    return Schedule(**values)
 
 
 def test_a_new_schedule_knows_its_next_time_and_its_owner() -> None:
@@ -334,7 +335,7 @@ def test_who_may_not_run_actions_saves_no_schedule() -> None:
 @pytest.mark.parametrize("switch", ["maintenance", "read_only"])
 def test_a_planned_run_on_a_server_that_is_switched_off_is_refused_and_audited(switch: str) -> None:
     schedule = make_schedule(action="QueueReset")
-    type(schedule.server).objects.update(**{switch: True})
+    Server.objects.update(**{switch: True})
     services.schedules_tick()
     planned = PlannedRun.objects.get()
     assert planned.outcome == PlannedRun.Outcome.REFUSED and "Berlin is" in planned.reason
