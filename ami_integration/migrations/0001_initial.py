@@ -440,7 +440,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(help_text='Why nothing shall start; shown where it held.', max_length=100, unique=True)),
                 ('enabled', models.BooleanField(default=True)),
                 ('kind', models.CharField(choices=[('once', 'Once'), ('weekly', 'Every week')], default='once', max_length=10)),
-                ('timezone', models.CharField(default='UTC', help_text='In which its times are read.', max_length=64, verbose_name='time zone')),
+                ('timezone', models.CharField(default='UTC', help_text='In which its times are read.', max_length=64, validators=[ami_integration.zones.validate_zone], verbose_name='time zone')),
                 ('starts_at', models.DateTimeField(blank=True, null=True, verbose_name='from')),
                 ('ends_at', models.DateTimeField(blank=True, null=True, verbose_name='until')),
                 ('weekdays', models.CharField(blank=True, help_text='Digits, 1 is Monday and 7 Sunday; on which the window begins.', max_length=7)),

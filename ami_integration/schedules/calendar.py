@@ -195,11 +195,11 @@ def _interval_times(timing: Timing, seconds: int, after: datetime) -> Iterator[d
 
 
 def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
-    if crontab.split()[1].startswith("*"):
+    if _is_rhythm(crontab):
         moments = (moment.astimezone(UTC) for moment in CronSim(crontab, after.astimezone(zone)))
     else:
         wall = after.astimezone(zone).replace(tzinfo=None)
-        moments = (_moment(time, zone) for time in CronSim(crontab, wall))
+        moments = (wall_moment(time, zone) for time in CronSim(crontab, wall))
     newest = after
     for moment in moments:
         # Skipped times fall together on one minute, and a repeated hour was served the first time.
@@ -208,10 +208,49 @@ def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> It
             yield moment
 
 
-def _moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
-    """When clocks on the wall show this time: the first such moment, or the next minute that exists."""
+def wall_moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
+    """When clocks on the wall show this time (naive), in UTC.
+
+    That is the first such moment where it comes twice, and the next minute that exists where it is skipped.
+    """
     while True:
         moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
         if moment.astimezone(zone).replace(tzinfo=None) == wall:
             return moment
-        wall += timedelta(minutes=1)
+        wall = wall.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def clock_note(*, timing: Timing, moment: datetime) -> str:
+    """What a change of the clocks does to a planned time, in words; "" on almost all days.
+
+    Args:
+        timing: when, as a schedule says it.
+        moment: one of its `next_times`.
+    """
+    zone = _zone(timing.timezone)
+    local = moment.astimezone(zone)
+    if timing.kind == "crontab" and not _is_rhythm(timing.crontab):
+        skipped = _skipped_until(moment, zone)
+        wanted = (
+            iter(()) if skipped is None else iter(CronSim(timing.crontab, skipped - timedelta(minutes=1)))
+        )
+        meant = next(wanted, None)
+        # Of what the clocks skip, the first time that the crontab names; else it is the next one.
+        if meant is not None and meant < local.replace(tzinfo=None):
+            return f"the clocks skip {meant:%H:%M} that day"
+    earlier, later = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
+    # Where clocks skip an hour the two differ as well, the other way round.
+    if earlier is not None and later is not None and earlier > later:
+        return f"{local:%H:%M} comes twice that day; this is the {'second' if local.fold else 'first'}"
+    return ""
+
+
+def _is_rhythm(crontab: str) -> bool:
+    """Whether a crontab means a rhythm, which goes on in real time, and not times on the wall."""
+    return crontab.split()[1].startswith("*")
+
+
+def _skipped_until(moment: datetime, zone: zoneinfo.ZoneInfo) -> datetime | None:
+    """Where at this very moment the clocks jump forward: the first time on the wall that they leave out."""
+    before = (moment - timedelta(minutes=1)).astimezone(zone).replace(tzinfo=None) + timedelta(minutes=1)
+    return before if before < moment.astimezone(zone).replace(tzinfo=None) else None

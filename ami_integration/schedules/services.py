@@ -62,7 +62,16 @@ TICK_BATCH = 1000
 CATCH_UP = GRACE
 
 #: What a new time is made of; the planned times are then counted anew.
-_TIMING_FIELDS = ("kind", "crontab", "interval_seconds", "timezone", "once_at", "starts_at", "ends_at")
+_TIMING_FIELDS = (
+    "kind",
+    "crontab",
+    "interval_seconds",
+    "timezone",
+    "once_at",
+    "starts_at",
+    "ends_at",
+    "max_runs",
+)
 #: What else changes what is sent, and where.
 _REQUEST_FIELDS = ("action", "tag_id", "mode", "limit", "stop_after", "timeout")
 
@@ -280,13 +289,12 @@ def _retime(schedule: Schedule, before: Schedule | None, now: datetime) -> None:
         # An edit is about what people wrote. What the tick noted meanwhile stays.
         for name in _KEPT_BY_TICK:
             setattr(schedule, name, getattr(before, name))
-    counted = ("kind", "interval_seconds")
-    if before is None or any(getattr(before, name) != getattr(schedule, name) for name in counted):
-        schedule.anchor_at = now
     retimed = before is None or any(
         getattr(before, name) != getattr(schedule, name) for name in _TIMING_FIELDS
     )
     enabled_anew = before is not None and not before.enabled
+    if retimed:
+        schedule.anchor_at = now
     if retimed or enabled_anew:
         schedule.runs_counted = 0
     used_up = schedule.max_runs is not None and schedule.runs_counted >= schedule.max_runs

@@ -1,0 +1,75 @@
+"""The switch that keeps every schedule from starting anything, for emergencies.
+
+The tick asks it for each planned time, within the transaction that takes that time. What had been submitted
+and not begun when the switch was turned is taken back, since nobody who stops everything wants the rest of a
+spread fleet to follow.
+"""
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from ami_integration.access.services import user_may_pause_schedules
+from ami_integration.actions.services import RunRefused
+from ami_integration.audit.services import entry_write
+from ami_integration.schedules.models import SchedulesPause
+
+#: There is one row.
+_ROW = 1
+
+
+def schedules_paused() -> SchedulesPause | None:
+    """The switch, if it is turned so that nothing starts."""
+    return SchedulesPause.objects.filter(pk=_ROW, paused=True).first()
+
+
+def schedules_pause_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:
+    """Keep every schedule from starting anything.
+
+    Args:
+        user: who does it.
+        reason: why; shown where it holds.
+        address: the IP address that asks, if any.
+
+    Raises:
+        RunRefused: this person may not.
+    """
+    return _turn(user, True, reason, address)
+
+
+def schedules_resume_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:
+    """Let schedules start again. Planned times that passed meanwhile stay on record as paused.
+
+    Raises:
+        RunRefused: this person may not.
+    """
+    return _turn(user, False, reason, address)
+
+
+def _turn(user: Any, paused: bool, reason: str, address: str) -> SchedulesPause:
+    if not user_may_pause_schedules(user=user):
+        raise RunRefused(
+            "You may not pause or resume all schedules. Ask an administrator for the permission “Can pause "
+            "all schedules”."
+        )
+    with transaction.atomic():
+        SchedulesPause.objects.get_or_create(pk=_ROW)
+        switch = SchedulesPause.objects.select_for_update().get(pk=_ROW)
+        if switch.paused == paused:
+            return switch
+        switch.paused = paused
+        switch.reason = reason.strip()[:200]
+        switch.username = user.get_username()
+        switch.turned_at = timezone.now()
+        switch.save()
+        entry_write(
+            actor=user,
+            origin="admin",
+            address=address,
+            verb="schedules.pause" if paused else "schedules.resume",
+            what={"reason": switch.reason},
+            object_type="schedules",
+            object_name="all schedules",
+        )
+    return switch
