@@ -22,7 +22,7 @@ from ami_integration.actions.calls import call_headers, originate_timeout
 from ami_integration.actions.fanouts import fanout_release
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.rights import run_ask, run_may_be_stopped, run_note
+from ami_integration.actions.rights import run_ask, run_entry_submit, run_may_be_stopped, run_note
 from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
@@ -163,9 +163,66 @@ def run_submit(
         raise RunRefused(decision.reason)
     action_check(action=action, headers=pairs)
     now = timezone.now()
-    run = ActionRun(
+    run = run_make(
+        now=now,
+        user=user,
         server=current,
-        server_name=current.name,
+        action=action,
+        pairs=pairs,
+        origin=origin,
+        origin_detail=origin_detail,
+        expires_in=expires_in,
+        timeout=timeout,
+        retry_of=retry_of,
+        action_id=action_id,
+        address=address,
+        fanout=fanout,
+        held=fanout is not None,
+        hidden_by=hidden_by,
+        start_at=start_at,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+            run_entry_submit(run=run, decision=decision).save(force_insert=True)
+    except IntegrityError:
+        before = ActionRun.objects.filter(action_id=run.action_id).first()
+        if before is None:
+            raise
+        raise AlreadySubmitted(before) from None
+    if ring and fanout is None and (start_at is None or start_at <= now):
+        transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
+    return run
+
+
+def run_make(
+    *,
+    now: datetime,
+    user: Any,
+    server: Server,
+    action: str,
+    pairs: Sequence[tuple[str, str]],
+    origin: str,
+    origin_detail: str,
+    expires_in: float | None,
+    timeout: float | None,
+    retry_of: ActionRun | None,
+    action_id: str,
+    address: str,
+    fanout: FanOut | None,
+    held: bool,
+    hidden_by: int | None,
+    start_at: datetime | None,
+) -> ActionRun:
+    """The row of a run that is not written yet; arguments as of `run_submit`.
+
+    Args:
+        pairs: the headers as `headers_complete` makes them for this ActionID.
+        held: whether its fan-out holds it back.
+    """
+    return ActionRun(
+        server=server,
+        server_name=server.name,
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
@@ -183,31 +240,8 @@ def run_submit(
         retry_of=retry_of,
         attempt=1 if retry_of is None else retry_of.attempt + 1,
         fanout=fanout,
-        held=fanout is not None,
+        held=held,
     )
-    try:
-        with transaction.atomic():
-            run.save(force_insert=True)
-            run_note(
-                run=run,
-                verb="run.submit",
-                outcome=AuditEntry.Outcome.INTENT,
-                actor=user,
-                address=address,
-                headers=run.headers_masked,
-                danger=decision.danger,
-                rule=decision.rule,
-                origin_detail=run.origin_detail,
-                retry_of=run.retry_of_id,
-            )
-    except IntegrityError:
-        before = ActionRun.objects.filter(action_id=run.action_id).first()
-        if before is None:
-            raise
-        raise AlreadySubmitted(before) from None
-    if ring and fanout is None and (start_at is None or start_at <= now):
-        transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
-    return run
 
 
 def headers_complete(

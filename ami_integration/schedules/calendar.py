@@ -97,6 +97,11 @@ def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]
     Raises:
         BadTiming: the schedule can't be read.
     """
+    return list(islice(times_after(timing=timing, after=after), count))
+
+
+def times_after(*, timing: Timing, after: datetime) -> Iterator[datetime]:
+    """As `next_times`, one by one and without an end of its own."""
     timing_check(timing=timing)
     after = after.astimezone(UTC)
     if timing.starts_at is not None:
@@ -106,7 +111,7 @@ def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]
     if timing.ends_at is not None:
         ends_at = timing.ends_at.astimezone(UTC)
         times = takewhile(lambda time: time <= ends_at, times)
-    return list(islice(times, count))
+    return times
 
 
 def first_time(*, timing: Timing, now: datetime) -> datetime:

@@ -65,14 +65,23 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         """Enabled schedules whose time has come, the oldest first."""
         return self.filter(enabled=True, next_at__lte=now).order_by("next_at", "pk")
 
-    def advance(self, schedule: "Schedule", due_at: datetime, next_at: datetime | None) -> bool:
+    def locked(self) -> "ScheduleQuerySet":
+        """Under their locks, which whoever changes planned runs holds; without those that others lock."""
+        return self.select_for_update(of=("self",), skip_locked=True)
+
+    def advance(
+        self, schedule: "Schedule", due_at: datetime, next_at: datetime | None, **noted: object
+    ) -> bool:
         """Move a schedule on from the planned time that the caller takes.
+
+        Args:
+            **noted: other columns that the tick keeps.
 
         Returns:
             whether it is still as the caller read it: not taken by somebody else, and not edited.
         """
         unchanged = self.filter(pk=schedule.pk, enabled=True, next_at=due_at, updated_at=schedule.updated_at)
-        return unchanged.update(next_at=next_at) == 1
+        return unchanged.update(next_at=next_at, **noted) == 1
 
 
 class Schedule(StoredHeaders):
