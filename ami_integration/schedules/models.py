@@ -14,7 +14,7 @@ from datetime import datetime
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now as now_utc
 
 from ami_integration.access.services import AnyUser, servers_visible, user_may_view_schedules
@@ -301,6 +301,18 @@ class PlannedRunQuerySet(models.QuerySet["PlannedRun"]):
     def open(self) -> "PlannedRunQuerySet":
         """Those that wait for the one before, and those whose runs haven't ended."""
         return self.filter(_OPEN)
+
+    def open_or_since(self, moment: datetime) -> "PlannedRunQuerySet":
+        """Those, and every planned time from a moment on."""
+        return self.filter(_OPEN | Q(planned_at__gte=moment))
+
+    def with_going(self) -> "PlannedRunQuerySet":
+        """With `going`: whether any of its runs is queued or in progress."""
+        runs = ActionRun.objects.filter(status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING))
+        return self.annotate(
+            going=Exists(runs.filter(pk=OuterRef("run_id")).order_by())
+            | Exists(runs.filter(fanout=OuterRef("fanout_id")).order_by())
+        )
 
 
 class PlannedRun(models.Model):

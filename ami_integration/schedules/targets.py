@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ami_integration.access.services import AnyUser, decide_each, servers_visible, user_may_run
+from ami_integration.access.services import AnyUser, Decision, decide_each, servers_visible, user_may_run
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import headers_complete
@@ -27,6 +27,7 @@ class Targets:
         servers: in the order of their names.
         left_out: name and reason, a sentence, of each that is meant and falls out.
         refused: of those the ones on which a right is missing, or that are switched off by a server's switch.
+        decisions: about those that are meant, by their ids.
         stops: why the schedule must not go on with this person's rights at all, a sentence; "": it may.
     """
 
@@ -34,6 +35,7 @@ class Targets:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     refused: list[Server] = field(default_factory=list)
     stops: str = ""
+    decisions: dict[int, Decision] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:
@@ -80,7 +82,7 @@ def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
         if not decisions[server.pk].allowed and not decisions[server.pk].switched_off
     ]
     stops = " ".join(forbidden) if len(forbidden) == len(meant) else ""
-    return Targets(servers, left_out, refused, stops)
+    return Targets(servers, left_out, refused, stops, decisions)
 
 
 def schedule_meant(*, schedule: Schedule, user: AnyUser) -> list[Server]:
