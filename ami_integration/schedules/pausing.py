@@ -24,6 +24,12 @@ def schedules_paused() -> SchedulesPause | None:
     return SchedulesPause.objects.filter(pk=_ROW, paused=True).first()
 
 
+def pause_sentence(pause: SchedulesPause) -> str:
+    """What to say where the switch kept something from starting."""
+    why = f" ({pause.reason})" if pause.reason else ""
+    return f"All schedules are paused, by {pause.username} since {pause.turned_at:%Y-%m-%d %H:%M} UTC{why}."
+
+
 def schedules_pause_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:
     """Keep every schedule from starting anything.
 

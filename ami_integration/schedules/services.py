@@ -14,17 +14,10 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from ami_integration.access.services import (
-    decide_each,
-    servers_visible,
-    tags_visible,
-    user_may_plan,
-    user_may_run,
-)
+from ami_integration.access.services import servers_visible
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_of
-from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import RunRefused, action_check, headers_complete, run_submit
 from ami_integration.schedules.calendar import (
     BadTiming,
@@ -34,17 +27,37 @@ from ami_integration.schedules.calendar import (
     timing_check,
     timing_words,
 )
+from ami_integration.schedules.controls import (
+    schedule_delete,
+    schedule_pause,
+    schedule_resume,
+    schedule_run_now,
+    schedule_take_over,
+)
 from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
+from ami_integration.schedules.rights import next_left, owner_set, plan_check, schedule_ask, schedule_lock
+from ami_integration.schedules.submission import planned_take_back
 from ami_integration.schedules.targets import schedule_servers, schedule_zone
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server, Tag
+from ami_integration.servers.models import Server
 
 __all__ = [
     "BadTiming",
     "Timing",
     "next_times",
+    "schedule_ask",
+    "schedule_delete",
+    "schedule_pause",
+    "schedule_resume",
+    "schedule_run_now",
     "schedule_save",
+    "schedule_take_over",
+    "schedules_pause_all",
+    "schedules_paused",
+    "schedules_resume_all",
     "schedules_tick",
+    "template_differs",
     "timing_check",
     "timing_words",
 ]
@@ -81,7 +94,6 @@ _KEPT_BY_TICK = (
     *("anchor_at", "next_at", "runs_counted"),
     *("last_state", "last_at", "last_good_at", "failures"),
 )
-_RIGHTS = "A schedule runs with the rights of whoever saves it."
 
 
 def schedule_save(
@@ -119,7 +131,7 @@ def schedule_save(
     """
     now = now or timezone.now()
     pairs = headers_complete(action=schedule.action, headers=headers)
-    _may_plan(user, schedule, "change" if schedule.pk else "add")
+    plan_check(user=user, schedule=schedule, what="change" if schedule.pk else "add")
     named = _servers_named(schedule, servers)
     _rules_check(schedule, named, pairs)
     meant = named or list(servers_visible(user=user).filter(tags=schedule.tag, enabled=True).order_by("name"))
@@ -142,87 +154,34 @@ def schedule_save(
     elif schedule.template_id is None:
         schedule.template_taken_at = None
     with transaction.atomic():
-        before = _locked(schedule) if schedule.pk else None
+        before = schedule_lock(schedule=schedule) if schedule.pk else None
+        changed = before is not None and _request_changed(before, schedule, named, pairs)
         if before is not None:
             _unseen_kept(before, user, named)
         schedule.payload = json.dumps(pairs)
         schedule.headers_masked = storable_headers(headers_mask(pairs))
         schedule.hidden_by_id = hidden_by
-        _own(schedule, user)
+        owner_set(schedule=schedule, user=user)
         _retime(schedule, before, now)
         schedule.save()
         schedule.servers.set(named)
+        if changed or (before is not None and before.enabled and not schedule.enabled):
+            planned_take_back(
+                schedule=schedule,
+                reason=f"Taken back: {user.get_username()} "
+                + ("changed" if schedule.enabled else "disabled")
+                + " the schedule before it began.",
+                actor=user,
+                address=address,
+            )
     return schedule
 
 
-def schedule_ask(
-    *,
-    user: Any,
-    servers: Iterable[Server],
-    action: str,
-    headers: Iterable[tuple[str, str]],
-    tag: Tag | None = None,
-    address: str = "",
-) -> str:
-    """Why this person may not have this run by itself, or "". A no is audited.
-
-    The switches of the servers are not asked: they are about now, and each run is asked in its own time.
-
-    Args:
-        servers: those that are named; each of them has to be allowed.
-        tag: instead of them; one of its servers that the person sees has to be, if there is any.
-    """
-    named = list(servers)
-    pairs = headers_complete(action=action, headers=headers)
-    if not named and not user_may_run(user=user):
-        return f"{_RIGHTS} {user.get_username()} may not run actions."
-    if tag is not None:
-        if not tags_visible(user=user).filter(pk=tag.pk).exists():
-            return "You see no server with this tag. Choose another, or name servers."
-        named = list(servers_visible(user=user).filter(tags=tag, enabled=True).order_by("name"))
-    decisions = decide_each(user=user, servers=named, action=action, headers=pairs)
-    no = [
-        server
-        for server in named
-        if not decisions[server.pk].allowed and not decisions[server.pk].switched_off
-    ]
-    if not no or (tag is not None and len(no) < len(named)):
-        return ""
-    for server in no:
-        run_ask(
-            user=user,
-            server=server,
-            action=action,
-            headers=pairs,
-            origin=ActionRun.Origin.SCHEDULE,
-            address=address,
-            verb="schedule.save",
-        )
-    seen = set(
-        servers_visible(user=user).filter(pk__in=[server.pk for server in no]).values_list("pk", flat=True)
-    )
-    if len(seen) < len(no) and user_may_run(user=user):
-        # Not which ones: their names are not for this person.
-        return f"{_RIGHTS} It also runs on servers that you don't see."
-    return f"{_RIGHTS} {decisions[no[0].pk].reason}"
-
-
-def _may_plan(user: Any, schedule: Schedule, what: str) -> None:
-    """Whether this person may `add`, `change` or `delete` this schedule. Raises RunRefused."""
-    if not user_may_plan(user=user, what=what):
-        raise RunRefused(
-            f"You may not {what} schedules. Ask an administrator for the permission “Can {what} schedule”."
-        )
-    if schedule.pk and not Schedule.objects.visible_to(user).filter(pk=schedule.pk).exists():
-        raise RunRefused("This schedule runs on servers that you don't see.")
-
-
-def _locked(schedule: Schedule) -> Schedule:
-    """The schedule as it is stored now; nobody else changes it until the transaction ends."""
-    stored = Schedule.objects.select_for_update(of=("self",)).filter(pk=schedule.pk).first()
-    if stored is None:
-        raise RunRefused(f"The schedule {schedule.name} was deleted meanwhile.")
-    return stored
+def template_differs(schedule: Schedule) -> bool:
+    """Whether the template that a schedule was made of has changed since somebody took it over."""
+    if schedule.template is None or schedule.template_taken_at is None:
+        return False
+    return schedule.template.updated_at > schedule.template_taken_at
 
 
 def _servers_named(schedule: Schedule, servers: Iterable[Server] | None) -> list[Server]:
@@ -276,13 +235,6 @@ def _request_changed(
         return True
 
 
-def _own(schedule: Schedule, user: Any) -> None:
-    schedule.owner = user
-    schedule.owner_name = user.get_username()
-    schedule.stopped_at = None
-    schedule.stopped_why = ""
-
-
 def _retime(schedule: Schedule, before: Schedule | None, now: datetime) -> None:
     """Set what the tick goes by. Raises BadTiming: it would never run."""
     if before is not None:
@@ -297,14 +249,12 @@ def _retime(schedule: Schedule, before: Schedule | None, now: datetime) -> None:
         schedule.anchor_at = now
     if retimed or enabled_anew:
         schedule.runs_counted = 0
-    used_up = schedule.max_runs is not None and schedule.runs_counted >= schedule.max_runs
-    if not schedule.enabled or used_up:
+    if not schedule.enabled:
         schedule.next_at = None
     elif retimed or enabled_anew:
         schedule.next_at = first_time(timing=schedule, now=now)
     elif schedule.next_at is None:
-        # It was stopped, or had used up its runs. What has ended by its own calendar stays ended.
-        schedule.next_at = next(iter(next_times(timing=schedule, after=now, count=1)), None)
+        schedule.next_at = next_left(schedule=schedule, now=now)  # it was stopped
     # Else not even a planned time that is due this very second gets lost by a change of the name.
 
 

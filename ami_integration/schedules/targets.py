@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ami_integration.access.services import AnyUser, Decision, decide_each, servers_visible, user_may_run
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_ask
@@ -88,7 +90,7 @@ def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
 def schedule_meant(*, schedule: Schedule, user: AnyUser) -> list[Server]:
     """The servers that a schedule names, or those with its tag that are enabled and that this person sees."""
     if schedule.tag_id is None:
-        servers = schedule.servers.all()
+        servers: QuerySet[Server] = schedule.servers.all()
     else:
         servers = servers_visible(user=user).filter(tags=schedule.tag_id, enabled=True)
     return list(servers.select_related("abilities").order_by("name"))
