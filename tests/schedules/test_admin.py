@@ -43,6 +43,12 @@ def form(**values: Any) -> dict[str, Any]:
         "crontab": "30 2 * * *",
         "interval_seconds": "",
         "timezone": "Europe/Berlin",
+        "mode": "parallel",
+        "limit": "20",
+        "overlap": "skip",
+        "misfire": "skip",
+        "misfire_limit": "10",
+        "grace_seconds": "1 h",
     } | values
 
 
