@@ -10,6 +10,7 @@ What the tick itself notes on a schedule (`next_at` and the columns under "Kept 
 """
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -28,6 +29,9 @@ from ami_integration.actions.models import (
 )
 from ami_integration.actions.stored import StoredHeaders
 from ami_integration.servers.models import Server, Tag
+
+if TYPE_CHECKING:
+    from ami_integration.schedules.alerts.models import AlertChannel
 
 #: Seconds by which the runs of one planned time may be spread at most.
 LONGEST_JITTER = 6 * 3600
@@ -241,7 +245,7 @@ class Schedule(StoredHeaders):
         help_text="Alert when a run begins so long after its planned time, or hasn't begun by then. Empty: "
         "never.",
     )
-    alert_channels = models.ManyToManyField(
+    alert_channels: "models.ManyToManyField[AlertChannel, Any]" = models.ManyToManyField(
         "AlertChannel", blank=True, related_name="schedules", help_text="Whom alerts are sent to."
     )
 

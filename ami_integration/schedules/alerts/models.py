@@ -40,6 +40,11 @@ class AlertChannel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def address_list(self) -> list[str]:
+        """The mail addresses, each once."""
+        return list(dict.fromkeys(self.addresses.split()))
+
 
 class AlertQuerySet(models.QuerySet["Alert"]):
     def open(self) -> "AlertQuerySet":
@@ -88,6 +93,12 @@ class Alert(models.Model):
         return f"{self.get_kind_display()}: {self.schedule_name}"
 
 
+class AlertDeliveryQuerySet(models.QuerySet["AlertDelivery"]):
+    def visible_to(self, user: Any) -> "AlertDeliveryQuerySet":
+        """The deliveries of the alerts that this person may see."""
+        return self.filter(alert__in=Alert.objects.visible_to(user).values("pk"))
+
+
 class AlertDelivery(models.Model):
     """One alert's opening or closing, for one channel."""
 
@@ -113,6 +124,8 @@ class AlertDelivery(models.Model):
     reached = models.JSONField(default=list, help_text="Mail addresses that have it already.")
     created_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True)
+
+    objects = AlertDeliveryQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at", "-id")
