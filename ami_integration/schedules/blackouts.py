@@ -176,7 +176,7 @@ def blackouts_load() -> list[Rule]:
 
 def blackout_for(
     *,
-    schedule: Schedule,
+    schedule: Schedule | None,
     at: datetime,
     servers: Iterable[Server],
     rules: Sequence[Rule] | None = None,
@@ -184,7 +184,7 @@ def blackout_for(
     """What may not start at a moment.
 
     Args:
-        schedule: a stored one.
+        schedule: which; None: one that isn't saved yet.
         at: when it would start; for what is spread, ask once for each start.
         servers: on which.
         rules: from `blackouts_load`, if many are asked about; read anew if not given.
@@ -196,7 +196,7 @@ def blackout_for(
     whole: Window | None = None
     by_server: dict[int, Window] = {}
     for rule in blackouts_load() if rules is None else rules:
-        if rule.schedules is not None and schedule.pk not in rule.schedules:
+        if rule.schedules is not None and (schedule is None or schedule.pk not in rule.schedules):
             continue
         if rule.servers is not None and not rule.servers.intersection(asked):
             continue

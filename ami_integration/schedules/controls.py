@@ -186,7 +186,7 @@ def schedule_run_now(
                 planned_at=now,
                 by_hand=user.get_username(),
                 reason=targets.reason,
-                refused=len(targets.refused),
+                refused=targets.forbidden,
             ),
             servers=targets.servers,
             user=user,

@@ -8,12 +8,14 @@ spread fleet to follow.
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import user_may_pause_schedules
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.services import entry_write
-from ami_integration.schedules.models import SchedulesPause
+from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.submission import planned_take_back
 
 #: There is one row.
 _ROW = 1
@@ -31,7 +33,7 @@ def pause_sentence(pause: SchedulesPause) -> str:
 
 
 def schedules_pause_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:
-    """Keep every schedule from starting anything.
+    """Keep every schedule from starting anything, and take back what was submitted and not begun.
 
     Args:
         user: who does it.
@@ -41,7 +43,21 @@ def schedules_pause_all(*, user: Any, reason: str = "", address: str = "") -> Sc
     Raises:
         RunRefused: this person may not.
     """
-    return _turn(user, True, reason, address)
+    switch = _turn(user, True, reason, address)
+    now = timezone.now()
+    # Those that are due just now, too: a tick that asked the switch a moment before holds their lock, and
+    # what it submits is taken back once it lets go.
+    touched = PlannedRun.objects.open().order_by().values("schedule_id")
+    for schedule in Schedule.objects.filter(
+        Q(pk__in=touched) | Q(pk__in=Schedule.objects.due(now).values("pk"))
+    ):
+        planned_take_back(
+            schedule=schedule,
+            reason=f"Taken back: {switch.username} paused all schedules before it began.",
+            actor=user,
+            address=address,
+        )
+    return switch
 
 
 def schedules_resume_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:

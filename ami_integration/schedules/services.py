@@ -1,24 +1,19 @@
-"""The rules of schedules: what happens when one is saved, and what the tick does.
-
-A tick takes each due schedule in a transaction of its own: the compare-and-swap on `next_at`, the row of
-the planned time under its unique key, and the run are committed together or not at all, so that no planned
-time is lost or submitted twice wherever the process dies. Then the run goes its way like everybody else's.
-"""
+"""The rules of schedules: what happens when one is saved. What the tick does is in `tick.py`."""
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
 from ami_integration.actions.masking import headers_mask, storable_headers
-from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
+from ami_integration.actions.models import ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_of
-from ami_integration.actions.services import RunRefused, action_check, headers_complete, run_submit
+from ami_integration.actions.services import RunRefused, action_check, headers_complete
+from ami_integration.actions.templates import templates_usable
 from ami_integration.schedules.calendar import (
     BadTiming,
     Timing,
@@ -34,11 +29,17 @@ from ami_integration.schedules.controls import (
     schedule_run_now,
     schedule_take_over,
 )
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
-from ami_integration.schedules.rights import next_left, owner_set, plan_check, schedule_ask, schedule_lock
+from ami_integration.schedules.rights import (
+    next_left,
+    owner_set,
+    plan_check,
+    schedule_ask,
+    schedule_lock_unchanged,
+)
 from ami_integration.schedules.submission import planned_take_back
-from ami_integration.schedules.targets import schedule_servers, schedule_zone
+from ami_integration.schedules.targets import schedule_zone
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -56,23 +57,10 @@ __all__ = [
     "schedules_pause_all",
     "schedules_paused",
     "schedules_resume_all",
-    "schedules_tick",
     "template_differs",
     "timing_check",
     "timing_words",
 ]
-
-logger = logging.getLogger(__name__)
-
-#: How late a planned run may start, in seconds. Later, it is recorded as misfired: an action is meant for
-#: its time.
-GRACE = 60
-#: Planned times that one tick writes down one by one when many were missed; the rest is told in a sentence.
-MISFIRES_LISTED = 100
-#: Schedules that one tick takes; the next one comes a second later.
-TICK_BATCH = 1000
-#: Planned times of one schedule that one tick submits, when it is late but within the grace.
-CATCH_UP = GRACE
 
 #: What a new time is made of; the planned times are then counted anew.
 _TIMING_FIELDS = (
@@ -87,8 +75,6 @@ _TIMING_FIELDS = (
 )
 #: What else changes what is sent, and where.
 _REQUEST_FIELDS = ("action", "tag_id", "mode", "limit", "stop_after", "timeout")
-
-
 #: What only the tick notes.
 _KEPT_BY_TICK = (
     *("anchor_at", "next_at", "runs_counted"),
@@ -106,6 +92,7 @@ def schedule_save(
     address: str = "",
     hidden_by: int | None = None,
     template: ActionTemplate | None = None,
+    as_of: datetime | None = None,
 ) -> Schedule:
     """Save a new or edited schedule; the edit holds at once.
 
@@ -124,9 +111,11 @@ def schedule_save(
             nobody knows.
         template: what it was made of, as the person saw it, if it is taken over with this save; None: as
             it was.
+        as_of: `updated_at` of what the person looked at; None: of what `schedule` was read with.
 
     Raises:
-        RunRefused: no right to change it or to run this, or something that can't be put on the wire.
+        RunRefused: no right to change it or to run this, somebody else changed it meanwhile, or something
+            that can't be put on the wire.
         BadTiming: the calendar can't be read, or has no time left.
     """
     now = now or timezone.now()
@@ -149,12 +138,14 @@ def schedule_save(
         schedule.timezone = schedule_zone(meant)
     timing_check(timing=schedule)
     if template is not None:
+        if not templates_usable(user=user).filter(pk=template.pk).exists():
+            raise RunRefused("You may not use this template, or it was deleted.", field="template")
         schedule.template = template
         schedule.template_taken_at = template.updated_at
     elif schedule.template_id is None:
         schedule.template_taken_at = None
     with transaction.atomic():
-        before = schedule_lock(schedule=schedule) if schedule.pk else None
+        before = schedule_lock_unchanged(schedule=schedule, as_of=as_of) if schedule.pk else None
         changed = before is not None and _request_changed(before, schedule, named, pairs)
         if before is not None:
             _unseen_kept(before, user, named)
@@ -256,134 +247,3 @@ def _retime(schedule: Schedule, before: Schedule | None, now: datetime) -> None:
     elif schedule.next_at is None:
         schedule.next_at = next_left(schedule=schedule, now=now)  # it was stopped
     # Else not even a planned time that is due this very second gets lost by a change of the name.
-
-
-def schedules_tick(*, now: datetime | None = None) -> int:
-    """Take every schedule that is due; returns how many planned times were dealt with.
-
-    Args:
-        now: the moment; the clock's if not given.
-    """
-    now = now or timezone.now()
-    dealt = 0
-    for schedule in Schedule.objects.due(now).select_related("tag", "owner")[:TICK_BATCH]:
-        try:
-            dealt += _schedule_take(schedule, now)
-        except (OperationalError, InterfaceError) as error:
-            # A lock, a deadlock, a connection that broke: nothing of it is stored, so its time still stands.
-            logger.warning(
-                "The schedule %s can't be taken now; the next tick takes it again: %s", schedule.pk, error
-            )
-        except Exception as error:
-            # One broken schedule must not stop the others, nor be tried again every second.
-            logger.exception("The schedule %s can't be taken", schedule.pk)
-            _schedule_give_up(schedule, error)
-    return dealt
-
-
-def _schedule_take(schedule: Schedule, now: datetime) -> int:
-    """Deal with all that is due of one schedule."""
-    dealt = 0
-    while schedule.next_at is not None and schedule.next_at <= now and dealt < CATCH_UP:
-        due_at = schedule.next_at
-        misfired = due_at < now - timedelta(seconds=GRACE)
-        with transaction.atomic():
-            if misfired:
-                taken, schedule.next_at = _misfire(schedule, due_at, now)
-            else:
-                taken, schedule.next_at = _submit(schedule, due_at)
-        if not taken:
-            break  # another tick has it, or it was edited meanwhile: then the next tick sees it as it is now
-        dealt += taken
-    return dealt
-
-
-def _submit(schedule: Schedule, due_at: datetime) -> tuple[int, datetime | None]:
-    """Submit the run of one planned time. Returns how many were taken (1, or 0: not ours) and the next."""
-    following = next(iter(next_times(timing=schedule, after=due_at, count=1)), None)
-    if not Schedule.objects.advance(schedule, due_at, following):
-        return 0, None
-    planned, created = PlannedRun.objects.get_or_create(
-        schedule_id=schedule.pk, planned_at=due_at, defaults={"outcome": PlannedRun.Outcome.SUBMITTED}
-    )
-    if not created:
-        return 1, following
-    try:
-        run = _run_submit(schedule)
-    except (RunRefused, SecretUnreadable) as error:
-        planned.outcome = PlannedRun.Outcome.REFUSED
-        planned.reason = str(error)
-        planned.save(update_fields=("outcome", "reason"))
-        return 1, following
-    planned.run = run
-    planned.save(update_fields=("run",))
-    return 1, following
-
-
-def _run_submit(schedule: Schedule) -> ActionRun:
-    owner = schedule.owner
-    targets = schedule_servers(schedule=schedule, user=owner)
-    if not targets.servers:
-        raise RunRefused(targets.stops or targets.reason)
-    return run_submit(
-        user=owner,
-        server=targets.servers[0],
-        action=schedule.action,
-        headers=schedule.headers_in_clear(),
-        origin=ActionRun.Origin.SCHEDULE,
-        origin_detail=schedule.name,
-        hidden_by=schedule.hidden_by_id,
-    )
-
-
-def _misfire(schedule: Schedule, due_at: datetime, now: datetime) -> tuple[int, datetime | None]:
-    """Write down the times that passed while nothing ticked; go on with the first within the grace."""
-    latest = now - timedelta(seconds=GRACE)
-    missed = [due_at, *next_times(timing=schedule, after=due_at, count=MISFIRES_LISTED)]
-    following = next((time for time in missed if time >= latest), None)
-    missed = [time for time in missed[:MISFIRES_LISTED] if time < latest]
-    more = following is None
-    if more:
-        # `next_times` answers strictly later than `after`, and a time exactly at the grace is still within
-        # it.
-        after = latest - timedelta(microseconds=1)
-        following = next(iter(next_times(timing=schedule, after=after, count=1)), None)
-    if not Schedule.objects.advance(schedule, due_at, following):
-        return 0, None
-    reason = (
-        f"Not run: it was due more than {GRACE} s before amiweb got to it "
-        f"({now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC). The clock (the processes beat and "
-        "ticker) was not running, or could not reach the task queue or the database."
-    )
-    rows = [
-        PlannedRun(
-            schedule_id=schedule.pk, planned_at=time, outcome=PlannedRun.Outcome.MISFIRED, reason=reason
-        )
-        for time in missed
-    ]
-    if more and len(rows) == MISFIRES_LISTED:
-        rows[-1].reason += " The planned times after this one were missed too, and are not listed one by one."
-    PlannedRun.objects.bulk_create(rows, ignore_conflicts=True)
-    logger.warning("Schedule %s: %s planned runs misfired.", schedule.pk, len(rows))
-    return len(rows), following
-
-
-def _schedule_give_up(schedule: Schedule, error: Exception) -> None:
-    """A planned time that amiweb itself failed on: recorded, and not tried again."""
-    due_at = schedule.next_at
-    if due_at is None:
-        return
-    try:
-        following = next(iter(next_times(timing=schedule, after=max(due_at, timezone.now()), count=1)), None)
-    except BadTiming:
-        following = None
-    with transaction.atomic():
-        if Schedule.objects.advance(schedule, due_at, following):
-            PlannedRun.objects.get_or_create(
-                schedule_id=schedule.pk,
-                planned_at=due_at,
-                defaults={
-                    "outcome": PlannedRun.Outcome.REFUSED,
-                    "reason": f"amiweb itself failed ({type(error).__name__}); its log says more.",
-                },
-            )

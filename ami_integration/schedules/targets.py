@@ -44,6 +44,11 @@ class Targets:
         """What was left out and why, as one text; "" if nothing was."""
         return " ".join(why for _, why in self.left_out)
 
+    @property
+    def forbidden(self) -> int:
+        """On how many servers a right is missing; those that are only switched off aren't counted."""
+        return sum(not self.decisions[server.pk].switched_off for server in self.refused)
+
 
 def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
     """On which servers a schedule would run now with somebody's rights.
