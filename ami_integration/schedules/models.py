@@ -312,11 +312,22 @@ class PlannedRunQuerySet(models.QuerySet["PlannedRun"]):
 
     def with_going(self) -> "PlannedRunQuerySet":
         """With `going`: whether any of its runs is queued or in progress."""
-        runs = ActionRun.objects.filter(status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING))
-        return self.annotate(
-            going=Exists(runs.filter(pk=OuterRef("run_id")).order_by())
-            | Exists(runs.filter(fanout=OuterRef("fanout_id")).order_by())
-        )
+        return self.annotate(going=_going())
+
+    def going(self) -> "PlannedRunQuerySet":
+        """Those of which a run is queued or in progress."""
+        return self.filter(_going())
+
+    def over(self) -> "PlannedRunQuerySet":
+        """Those that were submitted and whose runs have ended, which isn't on record yet."""
+        return self.open().filter(~_going(), outcome=PlannedRun.Outcome.SUBMITTED)
+
+
+def _going() -> Q:
+    runs = ActionRun.objects.filter(status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING)).order_by()
+    return Q(Exists(runs.filter(pk=OuterRef("run_id")))) | Q(
+        Exists(runs.filter(fanout=OuterRef("fanout_id")))
+    )
 
 
 class PlannedRun(models.Model):
