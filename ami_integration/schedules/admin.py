@@ -23,6 +23,7 @@ from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_temp
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.outcomes import Links, schedules_seen_whole, state_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
@@ -30,6 +31,8 @@ from ami_integration.zones import zone_names
 
 #: Servers above which the picker offers a field to filter them.
 FILTER_FROM = 8
+#: Planned times that the page of a schedule shows.
+LAST_TIMES = 5
 #: Refusals of a bulk action that are told one by one.
 _TOLD = 5
 
@@ -197,12 +200,24 @@ class ScheduleAdmin(SchedulePages):
             "schedule_next": self.next_run(stored),
             "schedule_last": self.last_outcome(stored),
             "schedule_good": self.last_good(stored),
+            "schedule_times": self._last_times(request, stored),
             "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
             "template_differs": services.template_differs(stored),
             "may_press": self.has_change_permission(request, stored) and user_may_run(user=request.user),
             "may_copy": self.has_add_permission(request) and self.has_change_permission(request, stored),
             "is_owner": stored.owner_id == request.user.pk,
         }
+
+    @staticmethod
+    def _last_times(request: HttpRequest, schedule: Schedule) -> list[tuple[Any, str, str]]:
+        """The newest planned times: each with a way to its run, and its reason, as far as they are for this person."""
+        rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
+        links = Links(request.user, rows)
+        # A sentence may name servers.
+        whole = bool(schedules_seen_whole(request.user, [schedule.pk]))
+        for row in rows:
+            row.words = state_words(row.state)
+        return [(row, links.run(row), row.reason if whole else "") for row in rows]
 
     # -- the list
 

@@ -61,6 +61,8 @@ class DurationField(forms.CharField):
         super().__init__(**kwargs)
 
     def prepare_value(self, value: Any) -> Any:
+        if value == 0 and not self.required:
+            return ""
         return duration_text(value) if isinstance(value, int) else value
 
     def to_python(self, value: Any) -> Any:
@@ -77,6 +79,6 @@ class DurationField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return bool(initial != self.to_python(data))
+            return bool((initial or None) != (self.to_python(data) or None))
         except forms.ValidationError:
             return True

@@ -66,6 +66,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     )
     grace_seconds = DurationField(
         label="Late by at most",
+        initial=3600,
         help_text="A planned time that was missed is run later than planned by at most this, for example "
         "30 min; what was missed longer ago is recorded, and not run.",
     )
