@@ -1,6 +1,6 @@
 """When schedules are due in one week, remembered: the calendar shows thousands at once.
 
-The times come from `calendar.next_times`, as the tick's do. They depend on nothing but the timing and the
+The times come from `calendar`, as the tick's do. They depend on nothing but the timing and the
 week, so a process keeps what it computed; the memory is bounded, by number and by the length of each. What
 is due more than `FREQUENT` times is not listed but counted: the page draws it as a band.
 """
@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice, takewhile
 from typing import Any
 
-from ami_integration.schedules.calendar import BadTiming, next_times
+from ami_integration.schedules.calendar import BadTiming, next_times, times_after
 from ami_integration.schedules.slots import Week
 
 #: Planned times of one week that are drawn one by one: every four hours at most.
@@ -91,12 +92,12 @@ def _counted(plan: Plan, since: int, until: int) -> "array[int]":
 
 def _times(plan: Plan, since: int, until: int, count: int) -> "array[int]":
     after = datetime.fromtimestamp(since, UTC) - timedelta(microseconds=1)
+    end = datetime.fromtimestamp(until, UTC)
     try:
-        moments = next_times(timing=plan, after=after, count=count)
+        moments = takewhile(lambda moment: moment < end, times_after(timing=plan, after=after))
+        return array("q", (int(moment.timestamp()) for moment in islice(moments, count)))
     except BadTiming:
         return array("q")  # the form would not save it any more; its page says so
-    seconds = array("q", (int(moment.timestamp()) for moment in moments))
-    return seconds[: bisect_left(seconds, until)]
 
 
 def _interval_count(plan: Plan, since: float, until: float) -> int:
