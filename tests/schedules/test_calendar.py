@@ -8,12 +8,14 @@ by half an hour, on 2026-04-05 back from 02:00 to 01:30; Beirut springs forward 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from cronsim import CronSim, CronSimError
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ami_integration.schedules.calendar import (
@@ -303,6 +305,39 @@ def test_no_text_makes_the_calendar_fail_in_another_way_than_its_own(fields: lis
     except BadTiming:
         return
     assert times == sorted(set(times))
+
+
+def listed(lowest: int, highest: int) -> st.SearchStrategy[str]:
+    """A field of a crontab that names its values: single ones, ranges, steps."""
+    value = st.integers(lowest, highest)
+    pair = st.tuples(value, value).map(sorted)
+    return st.lists(
+        value.map(str)
+        | pair.map(lambda both: f"{both[0]}-{both[1]}")
+        | st.tuples(pair, st.integers(1, 7)).map(lambda both: f"{both[0][0]}-{both[0][1]}/{both[1]}"),
+        min_size=1,
+        max_size=3,
+    ).map(",".join)
+
+
+@given(
+    minute=st.just("*") | listed(0, 59),
+    hour=listed(0, 23),
+    day=st.sampled_from(["*", "L", "*/9"]) | listed(1, 31),
+    month=st.just("*") | listed(1, 12),
+    weekday=st.sampled_from(["*", "5L", "1#3", "MON-FRI", "*/3"]) | listed(0, 7),
+    after=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+)
+def test_where_no_clock_changes_a_crontab_means_what_cronsim_says(
+    minute: str, hour: str, day: str, month: str, weekday: str, after: datetime
+) -> None:
+    text = f"{minute} {hour} {day} {month} {weekday}"
+    try:
+        expected = list(islice(CronSim(text, after), 5))
+    except CronSimError:
+        assume(False)
+    times = next_times(timing=crontab(text), after=after.replace(tzinfo=UTC), count=5)
+    assert [time.replace(tzinfo=None) for time in times] == expected
 
 
 @given(
