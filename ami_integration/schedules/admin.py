@@ -99,7 +99,7 @@ class ScheduleAdmin(SchedulePages):
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
-        ours = {"user": request.user, "address": request_address(request), "draft": None}
+        ours: dict[str, Any] = {"user": request.user, "address": request_address(request), "draft": None}
         if request.method == "GET" and (obj is None or self.has_change_permission(request, obj)):
             ours["draft"] = self._draft(request)
         return type("ScheduleFormOfUser", (form,), ours)
@@ -196,9 +196,9 @@ class ScheduleAdmin(SchedulePages):
             "schedule": stored,
             "schedule_state": state_of(stored),
             "schedule_where": self.where(stored),
-            "schedule_when": self.timing(stored),
-            "schedule_next": self.next_run(stored),
-            "schedule_last": self.last_outcome(stored),
+            "schedule_when": _within(self.timing(stored)),
+            "schedule_next": self._next(stored),
+            "schedule_last": _outcome(stored),
             "schedule_good": self.last_good(stored),
             "schedule_times": self._last_times(request, stored),
             "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
@@ -210,7 +210,7 @@ class ScheduleAdmin(SchedulePages):
 
     @staticmethod
     def _last_times(request: HttpRequest, schedule: Schedule) -> list[tuple[Any, str, str]]:
-        """The newest planned times: each with a way to its run, and its reason, as far as they are for this person."""
+        """The newest planned times, each with a way to its run and its reason, if they are for this person."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
         # A sentence may name servers.
@@ -260,18 +260,19 @@ class ScheduleAdmin(SchedulePages):
     def next_run(self, schedule: Schedule) -> str:
         if schedule.next_at is None or state_of(schedule) != State.RUNS:
             return "–"
+        text = moment_text(schedule.next_at, schedule.timezone)
+        return _time(schedule.next_at, text.rsplit(" (", 1)[0])  # the distance to UTC stands on its page
+
+    @staticmethod
+    def _next(schedule: Schedule) -> str:
+        if schedule.next_at is None or state_of(schedule) != State.RUNS:
+            return "–"
         return _time(schedule.next_at, moment_text(schedule.next_at, schedule.timezone))
 
     @admin.display(description="last outcome", ordering="last_state")
     def last_outcome(self, schedule: Schedule) -> str:
-        if not schedule.last_state:
-            return "–"
-        badge = format_html(
-            '<span class="aw-state" data-state="{}">{}</span>',
-            schedule.last_state,
-            PLANNED_LABELS.get(schedule.last_state, schedule.last_state),
-        )
-        if schedule.failures:
+        badge = _outcome(schedule)
+        if schedule.failures > 1:
             return format_html('{} <span class="aw-quiet">{} in a row</span>', badge, schedule.failures)
         return badge
 
@@ -321,6 +322,19 @@ class ScheduleAdmin(SchedulePages):
         if refused:
             more = f" And {len(refused) - _TOLD} more." if len(refused) > _TOLD else ""
             messages.error(request, f"{len(refused)} not {done}. " + " ".join(refused[:_TOLD]) + more)
+
+
+def _outcome(schedule: Schedule) -> str:
+    """How the newest planned time ended, as a badge."""
+    if not schedule.last_state:
+        return "–"
+    label = PLANNED_LABELS.get(schedule.last_state, schedule.last_state)
+    return format_html('<span class="aw-state" data-state="{}">{}</span>', schedule.last_state, label)
+
+
+def _within(words: str) -> str:
+    """A sentence's words inside of another sentence."""
+    return words[:1].lower() + words[1:]
 
 
 def _time(moment: datetime, text: str) -> str:

@@ -116,6 +116,8 @@ class BlackoutForm(forms.ModelForm):
         tag.queryset, tag.empty_label = tags_visible(user=self.user), "No tag: on all servers"
         schedules: Any = self.fields["schedules"]
         schedules.queryset = Schedule.objects.visible_to(self.user).only("pk", "name").order_by("name")
+        if not schedules.queryset.exists():
+            schedules.help_text = "There is no schedule yet: it holds for all."
         if self.instance.pk:
             zone = zoneinfo.ZoneInfo(self.instance.timezone)
             for name in _WALL:

@@ -113,7 +113,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
                 [(name, value) for name, value in self.instance.headers_masked]
             )
         if self.draft is not None and not self.is_bound:
-            self.initial |= self.draft.initial
+            self.initial.update(self.draft.initial)
         asked = self["template"].value()
         self.chosen_template = usable.filter(pk=asked).first() if str(asked or "").isdecimal() else None
         if self.chosen_template is not None:
@@ -169,10 +169,10 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         """Whether one of these is wrong, or not what it is by itself: then it isn't hidden in details."""
         if any(name in self.errors for name in names):
             return True
+        values = self.cleaned_data if self.is_bound else self.initial
         return any(
-            self[name].value() not in (None, "", [], self.fields[name].initial, _default(name))
+            values.get(name, self.fields[name].initial) not in (None, "", [], _default(name))
             for name in names
-            if not self.is_bound or name in self.changed_data
         )
 
     @property

@@ -4,6 +4,7 @@ What changes something is a POST, and calls a service. What runs something, or l
 first what it would do, and where.
 """
 
+import zoneinfo
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +22,11 @@ from ami_integration.actions.services import RunRefused, headers_complete
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
-from ami_integration.schedules.blackouts import blackout_for, blackouts_load
+from ami_integration.schedules.blackouts import Window, blackout_for, blackouts_load
 from ami_integration.schedules.calendar import BadTiming, clock_note
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
+from ami_integration.schedules.rights import servers_unseen
 from ami_integration.schedules.targets import schedule_servers
 from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_text, when_words
 from ami_integration.servers.encryption import SecretUnreadable
@@ -165,6 +167,8 @@ class SchedulePages(AuditedAdmin):
         """What would run, and where, and a button to say yes."""
         error, targets, worst = "", None, None
         try:
+            if servers_unseen(user=request.user, schedule=schedule):
+                raise RunRefused("It also runs on servers that you don't see.")
             targets = schedule_servers(schedule=schedule, user=request.user)
             pairs = headers_complete(action=schedule.action, headers=schedule.headers_in_clear())
             if targets.servers:
@@ -247,12 +251,17 @@ class _Held:
         """What of it doesn't run at this moment, a sentence; or ""."""
         held = blackout_for(schedule=self._schedule, at=moment, servers=self._servers, rules=self._rules)
         if held.whole is not None:
-            return f"Will not run: {held.whole.sentence}"
+            return f"Will not run: {_window_words(held.whole)}"
         if not held:
             return ""
         names = ", ".join(server.name for server in self._servers if server.pk in held.servers)
         window = next(iter(held.servers.values()))
-        return f"Without {names}: {window.sentence}"
+        return f"Without {names}: {_window_words(window)}"
+
+
+def _window_words(window: Window) -> str:
+    until = window.ends_at.astimezone(zoneinfo.ZoneInfo(window.blackout.timezone))
+    return f"“{window.blackout.name}” until {until:%Y-%m-%d %H:%M}"
 
 
 def _as_of(request: HttpRequest) -> datetime | None:

@@ -133,7 +133,7 @@ def test_the_form_says_when_it_will_run_and_what_is_wrong(stack: Stack, visitor:
     expect(page.get_by_label("Crontab:")).to_have_value("30 2 * * *")
     expect(rows(page)).to_have_count(10)
     expect(page.locator("#preview-words")).to_contain_text("Time zone: Europe/Berlin")
-    expect(rows(page).first).to_contain_text("The blackout “The night of the move” holds")
+    expect(rows(page).first).to_contain_text("Will not run: “The night of the move”")
     visitor.picture(page, "schedule-blackout")
     page.locator(".request-picker").get_by_label("Lisbon").check()
     expect(page.locator(".field-timezone .schedule-error")).to_contain_text("different time zones")

@@ -70,18 +70,20 @@ function showTimes(answer) {
   byId("preview-zone").textContent = answer.zone;
   byId("preview-mine").textContent = `Yours (${mine})`;
   const notes = answer.times.some((time) => time.note || time.blackout);
-  const others = mine !== answer.zone;
+  const others = ![answer.zone, "UTC"].includes(mine);
+  const away = answer.zone !== "UTC";
+  byId("preview-zone").hidden = !away;
   byId("preview-mine").hidden = !others;
   byId("preview-notes").hidden = !notes;
   const rows = answer.times.map((time) => {
-    const row = element("tr", {}, element("td", { class: "schedule-moment" }, time.zone));
+    const there = element("td", { class: "schedule-moment" }, time.zone);
+    there.hidden = !away;
     const own = element("td", { class: "schedule-moment" }, inMine(time.at));
     own.hidden = !others;
     const note = element("td", {}, time.note);
     if (time.blackout) note.append(time.note ? " " : "", element("span", { class: "aw-state", "data-state": "misfired" }, "Blackout"), ` ${time.blackout}`);
     note.hidden = !notes;
-    row.append(own, element("td", { class: "schedule-moment" }, time.utc), note);
-    return row;
+    return element("tr", {}, there, own, element("td", { class: "schedule-moment" }, time.utc), note);
   });
   table.tBodies[0].replaceChildren(...rows);
   table.hidden = rows.length === 0;
