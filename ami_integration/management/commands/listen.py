@@ -29,6 +29,7 @@ from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
 from ami_integration.management.commands.record import Turns, recorder_heart
 from ami_integration.outage import Outage
 from ami_integration.schedules.alerts.services import alerts_prune, alerts_sweep
+from ami_integration.schedules.retention import planned_prune
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,9 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     pruning = Outage(logger, "the pruning of the action log fails; it is tried again every minute")
     alerting = Outage(logger, "the sweep of alerts fails; it is tried again every few seconds")
     pruning_alerts = Outage(logger, "the pruning of alerts fails; it is tried again every minute")
+    forgetting = Outage(
+        logger, "the pruning of what became of schedules fails; it is tried again every minute"
+    )
     reap_at = prune_at = time.monotonic()
     while True:
         if not _attempt(runs_sweep, sweeping) and not _database_answers():
@@ -151,6 +155,7 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
         if time.monotonic() >= prune_at:
             prune_at = time.monotonic() + PRUNE_SECONDS
             _attempt(log_prune, pruning)
+            _attempt(planned_prune, forgetting)
             _attempt(alerts_prune, pruning_alerts)
         _attempt(catalogues_sweep, reading)
         _attempt(alerts_sweep, alerting)
