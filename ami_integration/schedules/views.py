@@ -42,6 +42,8 @@ from ami_integration.servers.models import server_label
 
 #: Planned times on one page of a schedule's history.
 AT_ONCE = 50
+#: Seconds late from which its history tells so.
+WORTH_A_WORD = 5
 _WEEK = 7
 
 
@@ -198,6 +200,7 @@ def _words(schedule: Schedule) -> str:
     except BadTiming as error:
         return str(error)
     zoned = schedule.kind != Schedule.Kind.INTERVAL
+    words = words[:1].lower() + words[1:]
     return f"{words} ({schedule.timezone})" if zoned else words
 
 
@@ -213,9 +216,9 @@ def _lasted(started: datetime | None, finished: datetime | None) -> str:
 
 def _begun(planned: datetime, started: datetime | None) -> str:
     """How long after its time it began, where that is worth a word."""
-    if started is None or (started - planned).total_seconds() < 1:
+    if started is None or (started - planned).total_seconds() < WORTH_A_WORD:
         return ""
-    return f"began {_seconds((started - planned).total_seconds())} later"
+    return f"It began {_seconds((started - planned).total_seconds())} after its time."
 
 
 def _seconds(seconds: float | None) -> str:
