@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
+from ami_integration.schedules.alerts.services import mail_problem
 
 #: What each kind is for, and so what doesn't happen without it, with how to start one.
 WITHOUT: dict[Kind, str] = {
@@ -178,9 +179,10 @@ def _faults(rows: list[Row]) -> list[str]:
 def _database_faults() -> list[str]:
     try:
         ActionRun.objects.exists()
+        mail = mail_problem()
     except Error as error:
         return [f"The database can't be reached: {str(error).strip().splitlines()[0]}"]
-    return []
+    return [f"Alerts of schedules wait. {mail}"] if mail else []
 
 
 def _valkey_away(error: redis.RedisError) -> str:

@@ -24,7 +24,15 @@ from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDe
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER, NotSent, message_send
 from ami_integration.schedules.models import Schedule
 
-__all__ = ["NotSent", "alerts_look", "alerts_prune", "alerts_sweep", "channel_test", "mail_problem"]
+__all__ = [
+    "NotSent",
+    "alerts_look",
+    "alerts_prune",
+    "alerts_sweep",
+    "channel_test",
+    "mail_is_missing",
+    "mail_problem",
+]
 
 #: The Celery task that sends what is due of one channel.
 TASK = "schedules.alerts_deliver"
@@ -190,9 +198,12 @@ def channel_test(*, user: Any, channel: AlertChannel, address: str = "") -> str:
     return message_send(channel=channel, message=message)
 
 
+def mail_is_missing() -> bool:
+    """Whether nobody said through which mail server mails leave."""
+    return not settings.AMIWEB_SMTP_HOST
+
+
 def mail_problem() -> str:
     """Why no mail of an alert can be sent although somebody wants it, or ""."""
-    if settings.AMIWEB_SMTP_HOST:
-        return ""
     wanted = AlertChannel.objects.filter(kind=AlertChannel.Kind.MAIL, enabled=True)
-    return NO_MAIL_SERVER if wanted.exists() else ""
+    return NO_MAIL_SERVER if mail_is_missing() and wanted.exists() else ""
