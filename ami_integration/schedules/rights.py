@@ -79,6 +79,12 @@ def schedule_ask(
     return f"{_RIGHTS} {decisions[no[0].pk].reason}"
 
 
+def servers_unseen(*, user: Any, schedule: Schedule) -> bool:
+    """Whether a stored schedule names servers that this person doesn't see, whose names are not for them."""
+    visible = servers_visible(user=user).values("pk")
+    return schedule.servers.exclude(pk__in=visible).exists()
+
+
 def plan_check(*, user: Any, schedule: Schedule, what: str) -> None:
     """Whether this person may `add`, `change` or `delete` this schedule. Raises RunRefused."""
     if not user_may_plan(user=user, what=what):

@@ -84,11 +84,14 @@ def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
             left_out.append((server.name, decision.reason))
             refused.append(server)
     forbidden = [
-        decisions[server.pk].reason
-        for server in meant
-        if not decisions[server.pk].allowed and not decisions[server.pk].switched_off
+        decision.reason
+        for decision in decisions.values()
+        if not decision.allowed and not decision.switched_off
     ]
-    stops = " ".join(forbidden) if len(forbidden) == len(meant) else ""
+    stops = ""
+    if len(forbidden) == len(meant):
+        # Whoever sees the schedule reads it, and may not see each of several servers.
+        stops = forbidden[0] if len(meant) == 1 else _nowhere_allowed(schedule, user)
     return Targets(servers, left_out, refused, stops, decisions)
 
 
@@ -143,6 +146,13 @@ def _stopped(schedule: Schedule, user: Any) -> str:
     why = "was deleted" if user is None else "is not active" if not user.is_active else "may not run actions"
     return (
         f"This schedule runs with the rights of {who or 'its owner'}, who {why}. Somebody who may run this "
+        "must take it over."
+    )
+
+
+def _nowhere_allowed(schedule: Schedule, user: Any) -> str:
+    return (
+        f"{user.get_username()} may run {schedule.action} on none of its servers any more. Somebody who may "
         "must take it over."
     )
 

@@ -105,8 +105,13 @@ def test_an_owner_who_is_refused_everywhere_stops_it() -> None:
     berlin, paris = make_server(), make_server(name="Paris", enabled=False)
     owner = make_person("ada")
     grant(owner, Danger.READ)
-    schedule = make_schedule(servers=[berlin, paris], action="Originate", owner=owner)
-    assert "No access rule lets ada run Originate" in schedule_servers(schedule=schedule, user=owner).stops
+    one = make_schedule(server=berlin, action="Originate", owner=owner)
+    assert "No access rule lets ada run Originate" in schedule_servers(schedule=one, user=owner).stops
+    # Who reads it may see one of several servers alone, so it names none of them.
+    several = make_schedule(name="Both", servers=[berlin, paris], action="Originate", owner=owner)
+    stops = schedule_servers(schedule=several, user=owner).stops
+    assert "ada may run Originate on none of its servers any more" in stops
+    assert "Paris" not in stops
 
 
 @pytest.mark.parametrize(
