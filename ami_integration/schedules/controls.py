@@ -170,8 +170,8 @@ def schedule_run_now(
         targets = schedule_servers(schedule=schedule, user=user)
     except SecretUnreadable as error:
         raise RunRefused(str(error)) from None
+    targets_audit(schedule=schedule, user=user, targets=targets, address=address)
     if not targets.servers:
-        targets_audit(schedule=schedule, user=user, targets=targets, address=address)
         raise RunRefused(targets.stops or targets.reason)
     if held := blackout_for(schedule=schedule, at=now, servers=targets.servers):
         raise RunRefused((held.whole or next(iter(held.servers.values()))).sentence)
