@@ -172,7 +172,6 @@ class OpenFilter(admin.SimpleListFilter):
 class _AlertPages(ReadOnlyAdmin):
     """What alerts and deliveries share."""
 
-    show_full_result_count = False
     list_per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -186,7 +185,7 @@ class AlertAdmin(_AlertPages):
 
     change_form_template = "ami_integration/schedules/alerts/alert.html"
     change_list_template = "ami_integration/schedules/alerts/alert_list.html"
-    list_display = ("state", "what", "schedule_name", "text", "opened", "over")
+    list_display = ("state", "what", "whose", "text", "opened", "over")
     list_display_links = ("what",)
     list_filter = (OpenFilter, "kind")
     search_fields = ("schedule_name", "text")
@@ -201,6 +200,10 @@ class AlertAdmin(_AlertPages):
     def what(self, alert: Alert) -> str:
         return alert.get_kind_display()
 
+    @admin.display(description="schedule", ordering="schedule_name")
+    def whose(self, alert: Alert) -> str:
+        return alert.schedule_name
+
     @admin.display(description="schedule")
     def schedule_link(self, alert: Alert) -> str:
         if alert.schedule_id is None:
@@ -212,9 +215,9 @@ class AlertAdmin(_AlertPages):
     def opened(self, alert: Alert) -> str:
         return _moment(alert.opened_at)
 
-    @admin.display(description="until", ordering="closed_at", empty_value="now")
-    def over(self, alert: Alert) -> str | None:
-        return _moment(alert.closed_at) or None
+    @admin.display(description="until", ordering="closed_at")
+    def over(self, alert: Alert) -> str:
+        return _moment(alert.closed_at) or "now"
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -237,17 +240,21 @@ class AlertDeliveryAdmin(_AlertPages):
 
     change_form_template = "ami_integration/schedules/alerts/delivery.html"
     change_list_template = "ami_integration/schedules/alerts/delivery_list.html"
-    list_display = ("asked_for", "channel_name", "tells", "state", "attempts", "next_attempt", "last_error")
+    list_display = ("asked_for", "whom", "tells", "state", "attempts", "next_attempt", "last_error")
     list_display_links = ("asked_for",)
     list_filter = ("status", ("channel", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("alert",)
     search_fields = ("channel_name", "alert__schedule_name")
-    fields = ("state", "channel_name", "alert_link", "asked_for", "sent", "attempts", "next_attempt")
+    fields = ("state", "whom", "alert_link", "asked_for", "sent", "attempts", "next_attempt")
     readonly_fields = fields
 
     @admin.display(description="since", ordering="created_at")
     def asked_for(self, delivery: AlertDelivery) -> str:
         return _moment(delivery.created_at)
+
+    @admin.display(description="channel", ordering="channel_name")
+    def whom(self, delivery: AlertDelivery) -> str:
+        return delivery.channel_name
 
     @admin.display(description="tells")
     def tells(self, delivery: AlertDelivery) -> str:
@@ -262,13 +269,13 @@ class AlertDeliveryAdmin(_AlertPages):
     def state(self, delivery: AlertDelivery) -> SafeString:
         return _badge(_COLOURS[_Status(delivery.status)], delivery.get_status_display())
 
-    @admin.display(description="sent", ordering="sent_at", empty_value="not yet")
-    def sent(self, delivery: AlertDelivery) -> str | None:
-        return _moment(delivery.sent_at) or None
+    @admin.display(description="sent", ordering="sent_at")
+    def sent(self, delivery: AlertDelivery) -> str:
+        return _moment(delivery.sent_at) or "not yet" if delivery.status != _Status.GIVEN_UP else "never"
 
-    @admin.display(description="next attempt", ordering="next_try_at", empty_value="none")
-    def next_attempt(self, delivery: AlertDelivery) -> str | None:
-        return _moment(delivery.next_try_at) if delivery.status == _Status.WAITING else None
+    @admin.display(description="next attempt", ordering="next_try_at")
+    def next_attempt(self, delivery: AlertDelivery) -> str:
+        return _moment(delivery.next_try_at) if delivery.status == _Status.WAITING else "none"
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -44,6 +44,8 @@ class ChannelForm(forms.ModelForm):
         stored = self.instance.pk is not None
         self._url: Secret | None = self.instance.url if stored else None
         self._secret: Secret | None = self.instance.secret if stored else None
+        if "url" in self.fields:
+            self.fields["url"].widget.attrs["class"] = "vTextField"
         if self._url is not None and "url" in self.fields:
             shown = self.instance.url_shown
             self.fields["url"].help_text = (
