@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, Prefetch, QuerySet
+from django.db.models import Count, F, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils import timezone
@@ -210,7 +210,7 @@ class ScheduleAdmin(SchedulePages):
 
     @staticmethod
     def _last_times(request: HttpRequest, schedule: Schedule) -> list[tuple[Any, str, str]]:
-        """The newest planned times, each with a way to its run and its reason, if they are for this person."""
+        """The newest planned times, each with a way to its run and its reason, as far as this person may."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
         # A sentence may name servers.
@@ -223,12 +223,16 @@ class ScheduleAdmin(SchedulePages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         servers = servers_visible(user=request.user).only("pk", "name").order_by("name")
+        named = Schedule.servers.through.objects.filter(schedule=OuterRef("pk")).order_by()
         return (
             Schedule.objects.visible_to(request.user)
             .select_related("tag", "template")
             .defer("payload", "template__payload", "template__headers_masked")
             .prefetch_related(
                 Prefetch("servers", queryset=servers, to_attr="servers_seen"),
+            )
+            .annotate(
+                servers_named=Subquery(named.values("schedule").annotate(n=Count("pk")).values("n")),
             )
             .order_by(*self.get_ordering(request))
         )
@@ -243,9 +247,11 @@ class ScheduleAdmin(SchedulePages):
     def where(self, schedule: Any) -> str:
         if schedule.tag is not None:
             return f"tag {schedule.tag}"
-        seen = getattr(schedule, "servers_seen", None)
-        names = [server.name for server in (schedule.servers.all() if seen is None else seen)]
+        names = [server.name for server in schedule.servers_seen]
+        hidden = (schedule.servers_named or 0) - len(names)
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        if hidden:
+            return f"{shown}, {hidden} that you don't see" if shown else f"{hidden} that you don't see"
         return shown or "no server any more"
 
     @admin.display(description="when")

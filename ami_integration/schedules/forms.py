@@ -204,6 +204,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         self._check_where(values)
         if "headers" in values and "action" in values:
             self._hidden_restore(values)
+        if "headers" in values:  # a refusal takes it out
             self._fill(values)
         self._check_headers(values)
         if not self.errors:
@@ -272,7 +273,10 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
             self.add_error("headers", f"{error} Or write the hidden values anew.")
             return
         where = [server.pk for server in values["servers"]] if "servers" in values else []
-        stored = kept.for_request(user=self.user, action=values["action"], servers=where) if kept else []
+        tag = values["tag"].pk if values.get("tag") is not None else None
+        stored = (
+            kept.for_request(user=self.user, action=values["action"], servers=where, tag=tag) if kept else []
+        )
         self.hidden_by = kept.hidden_by if kept else None
         try:
             values["headers"] = stars_restore(values["headers"], stored, own=kept is not None and kept.own)
@@ -289,7 +293,12 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
             return None
         # Not the instance's own `action` and `tag`, which the form has not written yet: `_post_clean` does.
         return Kept(
-            self.user.pk, stored.action, stored.headers_in_clear(), servers_of(stored), stored.hidden_by_id
+            self.user.pk,
+            stored.action,
+            stored.headers_in_clear(),
+            servers_of(stored),
+            stored.hidden_by_id,
+            stored.tag_id,
         )
 
     def _hidden_moved(self, kept: Kept | None, where: list[int], action: str, header: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import time
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from ami_integration.access.starters import starter_groups_make
 from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
@@ -32,6 +35,7 @@ LISTS = (
     "actiontemplate",
     "accessrule",
     "schedule",
+    "blackout",
 )
 #: What is wider than its box, though a person can't see so by the page's own width.
 SCROLLS = """() => [...document.querySelectorAll("#content *")]
@@ -77,9 +81,14 @@ def fill() -> None:
     ActionTemplate.objects.create(
         name="Pause an agent", action="QueuePause", owner=ada, tag=tag, payload="[]", headers_masked=[]
     )
-    Schedule.objects.create(
-        name="Every hour, on the hour", server=lisbon, action="Ping", payload="[]", kind="interval",
-        interval_seconds=3600, owner=ada, owner_name="ada",
+    schedule = Schedule.objects.create(
+        name="Every hour, on the hour", action="Ping", payload="[]", kind="interval", timezone="UTC",
+        interval_seconds=3600, owner=ada, owner_name="ada", last_state="failed", failures=12,
+    )  # fmt: skip
+    schedule.servers.add(berlin, lisbon)
+    Blackout.objects.create(
+        name="While the calls of the support team are counted", kind="weekly", weekdays="12345",
+        starts_time=time(22), minutes=600, timezone="Europe/Lisbon", tag=tag,
     )  # fmt: skip
     starter_groups_make()
 
