@@ -98,5 +98,5 @@ def _keep(
         headers = stored.headers_in_clear()
     except SecretUnreadable as error:
         return [f"{error} Hidden values have to be written anew."]
-    initial["kept"] = Kept(user.pk, stored.action, headers, meant, stored.hidden_by_id).pack()
+    initial["kept"] = Kept(user.pk, stored.action, headers, meant, stored.hidden_by_id, stored.tag_id).pack()
     return []
