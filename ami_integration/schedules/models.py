@@ -310,10 +310,6 @@ class PlannedRunQuerySet(models.QuerySet["PlannedRun"]):
         """Those, and every planned time from a moment on."""
         return self.filter(_OPEN | Q(planned_at__gte=moment))
 
-    def with_going(self) -> "PlannedRunQuerySet":
-        """With `going`: whether any of its runs is queued or in progress."""
-        return self.annotate(going=_going())
-
     def going(self) -> "PlannedRunQuerySet":
         """Those of which a run is queued or in progress."""
         return self.filter(_going())

@@ -3,7 +3,7 @@
 Everything here is computed from what was read before; nothing is written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
@@ -41,13 +41,15 @@ class Before:
     waiting: tuple[datetime, ...] = ()
 
     @classmethod
-    def of(cls, rows: Iterable[PlannedRun]) -> "Before":
-        """From open planned runs, read by `PlannedRunQuerySet.with_going`, the oldest first.
+    def of(cls, rows: Iterable[PlannedRun], going: Collection[int]) -> "Before":
+        """From planned runs, the oldest first.
 
-        What has ended but isn't on record as ended yet stands in nobody's way.
+        Args:
+            going: the ids of those of which a run is queued or in progress. What has ended but isn't on
+                record as ended yet stands in nobody's way.
         """
         mine = [row for row in rows if not row.by_hand]
-        running = (row.planned_at for row in mine if row.going)  # type: ignore[attr-defined]
+        running = (row.planned_at for row in mine if row.pk in going)
         waiting = (row.planned_at for row in mine if row.outcome == PlannedRun.Outcome.WAITING)
         return cls(next(running, None), tuple(waiting))
 

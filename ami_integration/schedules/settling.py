@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 Result = PlannedRun.Result
 #: Planned runs that are settled together.
-BATCH = 100
+BATCH = 50
 GONE = "What it ran has left the action log, so nobody can say how it ended."
 
 

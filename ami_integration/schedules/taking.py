@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 
 from ami_integration.actions.services import runs_ring
@@ -60,12 +61,17 @@ class Tick:
         blackouts: as they were when it began.
         until: when its time is up, by `time.monotonic()`; None: it has no end.
         to_ring: runs that are committed, and that nobody rang for yet.
+        misfired: planned times that were missed and don't run.
+        owners: whose schedules it took, by their ids, with what they may in general. Workers ask again before
+            they send anything.
     """
 
     now: datetime
     blackouts: Sequence[Rule] = ()
     until: float | None = None
     to_ring: list[int] = field(default_factory=list)
+    misfired: int = 0
+    owners: dict[int, User] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, now: datetime, *, until: float | None = None) -> "Tick":
@@ -76,6 +82,11 @@ class Tick:
     def over(self) -> bool:
         """Whether its time is up."""
         return self.until is not None and time.monotonic() >= self.until
+
+    def owner(self, schedule: Schedule) -> User | None:
+        """With whose rights a schedule runs."""
+        owner = schedule.owner
+        return None if owner is None else self.owners.setdefault(owner.pk, owner)
 
     def ring(self, *, at_least: int = 1) -> None:
         """Tell the workers of the runs that were collected, if they are as many."""
@@ -127,6 +138,7 @@ def _take(schedule_id: int, tick: Tick) -> int:
             raise _EditedMeanwhileError
         taking.audit()
     tick.to_ring += to_ring
+    tick.misfired += sum(planned.outcome == Outcome.MISFIRED for planned in taking.left_out)
     return taking.dealt
 
 
@@ -141,9 +153,11 @@ class Taking:
         self.next_at = schedule.next_at
         self.dealt = 0
         self.left_out: list[PlannedRun] = []
-        self.rows = list(schedule.planned_runs.open_or_since(self.first).with_going().order_by("planned_at"))
+        self.rows = list(schedule.planned_runs.open_or_since(self.first).order_by("planned_at"))
         self.known = {row.planned_at for row in self.rows}
-        self.before = Before.of(row for row in self.rows if row.state in ("waiting", "submitted"))
+        submitted = [row.pk for row in self.rows if row.state == Outcome.SUBMITTED]
+        going = PlannedRun.objects.filter(pk__in=submitted).going().values_list("pk", flat=True)
+        self.before = Before.of(self.rows, set(going) if submitted else ())
         self.pause = schedules_paused()
         self.runs_counted = schedule.runs_counted
         self.failures = schedule.failures
@@ -202,8 +216,6 @@ class Taking:
         self.before = Before(self.before.running, (*self.before.waiting, *(row.planned_at for row in late)))
         self.dealt += len(rows) + len(late)
         self.next_at = missed.following
-        if rows:
-            logger.warning("Schedule %s: %s planned runs misfired.", self.schedule.pk, len(rows))
 
     # -- what is due
 
@@ -240,7 +252,7 @@ class Taking:
             planned: a new one, or one that waited.
             since: from when on the starts of its servers are spread.
         """
-        schedule, owner = self.schedule, self.schedule.owner
+        schedule, owner = self.schedule, self.tick.owner(self.schedule)
         try:
             targets = schedule_servers(schedule=schedule, user=owner)
         except SecretUnreadable as error:

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a tick begins nothing more.
 LONGEST = 0.8
 #: Seconds of them after which nothing more is taken, so that ends and waiting ones have their turn, too.
-TAKING = 0.55
-SETTLING = 0.7
+TAKING = 0.6
+SETTLING = 0.72
 #: Schedules that one tick takes.
 BATCH = 1000
 #: Seconds between two looks for alerts.
@@ -81,6 +81,9 @@ def _take_due(tick: Tick) -> int:
                 break
     finally:
         tick.ring()
+        if tick.misfired:
+            # Once for all: after an outage it may be thousands.
+            logger.warning("%s planned times were missed and don't run.", tick.misfired)
     return dealt
 
 

@@ -469,7 +469,7 @@ def test_a_planned_time_takes_few_queries(django_assert_max_num_queries: Any) ->
     tick = taking.Tick.begin(NOON)
     schedules = list(Schedule.objects.order_by("pk"))
     taking.schedule_take(schedule_id=schedules[0].pk, tick=tick)
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(14):
         taking.schedule_take(schedule_id=schedules[1].pk, tick=tick)
 
 
