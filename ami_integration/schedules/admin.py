@@ -232,7 +232,7 @@ class ScheduleAdmin(SchedulePages):
                 Prefetch("servers", queryset=servers, to_attr="servers_seen"),
             )
             .annotate(
-                servers_named=Subquery(named.values("schedule").annotate(n=Count("pk")).values("n")),
+                servers_named=Subquery(named.values("schedule").annotate(number=Count("pk")).values("number")),
             )
             .order_by(*self.get_ordering(request))
         )

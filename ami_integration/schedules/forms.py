@@ -170,10 +170,8 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         if any(name in self.errors for name in names):
             return True
         values = self.cleaned_data if self.is_bound else self.initial
-        return any(
-            values.get(name, self.fields[name].initial) not in (None, "", [], _default(name))
-            for name in names
-        )
+        given = ((name, values.get(name, self.fields[name].initial)) for name in names)
+        return any(value and value != _default(name) for name, value in given)
 
     @property
     def limits_open(self) -> bool:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.ami import TCP
-from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.alerts.models import Alert, AlertChannel
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.servers.models import Server, ServerHealth, Tag
@@ -112,6 +112,7 @@ def test_the_form_says_when_it_will_run_and_what_is_wrong(stack: Stack, visitor:
         payload='[["Channel", "PJSIP/{{exten}}"], ["Direction", "in"], ["State", "on"]]',
         headers_masked=[["Channel", "PJSIP/{{exten}}"], ["Direction", "in"], ["State", "on"]],
     )
+    AlertChannel.objects.create(name="The people on duty", addresses="duty@example.com")
     Blackout.objects.create(
         name="The night of the move",
         kind="weekly",
@@ -145,16 +146,23 @@ def test_the_form_says_when_it_will_run_and_what_is_wrong(stack: Stack, visitor:
     expect(page.locator(".field-crontab .errorlist")).to_contain_text("The minute '61' can't be read")
     expect(page.locator(".request-template .errorlist")).to_contain_text("The template asks for exten")
     visitor.picture(page, "schedule-refused")
+    page.get_by_label("Kind:").select_option("Once")
+    page.get_by_label("At:", exact=True).fill("2031-07-01T09:00")
+    expect(rows(page)).to_have_count(1)
+    visitor.picture(page, "schedule-once")
+    page.get_by_label("Kind:").select_option("Crontab")
     page.get_by_label("Crontab:").fill("0 8 * * 1-5")
     page.get_by_label("exten:").fill("100")
     page.get_by_text("Rules:").click()
     page.get_by_text("Alerts:").click()
+    page.get_by_label("The people on duty").check()
     visitor.picture(page, "schedule-whole")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist .success")).to_contain_text("added successfully")
     made = Schedule.objects.get()
     assert made.headers_in_clear()[0] == ("Channel", "PJSIP/100")
     assert made.template is not None
+    assert made.alert_channels.get().name == "The people on duty"
 
 
 def test_schedules_in_every_state_look_right(stack: Stack, visitor: Visitor) -> None:
