@@ -24,6 +24,7 @@ from ami_integration.schedules.alerts import services
 from ami_integration.schedules.alerts.forms import ChannelForm
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER
+from ami_integration.schedules.models import Schedule
 
 _Status = AlertDelivery.Status
 
@@ -84,7 +85,7 @@ class AlertChannelAdmin(AuditedAdmin):
             ),
         )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: AlertChannel | None = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: AlertChannel | None = None) -> tuple[str, ...]:
         return () if self.has_change_permission(request, obj) else ("url_shown",)
 
     @admin.display(description="where")
@@ -123,11 +124,11 @@ class AlertChannelAdmin(AuditedAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         channel: AlertChannel | None = kwargs.get("obj")
-        if services.mail_is_missing():
+        if services.mail_is_missing() and (channel is None or channel.kind == AlertChannel.Kind.MAIL):
             context["mail_problem"] = NO_MAIL_SERVER
-            context["mail_wanted"] = channel is not None and channel.kind == AlertChannel.Kind.MAIL
         if channel is not None:
-            context["used_by"] = channel.schedules.visible_to(request.user).order_by("name")[:50]
+            seen = Schedule.objects.visible_to(request.user)
+            context["used_by"] = seen.filter(alert_channels=channel).order_by("name")[:50]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
@@ -185,11 +186,11 @@ class AlertAdmin(_AlertPages):
 
     change_form_template = "ami_integration/schedules/alerts/alert.html"
     change_list_template = "ami_integration/schedules/alerts/alert_list.html"
-    list_display = ("state", "what", "whose", "text", "opened", "over")
+    list_display = ("state", "what", "whose", "says", "opened", "over")
     list_display_links = ("what",)
     list_filter = (OpenFilter, "kind")
     search_fields = ("schedule_name", "text")
-    fields = ("state", "what", "schedule_link", "text", "opened", "over", "closing_text")
+    fields = ("state", "what", "schedule_link", "says", "opened", "over", "over_why")
     readonly_fields = fields
 
     @admin.display(description="state", ordering="closed_at")
@@ -210,6 +211,14 @@ class AlertAdmin(_AlertPages):
             return f"{alert.schedule_name} (deleted)"
         url = reverse("admin:ami_integration_schedule_change", args=(alert.schedule_id,))
         return format_html('<a href="{}">{}</a>', url, alert.schedule_name)
+
+    @admin.display(description="what is wrong")
+    def says(self, alert: Alert) -> str:
+        return alert.text
+
+    @admin.display(description="why it is over")
+    def over_why(self, alert: Alert) -> str:
+        return alert.closing_text or "it is not"
 
     @admin.display(description="since", ordering="opened_at")
     def opened(self, alert: Alert) -> str:

@@ -25,11 +25,11 @@ from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 
-#: For so long after its creation a planned run that has ended is looked at for its lateness. Those that
-#: haven't ended are looked at in any case.
-LOOK_BACK = timedelta(minutes=10)
+#: For so long after its creation a planned run that has ended is looked at for having been late, and for
+#: having been in time. Those that haven't ended are looked at in any case.
+LOOK_BACK, LOOK_BACK_TIMELY = timedelta(minutes=10), timedelta(minutes=3)
 #: Alerts of one kind that one look opens, and that it closes; the next one goes on.
-MOST = 500
+MOST = 250
 
 _Kind = Alert.Kind
 
@@ -68,12 +68,12 @@ def findings(*, now: datetime, punctuality: dict[int, Punctuality]) -> Iterator[
     Args:
         punctuality: as `punctuality_look` says.
     """
+    yield list(_late(punctuality))  # first, since only this is forgotten after a while
     yield list(_stopped())
     yield list(_failing())
     pause = SchedulesPause.objects.order_by("pk").last()
     if pause is None or not pause.paused:
         yield list(_silent(now, resumed_at=pause.turned_at if pause else None))
-    yield list(_late(punctuality))
 
 
 def endings(*, now: datetime, punctuality: dict[int, Punctuality]) -> list[Ending]:
@@ -211,47 +211,55 @@ def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
 
 
 def punctuality_look(*, now: datetime) -> dict[int, Punctuality]:
-    """How the newest planned times began, of the schedules that alert about it."""
+    """How the newest planned times began, of the schedules that alert about it.
+
+    Who is in time is only looked up where an alert could be over by that.
+    """
     least = Schedule.objects.filter(enabled=True, alert_late_seconds__gt=0).aggregate(
         least=Min("alert_late_seconds")
     )["least"]
     if least is None:
         return {}
+    watched = PlannedRun.objects.filter(
+        schedule__enabled=True, schedule__alert_late_seconds__gt=0, by_hand=""
+    )
     of_fanout = (
         ActionRun.objects.filter(fanout=OuterRef("fanout"), started_at__isnull=False)
         .order_by("started_at")
         .values("started_at")[:1]
     )
-    planned = PlannedRun.objects.filter(
-        schedule__enabled=True, schedule__alert_late_seconds__gt=0, by_hand=""
-    ).annotate(begun=Coalesce("started_at", "run__started_at", Subquery(of_fanout)))
-    ended = PlannedRun.objects.exclude(pk__in=PlannedRun.objects.open().values("pk"))
-    rows: dict[int, Punctuality] = {}
-    for some in (
-        planned.open().filter(planned_at__lt=now),
-        planned.filter(created_at__gte=now - LOOK_BACK).filter(pk__in=ended.values("pk")),
+    # What is settled knows when it began, and when it is over; of the others their runs do.
+    is_open = watched.open().annotate(begun=Coalesce("run__started_at", Subquery(of_fanout)))
+    settled = watched.filter(created_at__gte=now - LOOK_BACK).annotate(begun=F("started_at"))
+    submitted = settled.filter(outcome=PlannedRun.Outcome.SUBMITTED).exclude(result=PlannedRun.Result.NONE)
+    tolerated = timedelta(seconds=least)  # by whoever tolerates the least
+    alerted = Alert.objects.open().filter(kind=_Kind.LATE, schedule__isnull=False).values("schedule")
+    known: dict[int, Punctuality] = {}
+    for rows in (
+        is_open.filter(planned_at__lt=now - tolerated),
+        settled.filter(outcome=PlannedRun.Outcome.MISFIRED),
+        submitted.filter(Q(begun__gt=F("planned_at") + tolerated) | Q(begun=None)),
+        is_open.filter(schedule__in=alerted),
+        submitted.filter(schedule__in=alerted, created_at__gte=now - LOOK_BACK_TIMELY),
     ):
         columns = ("schedule_id", "planned_at", "outcome", "result", "begun", "created_at", "finished_at")
         limits = ("schedule__alert_late_seconds", "schedule__jitter_seconds")
-        for pk, at, outcome, result, begun, created, finished, late, jitter in some.order_by().values_list(
+        for pk, at, outcome, result, begun, created, finished, late, jitter in rows.order_by().values_list(
             *columns, *limits
         ):
-            deadline = at + timedelta(seconds=late + jitter)
-            known = rows.get(pk, Punctuality())
             if outcome == PlannedRun.Outcome.MISFIRED:
                 by, begun = created, None
-            elif outcome not in (PlannedRun.Outcome.SUBMITTED, PlannedRun.Outcome.WAITING):
-                continue  # left out on purpose, or refused, which is a failure
             elif begun is None and result == PlannedRun.Result.CANCELLED:
                 continue
             else:
                 by = begun or finished or now
-            if by > deadline:
-                if known.late is None or at > known.late:
-                    rows[pk] = Punctuality(at, begun, known.timely)
-            elif begun is not None and (known.timely is None or at > known.timely):
-                rows[pk] = Punctuality(known.late, known.late_begun, at)
-    return rows
+            one = known.get(pk, Punctuality())
+            if by > at + timedelta(seconds=late + jitter):
+                if one.late is None or at > one.late:
+                    known[pk] = Punctuality(at, begun, one.timely)
+            elif begun is not None and (one.timely is None or at > one.timely):
+                known[pk] = Punctuality(one.late, one.late_begun, at)
+    return known
 
 
 def moment_text(moment: datetime) -> str:

@@ -52,8 +52,8 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(closed_at=None)
 
     def visible_to(self, user: Any) -> "AlertQuerySet":
-        """The alerts of the schedules that this person may see. Those of deleted ones: for superusers."""
-        if user is not None and user.is_active and user.is_superuser:
+        """The alerts of the schedules that this person may see. Those of deleted ones: for who sees all."""
+        if user_may_view_schedules(user=user) and user_sees_all_servers(user=user):
             return self
         return self.filter(schedule__in=Schedule.objects.visible_to(user).values("pk"))
 

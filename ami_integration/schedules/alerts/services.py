@@ -6,6 +6,7 @@ second tick at the same moment adds nothing, and an alert is told however long t
 mail server is away.
 """
 
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +37,8 @@ __all__ = [
 
 #: The Celery task that sends what is due of one channel.
 TASK = "schedules.alerts_deliver"
+#: Seconds after which a look goes on to no other kind of alert: the tick has one for all that it does.
+LOOK_SECONDS = 0.4
 #: Rows that one transaction removes.
 BATCH = 500
 
@@ -49,21 +52,30 @@ def alerts_look(*, now: datetime | None = None) -> int:
         now: the moment; the clock's if not given.
     """
     now = now or timezone.now()
+    until = time.monotonic() + LOOK_SECONDS
     punctuality = conditions.punctuality_look(now=now)
     _late_go_on(punctuality)
     changed = _close(conditions.endings(now=now, punctuality=punctuality), now)
     for found in conditions.findings(now=now, punctuality=punctuality):
         changed += _open(found, now)
+        if time.monotonic() >= until:
+            break
     return changed
 
 
 def _late_go_on(punctuality: dict[int, conditions.Punctuality]) -> None:
     """An open alert is about what is late since, too: it is over when what comes after that is in time."""
     late = [pk for pk, one in punctuality.items() if one.late is not None]
-    for alert in Alert.objects.open().filter(kind=Alert.Kind.LATE, schedule__in=late)[: conditions.MOST]:
+    alerts = (
+        Alert.objects.open().filter(kind=Alert.Kind.LATE, schedule__in=late).only("schedule", "planned_at")
+    )
+    behind = []
+    for alert in alerts:
         newest = punctuality[alert.schedule_id or 0].late
         if newest is not None and (alert.planned_at is None or newest > alert.planned_at):
-            Alert.objects.filter(pk=alert.pk).update(planned_at=newest)
+            alert.planned_at = newest
+            behind.append(alert)
+    Alert.objects.bulk_update(behind[: conditions.MOST], ("planned_at",))
 
 
 def _open(found: list[Finding], now: datetime) -> int:
