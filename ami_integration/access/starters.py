@@ -26,12 +26,16 @@ _LOOK = (
     "view_event",
     "view_gap",
     "view_schedule",
+    "view_blackout",
     "view_alert",
     "view_alertchannel",
     "view_alertdelivery",
 )
 _RUN = ("add_actionrun", "add_actiontemplate", "change_actiontemplate", "delete_actiontemplate")
-_PLAN = ("add_schedule", "change_schedule", "delete_schedule")
+_PLAN = (
+    *("add_schedule", "change_schedule", "delete_schedule", "pause_schedules"),
+    *("add_blackout", "change_blackout", "delete_blackout"),
+)
 _READ = (Danger.READ,)
 _OPERATE = (*_READ, Danger.OPERATE, Danger.ORIGINATE)
 _ENGINEER = (*_OPERATE, Danger.COMMAND, Danger.CONFIG)

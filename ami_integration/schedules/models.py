@@ -18,7 +18,12 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now as now_utc
 
-from ami_integration.access.services import AnyUser, servers_visible, user_may_view_schedules
+from ami_integration.access.services import (
+    AnyUser,
+    servers_visible,
+    user_may_view_schedules,
+    user_sees_all_servers,
+)
 from ami_integration.actions.models import (
     LONGEST_TIMEOUT,
     MOST_AT_ONCE,
@@ -49,7 +54,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         """
         if user is None or not user_may_view_schedules(user=user):
             return self.none()
-        if user.is_superuser:
+        if user_sees_all_servers(user=user):
             return self
         visible = servers_visible(user=user).values("pk")
         named = Schedule.servers.through.objects
@@ -58,11 +63,11 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         seen = Q(pk__in=named.filter(server_id__in=visible).values("schedule_id")) | Q(
             tag_id__in=tagged.filter(server_id__in=visible).values("tag_id")
         )
-        nowhere = ~Q(pk__in=named.values("schedule_id")) & (
-            Q(tag_id=None) | ~Q(tag_id__in=tagged.values("tag_id"))
+        nowhere = (
+            Q(owner_id=user.pk)
+            & ~Q(pk__in=named.values("schedule_id"))
+            & (Q(tag_id=None) | ~Q(tag_id__in=tagged.values("tag_id")))
         )
-        if Server.objects.exclude(pk__in=visible).exists():
-            nowhere &= Q(owner_id=user.pk)
         return self.filter(seen | nowhere)
 
     def due(self, now: datetime) -> "ScheduleQuerySet":

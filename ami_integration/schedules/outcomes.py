@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
-from ami_integration.access.services import AnyUser, servers_visible
+from ami_integration.access.services import AnyUser, servers_visible, user_sees_all_servers
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.states import PLANNED_LABELS
@@ -136,7 +136,7 @@ def _pattern(name: str) -> str:
 def schedules_seen_whole(user: AnyUser, schedules: Iterable[int]) -> set[int]:
     """Of these schedules those of which the person sees every server."""
     pks = set(schedules)
-    if user is not None and user.is_active and user.is_superuser:
+    if user_sees_all_servers(user=user):
         return pks
     hidden: QuerySet[Server] = Server.objects.exclude(pk__in=servers_visible(user=user).values("pk"))
     named = Schedule.servers.through.objects.filter(schedule_id__in=pks, server_id__in=hidden.values("pk"))

@@ -29,7 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import RowNumber
 
-from ami_integration.access.services import AnyUser
+from ami_integration.access.services import AnyUser, user_sees_all_servers
 from ami_integration.schedules.bands import Band, bands_read
 from ami_integration.schedules.blackouts import Window as Held
 from ami_integration.schedules.models import PlannedRun
@@ -148,6 +148,10 @@ class WeekPage:
     words: str
 
     @property
+    def now(self) -> bool:
+        return any(row.now for row in self.rows)
+
+    @property
     def shaded(self) -> bool:
         return any(column.blackouts for column in self.columns)
 
@@ -241,7 +245,7 @@ def past_runs(user: AnyUser, question: Question, frequent: Collection[int]) -> P
     if (group := question.group()) is not None:
         runs = runs.filter(group_is(group))
     seen = question.schedules(user)
-    if question.narrowed or not (user is not None and user.is_superuser):
+    if question.narrowed or not user_sees_all_servers(user=user):
         runs = runs.filter(schedule__in=seen.order_by().values("pk"))
     if frequent:
         runs = runs.exclude(schedule__in=frequent)

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from ami_integration.access.services import user_may_view_schedules, user_sees_all_servers
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.encryption import EncryptedTextField
 
