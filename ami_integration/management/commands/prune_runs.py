@@ -1,4 +1,4 @@
-"""`manage.py prune_runs`: remove now what the action log, and the record of schedules, no longer keep.
+"""`manage.py prune_runs`: remove now what the action log and the records of schedules no longer keep.
 
 The listener does it by itself, a few batches a minute. This is for those who have just shortened a retention
 and want the room at once, or want to know beforehand what would leave.
@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from ami_integration.actions.retention import log_due, log_prune
+from ami_integration.schedules.alerts.services import alerts_due, alerts_prune
 from ami_integration.schedules.retention import planned_due, planned_prune
 
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
             runs, results = log_due()
             self.stdout.write(f"{runs} runs and {results} results of other runs would be removed.")
             self.stdout.write(f"{_planned(planned_due())} would be removed.")
+            self.stdout.write(f"{_alerts(alerts_due())} would be removed.")
             return
         runs = results = 0
         while True:
@@ -36,7 +38,15 @@ class Command(BaseCommand):
         while more := planned_prune():
             planned += more
         self.stdout.write(f"Removed {_planned(planned)}.")
+        alerts = 0
+        while more := alerts_prune():
+            alerts += more
+        self.stdout.write(f"Removed {_alerts(alerts)}.")
 
 
 def _planned(number: int) -> str:
     return f"{number} planned time{'' if number == 1 else 's'} of schedules"
+
+
+def _alerts(number: int) -> str:
+    return f"{number} alert{'' if number == 1 else 's'} that {'was' if number == 1 else 'were'} over"

@@ -21,12 +21,13 @@ from ami_integration.schedules.alerts import conditions
 from ami_integration.schedules.alerts.conditions import Ending, Finding
 from ami_integration.schedules.alerts.delivery import deliveries_give_up, due
 from ami_integration.schedules.alerts.messages import message_test
-from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
+from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery, AlertQuerySet
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER, NotSent, message_send
 from ami_integration.schedules.models import Schedule
 
 __all__ = [
     "NotSent",
+    "alerts_due",
     "alerts_look",
     "alerts_prune",
     "alerts_sweep",
@@ -171,17 +172,25 @@ def alerts_prune(*, now: datetime | None = None, batches: int = 10) -> int:
     Returns:
         how many left.
     """
-    now = now or timezone.now()
-    end = now - timedelta(days=settings.AMIWEB_RUN_RETENTION_DAYS[""])
-    # Its opening, which is indexed, lies before its end.
-    due_alerts = Alert.objects.filter(opened_at__lt=end, closed_at__lt=end).order_by("opened_at")
+    old = _too_old(now or timezone.now()).order_by("opened_at")
     removed = 0
-    while batches > 0 and (found := list(due_alerts.values_list("pk", flat=True)[:BATCH])):
+    while batches > 0 and (found := list(old.values_list("pk", flat=True)[:BATCH])):
         batches -= 1
         with transaction.atomic():
             AlertDelivery.objects.filter(alert__in=found).delete()
             removed += Alert.objects.filter(pk__in=found).delete()[1].get(Alert._meta.label, 0)
     return removed
+
+
+def alerts_due(*, now: datetime | None = None) -> int:
+    """How many alerts `alerts_prune` would remove in the end."""
+    return _too_old(now or timezone.now()).count()
+
+
+def _too_old(now: datetime) -> AlertQuerySet:
+    end = now - timedelta(days=settings.AMIWEB_RUN_RETENTION_DAYS[""])
+    # Its opening, which is indexed, lies before its end.
+    return Alert.objects.filter(opened_at__lt=end, closed_at__lt=end)
 
 
 def channel_test(*, user: Any, channel: AlertChannel, address: str = "") -> str:

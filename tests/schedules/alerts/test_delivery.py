@@ -6,10 +6,12 @@ import json
 import logging
 import threading
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 import time_machine
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -314,7 +316,11 @@ def test_alerts_leave_with_the_days_of_the_action_log_once_they_are_over(setting
     over, recent, _ = Alert.objects.order_by("pk")
     Alert.objects.filter(pk=over.pk).update(closed_at=old)
     Alert.objects.filter(pk=recent.pk).update(closed_at=timezone.now())
+    out = StringIO()
+    call_command("prune_runs", dry_run=True, stdout=out)
+    assert "1 alert that was over would be removed." in out.getvalue()
     assert alerts_prune() == 1
     assert not Alert.objects.filter(pk=over.pk).exists()
     assert (Alert.objects.count(), AlertDelivery.objects.count()) == (2, 2)
-    assert alerts_prune() == 0
+    call_command("prune_runs", stdout=out)
+    assert "Removed 0 alerts that were over." in out.getvalue()
