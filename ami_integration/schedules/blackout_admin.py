@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -164,7 +164,10 @@ class BlackoutAdmin(AuditedAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Blackout]:
-        return super().get_queryset(request).select_related("tag").prefetch_related("schedules")
+        # One of a tag that this person doesn't see is about servers that they don't see.
+        seen = Q(tag=None) | Q(tag__in=tags_visible(user=request.user).values("pk"))
+        found = super().get_queryset(request).filter(seen)
+        return found.select_related("tag").prefetch_related("schedules")
 
     def get_form(
         self, request: HttpRequest, obj: Blackout | None = None, change: bool = False, **kwargs: Any

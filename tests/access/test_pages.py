@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from ami_integration.actions.models import FanOut
 from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
@@ -66,6 +68,14 @@ def hidden_id() -> int:
             schedule=one, planned_at=timezone.now(), outcome="refused", reason="HIDDEN-REASON"
         )
         Alert.objects.create(schedule=one, schedule_name=one.name, kind="failing", text="HIDDEN-ALERT")
+    held = Blackout.objects.create(
+        pk=server.pk,
+        name="HIDDEN-BLACKOUT",
+        tag=tag,
+        starts_at=timezone.now(),
+        ends_at=timezone.now() + timedelta(hours=1),
+    )
+    held.schedules.add(schedule)
     return server.pk
 
 
