@@ -12,6 +12,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.watch import runs_sweep
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import submission, taking
 from ami_integration.schedules.blackouts import Blackout
@@ -385,6 +386,63 @@ def test_a_planned_time_outlives_a_deadlock_and_is_taken_by_the_next_tick(
     assert schedules_tick(now=NOON + SECOND) == 2
     assert {planned.outcome for planned in PlannedRun.objects.all()} == {Outcome.SUBMITTED}
     assert ActionRun.objects.count() == 2
+
+
+class KilledError(BaseException):
+    """As by kill -9: nobody catches it."""
+
+
+def planned_submit_and_die(**values: Any) -> None:
+    submission.planned_submit(**values)
+    raise KilledError
+
+
+def die(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("where", "name", "death"),
+    [
+        (taking, "schedule_servers", die),
+        (taking, "planned_submit", planned_submit_and_die),
+        (type(Schedule.objects.all()), "advance", die),
+        (taking, "left_out_note", die),
+    ],
+    ids=["before its runs", "behind its runs", "before its next time", "before the audit"],
+)
+def test_wherever_the_process_dies_all_of_a_planned_time_is_there_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, death: Any, rung: list[int]
+) -> None:
+    at_noon(servers=fleet())
+    with monkeypatch.context() as deadly:
+        deadly.setattr(where, name, death)
+        with pytest.raises(KilledError):
+            schedules_tick(now=NOON)
+    assert not PlannedRun.objects.exists()
+    assert not ActionRun.objects.exists()
+    assert not FanOut.objects.exists()
+    assert not AuditEntry.objects.exists()
+    assert rung == []
+    assert schedules_tick(now=NOON + SECOND) == 1
+    assert (PlannedRun.objects.count(), FanOut.objects.count(), ActionRun.objects.count()) == (1, 1, 3)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_death_between_the_commit_and_the_ring_is_made_good_by_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, rung: list[int]
+) -> None:
+    make_schedule()
+    with monkeypatch.context() as deadly:
+        deadly.setattr(taking, "runs_ring", die)
+        with pytest.raises(KilledError):
+            schedules_tick()
+    run = ActionRun.objects.get()
+    assert (only().run, rung) == (run, [])
+    assert schedules_tick() == 0
+    runs_sweep(now=run.created_at + 6 * SECOND)
+    assert rung == [run.pk]
 
 
 def test_an_edit_between_the_look_and_the_swap_wins(monkeypatch: pytest.MonkeyPatch) -> None:
