@@ -57,7 +57,8 @@ def hour_read(*, user: AnyUser, question: Question, slot: Slot, page: int = 1) -
     schedules: dict[int, Any] = {row.pk: row for row in found.values_list(*SCHEDULE_COLUMNS, named=True)}
     listed, frequent = divided(schedules.values(), question.week)
     since, until = (datetime.fromtimestamp(moment, UTC) for moment in (slot.since, slot.until))
-    runs = past_runs(user, question, [row.pk for row, _ in frequent]).runs
+    drawn, bands = [row.pk for row, *_ in listed], [row.pk for row, _ in frequent]
+    runs = past_runs(user, question, drawn, bands).runs
     past = runs.filter(planned_at__gte=since, planned_at__lt=until).order_by("planned_at", "pk")
     planned: list[tuple[int, Any]] = []
     if question.outcome in ("", PLANNED) and until > question.now:

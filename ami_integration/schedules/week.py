@@ -166,7 +166,7 @@ def week_read(*, user: AnyUser, question: Question, page: int = 1) -> WeekPage:
     schedules: list[Any] = list(found.values_list(*SCHEDULE_COLUMNS, named=True))
     listed, frequent = divided(schedules, question.week)
     windows = windows_seen(user, question)
-    past = past_runs(user, question, [row.pk for row, _ in frequent])
+    past = past_runs(user, question, [row.pk for row, *_ in listed], [row.pk for row, _ in frequent])
     drawn = _of_hours(question, past.some())
     links = Links(user, [row for hour in drawn for row in hour])
     cells = _cells(question, schedules, past, planned(question, listed), links, drawn, windows)
@@ -232,11 +232,12 @@ class Past:
         return list(ranked.filter(rank__lte=SHOWN).order_by().values_list(*COLUMNS, named=True))
 
 
-def past_runs(user: AnyUser, question: Question, frequent: Collection[int]) -> Past:
+def past_runs(user: AnyUser, question: Question, listed: Collection[int], frequent: Collection[int]) -> Past:
     """What ran in the week that is asked about.
 
     Args:
-        frequent: the schedules that are bands.
+        listed: the schedules that are drawn time by time.
+        frequent: those that are bands.
     """
     week = question.week
     runs = PlannedRun.objects.filter(planned_at__gte=week.since, planned_at__lt=week.until)
@@ -244,11 +245,14 @@ def past_runs(user: AnyUser, question: Question, frequent: Collection[int]) -> P
         runs = runs.none()
     if (group := question.group()) is not None:
         runs = runs.filter(group_is(group))
-    seen = question.schedules(user)
-    if question.narrowed or not user_sees_all_servers(user=user):
-        runs = runs.filter(schedule__in=seen.order_by().values("pk"))
-    if frequent:
-        runs = runs.exclude(schedule__in=frequent)
+    if len(listed) <= len(frequent):
+        # The millions of rows of those that are bands are not even looked at.
+        runs = runs.filter(schedule__in=listed)
+    else:
+        if question.narrowed or not user_sees_all_servers(user=user):
+            runs = runs.filter(schedule__in=question.schedules(user).order_by().values("pk"))
+        if frequent:
+            runs = runs.exclude(schedule__in=frequent)
     return Past(runs.annotate(quarter=Quarter("planned_at")))
 
 
