@@ -5,6 +5,7 @@ first what it would do, and where.
 """
 
 import zoneinfo
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
+from ami_integration.access.danger import Assessment
 from ami_integration.access.services import user_may_pause_schedules, user_may_run
 from ami_integration.actions.preview import Confirm, confirm_needed, request_worst
 from ami_integration.actions.services import RunRefused, headers_complete
@@ -27,7 +29,7 @@ from ami_integration.schedules.calendar import BadTiming, clock_note
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
 from ami_integration.schedules.rights import servers_unseen
-from ami_integration.schedules.targets import schedule_servers
+from ami_integration.schedules.targets import Targets, schedule_servers
 from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_text, when_words
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
@@ -107,6 +109,9 @@ class SchedulePages(AuditedAdmin):
         """Show what would run, and where; then run it."""
         schedule = self._schedule(request, schedule_id)
         if request.method == "POST":
+            if self._look(request, schedule).grave and not _typed(request, schedule):
+                messages.error(request, f"Nothing was run. Type “{schedule}” to confirm that this is meant.")
+                return HttpResponseRedirect(request.path)
             try:
                 services.schedule_run_now(
                     user=request.user,
@@ -125,6 +130,7 @@ class SchedulePages(AuditedAdmin):
             title=f"Run “{schedule}” now",
             button="Run it now",
             lead="Nothing has been sent yet. It runs once, with your rights; what is planned stays as it is.",
+            typed=True,
         )
 
     def take_over_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -163,8 +169,8 @@ class SchedulePages(AuditedAdmin):
             messages.success(request, said)
         return _to(schedule)
 
-    def _confirm_page(self, request: HttpRequest, schedule: Schedule, **words: str) -> HttpResponse:
-        """What would run, and where, and a button to say yes."""
+    def _look(self, request: HttpRequest, schedule: Schedule) -> "_Look":
+        """What would run with this person's rights, where, and how dangerous it is."""
         error, targets, worst = "", None, None
         try:
             if servers_unseen(user=request.user, schedule=schedule):
@@ -177,18 +183,21 @@ class SchedulePages(AuditedAdmin):
             error = str(refused)
         if targets is not None and not targets.servers:
             error = targets.stops or targets.reason
+        return _Look(error, targets, worst)
+
+    def _confirm_page(self, request: HttpRequest, schedule: Schedule, **words: Any) -> HttpResponse:
+        """What would run, and where, and a button to say yes."""
+        look = self._look(request, schedule)
         context = {
             **self.admin_site.each_context(request),
             **pause_context(request),
             "opts": self.opts,
             "schedule": schedule,
             "as_of": schedule.updated_at.isoformat(),
-            "targets": targets,
-            "error": error,
-            "worst": worst,
-            "grave": worst is not None
-            and confirm_needed(danger=worst.danger, servers=len(targets.servers if targets else ()))
-            == Confirm.TYPE,
+            "targets": look.targets,
+            "error": look.error,
+            "worst": look.worst,
+            "grave": look.grave,
             "text": schedule.text_for_eyes(("Action", schedule.action)),
             **words,
         }
@@ -239,6 +248,29 @@ class SchedulePages(AuditedAdmin):
         return _to_list()
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What a person is to confirm.
+
+    Attributes:
+        error: why it can't be, a sentence; or "".
+        targets: where it would run; None: nobody can say.
+        worst: its class, on the server where it is the most dangerous.
+    """
+
+    error: str
+    targets: Targets | None
+    worst: Assessment | None
+
+    @property
+    def grave(self) -> bool:
+        """Whether a name is to be typed, as for any request of this class on so many servers."""
+        if self.worst is None or self.targets is None:
+            return False
+        needed = confirm_needed(danger=self.worst.danger, servers=len(self.targets.servers))
+        return needed == Confirm.TYPE
+
+
 class _Held:
     """What blackouts will keep from starting, for the preview."""
 
@@ -262,6 +294,14 @@ class _Held:
 def _window_words(window: Window) -> str:
     until = window.ends_at.astimezone(zoneinfo.ZoneInfo(window.blackout.timezone))
     return f"“{window.blackout.name}” until {until:%Y-%m-%d %H:%M}"
+
+
+def _typed(request: HttpRequest, schedule: Schedule) -> bool:
+    """Whether the name of the schedule was typed, whatever its letters' case and its blanks."""
+    typed, name = (
+        " ".join(text.split()).casefold() for text in (request.POST.get("typed", ""), schedule.name)
+    )
+    return typed == name
 
 
 def _as_of(request: HttpRequest) -> datetime | None:

@@ -151,6 +151,18 @@ def test_what_was_edited_meanwhile_is_not_run() -> None:
     assert not PlannedRun.objects.exists()
 
 
+def test_what_is_grave_is_run_by_hand_once_its_name_was_typed() -> None:
+    schedule = make_schedule(name="Reload all", action="Reload")
+    client = signed_in(schedule.owner)
+    page = client.get(button("run_now", schedule)).content.decode()
+    assert "To confirm, type" in page
+    said = client.post(button("run_now", schedule), {"typed": "Reload"}, follow=True).content.decode()
+    assert "Nothing was run. Type “Reload all”" in said
+    assert not PlannedRun.objects.exists()
+    client.post(button("run_now", schedule), {"typed": " reload  ALL "})
+    assert PlannedRun.objects.get().by_hand == "ada"
+
+
 @pytest.mark.parametrize("name", ["run_now", "take_over", "pause", "resume"])
 def test_buttons_are_for_those_who_may_change_schedules_and_run_actions(name: str) -> None:
     schedule = make_schedule()
