@@ -84,6 +84,8 @@ def test_a_person_walks_through_the_weeks_of_their_own_zone(stack: Stack, chromi
         page.get_by_role("row", name=re.compile("Keep the trunk awake Every 5 min: 2,016"))
     ).to_be_visible()
     visitor.picture(page, "calendar-week")
+    page.get_by_role("link", name="Now", exact=True).click()
+    expect(page.locator("td .cal-now")).to_be_in_viewport()
     page.get_by_role("link", name="Next week").click()
     expect(page.locator('.cal-entry[data-state="planned"]').first).to_contain_text("02:30 Planned")
     visitor.picture(page, "calendar-planned")

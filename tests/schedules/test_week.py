@@ -15,7 +15,7 @@ from ami_integration.schedules.hours import hour_read
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.outcomes import Group, group_of
 from ami_integration.schedules.questions import Question, question_read
-from ami_integration.schedules.week import SHOWN, Cell, WeekPage, week_read
+from ami_integration.schedules.week import BANDS, SHOWN, Cell, WeekPage, week_read
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_run
@@ -149,6 +149,19 @@ def test_a_frequent_schedule_is_a_band_with_its_numbers_and_not_thousands_of_ent
     assert (band.days[2].words, band.days[2].group) == ("2 succeeded, 1 went wrong, 113 planned", "bad")
     assert [share.words for share in band.days[3:]] == ["288 planned"] * 3 + ["300 planned"]
     assert not any(cell.entries for row in week.rows for cell, _ in row.cells if cell)
+
+
+def test_bands_come_a_page_at_a_time_those_that_fail_first(ada: User) -> None:
+    server = make_server()
+    for number in range(BANDS + 2):
+        make_daily(ada, f"Often {number:02}", server=server, crontab="*/10 * * * *", failures=number == 13)
+    daily = [make_daily(ada, f"Daily {number}", server=server) for number in range(BANDS + 3)]
+    ran(daily[0], NOW - timedelta(hours=1))
+    first, second = (week_read(user=ada, question=asked(ada), page=page) for page in (1, 2))
+    assert [band.name for band in first.bands[:2]] == ["Often 13", "Often 00"]
+    assert [band.name for band in second.bands] == ["Often 11", "Often 12"]
+    assert first.bands_page.paginator.count == BANDS + 2
+    assert first.words == second.words == f"1 succeeded, {4 * len(daily)} planned"
 
 
 def test_what_is_disabled_or_stopped_is_not_planned_and_that_is_told(ada: User) -> None:
