@@ -223,7 +223,7 @@ class ScheduleAdmin(SchedulePages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         servers = servers_visible(user=request.user).only("pk", "name").order_by("name")
-        named = Schedule.servers.through.objects.filter(schedule=OuterRef("pk")).order_by()
+        named: QuerySet[Any] = Schedule.servers.through.objects.filter(schedule=OuterRef("pk")).order_by()
         return (
             Schedule.objects.visible_to(request.user)
             .select_related("tag", "template")
@@ -232,7 +232,9 @@ class ScheduleAdmin(SchedulePages):
                 Prefetch("servers", queryset=servers, to_attr="servers_seen"),
             )
             .annotate(
-                servers_named=Subquery(named.values("schedule").annotate(number=Count("pk")).values("number")),
+                servers_named=Subquery(
+                    named.values("schedule").annotate(number=Count("pk")).values("number")
+                ),
             )
             .order_by(*self.get_ordering(request))
         )
