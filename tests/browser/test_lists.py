@@ -18,6 +18,7 @@ from tests.actions.factories import make_run
 from tests.browser.chromium import PHONE, Visitor, expect
 from tests.browser.people import log_in
 from tests.processes import Stack
+from tests.schedules.alerts.factories import make_alert, make_webhook
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -36,6 +37,9 @@ LISTS = (
     "accessrule",
     "schedule",
     "blackout",
+    "alertchannel",
+    "alert",
+    "alertdelivery",
 )
 #: What is wider than its box, though a person can't see so by the page's own width.
 SCROLLS = """() => [...document.querySelectorAll("#content *")]
@@ -89,6 +93,14 @@ def fill() -> None:
     Blackout.objects.create(
         name="While the calls of the support team are counted", kind="weekly", weekdays="12345",
         starts_time=time(22), minutes=600, timezone="Europe/Lisbon", tag=tag,
+    )  # fmt: skip
+    chat = make_webhook(
+        "https://chat.example.com/hook", name="Chat of the night shift at the operations centre",
+        url_shown="https://chat.voice.internal.example.com:8443",
+    )  # fmt: skip
+    make_alert(
+        chat, schedule=Schedule.objects.get(),
+        text="What was planned for 2026-01-30 02:30:00 UTC began only at 2026-01-30 02:41:12 UTC.",
     )  # fmt: skip
     starter_groups_make()
 
