@@ -23,7 +23,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, transact
 from ami_integration.actions.services import runs_ring
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write
-from ami_integration.schedules.blackouts import Rule, blackout_for, blackouts_load
+from ami_integration.schedules.blackouts import Rule, Window, blackout_for, blackouts_load
 from ami_integration.schedules.calendar import BadTiming, next_times
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.pausing import schedules_paused
@@ -191,31 +191,37 @@ class Taking:
     def _missed(self, due_at: datetime) -> None:
         now = self.tick.now
         missed = missed_decide(timing=self.schedule, due_at=due_at, now=now)
+        late = [self._late(time) for time in missed.run if time not in self.known]
         reason = missed_reason(now=now)
-        if missed.run and self.schedule.misfire == Schedule.Misfire.ONCE:
+        if self.schedule.misfire == Schedule.Misfire.ONCE and any(
+            row.outcome == Outcome.WAITING for row in late
+        ):
             reason += f" The one planned for {moment_words(missed.run[-1])} runs once for all of them."
-        rows = [self._row(time, Outcome.MISFIRED, reason) for time in missed.left_out]
+        rows = [
+            self._row(time, Outcome.MISFIRED, reason) for time in missed.left_out if time not in self.known
+        ]
         if missed.last is not None and rows:
             rows[-1].reason += (
                 f" The planned times after this one, up to {moment_words(missed.last)}, were missed too, and "
                 "are not listed one by one."
             )
-        late = [
-            self._row(time, Outcome.WAITING, f"Missed at {moment_words(time)}, and run after all.")
-            for time in missed.run
-        ]
-        rows = [row for row in rows if row.planned_at not in self.known]
-        late = [row for row in late if row.planned_at not in self.known]
-        if self.pause is not None:
-            for row in late:
-                row.outcome, row.reason = Outcome.PAUSED, self._paused_words(self.pause)
-            rows, late = sorted([*rows, *late], key=lambda row: row.planned_at), []
+        rows += [row for row in late if row.outcome != Outcome.WAITING]
+        late = [row for row in late if row.outcome == Outcome.WAITING]
         PlannedRun.objects.bulk_create([*rows, *late])
         self.known |= {row.planned_at for row in (*rows, *late)}
         self.left_out += rows
         self.before = Before(self.before.running, (*self.before.waiting, *(row.planned_at for row in late)))
         self.dealt += len(rows) + len(late)
         self.next_at = missed.following
+
+    def _late(self, time: datetime) -> PlannedRun:
+        """A missed time that runs after all, unless it wouldn't have run in time either."""
+        if self.pause is not None:
+            return self._row(time, Outcome.PAUSED, self._paused_words(self.pause))
+        held = self._blackout(time)
+        if held is not None:
+            return self._row(time, Outcome.BLACKOUT, f"Not run: {held.sentence}")
+        return self._row(time, Outcome.WAITING, f"Missed at {moment_words(time)}, and run after all.")
 
     # -- what is due
 
@@ -232,11 +238,9 @@ class Taking:
     def _decide(self, due_at: datetime) -> PlannedRun:
         if self.pause is not None:
             return self._row(due_at, Outcome.PAUSED, self._paused_words(self.pause))
-        held = blackout_for(
-            schedule=self.schedule, at=due_at, servers=(), rules=self.tick.blackouts
-        )  # what is about a tag is asked once the servers are known
-        if held.whole is not None:
-            return self._row(due_at, Outcome.BLACKOUT, f"Not run: {held.whole.sentence}")
+        held = self._blackout(due_at)
+        if held is not None:
+            return self._row(due_at, Outcome.BLACKOUT, f"Not run: {held.sentence}")
         outcome, reason = overlap_decide(overlap=self.schedule.overlap, before=self.before)
         if outcome == Outcome.WAITING:
             self.before = Before(self.before.running, (*self.before.waiting, due_at))
@@ -244,6 +248,10 @@ class Taking:
         if outcome == Outcome.SUBMITTED:
             self.submit(planned, since=due_at)
         return planned
+
+    def _blackout(self, at: datetime) -> Window | None:
+        """What holds the whole schedule back. What is about a tag is asked once its servers are known."""
+        return blackout_for(schedule=self.schedule, at=at, servers=(), rules=self.tick.blackouts).whole
 
     def submit(self, planned: PlannedRun, *, since: datetime) -> None:
         """Find the servers, and submit what is left of them.

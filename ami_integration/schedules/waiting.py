@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef
 from ami_integration.schedules.blackouts import blackout_for
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.rules import LATE_OK, moment_words
-from ami_integration.schedules.taking import Taking, Tick
+from ami_integration.schedules.taking import Taking, Tick, left_out_note
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +47,16 @@ def waiting_schedules(*, tick: Tick) -> list[int]:
 def waiting_submit(*, schedule_id: int, tick: Tick) -> int:
     """Submit what waits of one schedule, as far as its turn has come. Returns how many rows were dealt with.
 
-    What goes wrong is logged; the rows wait on.
+    Whatever goes wrong is logged. What the database doesn't let through waits on; what amiweb itself fails on
+    is refused, since it must not be tried again every second.
     """
     try:
         return _submit(schedule_id, tick)
     except Error as error:
         logger.warning("What waits of the schedule %s can't be submitted now: %s", schedule_id, error)
-    except Exception:
+    except Exception as error:
         logger.exception("What waits of the schedule %s can't be submitted", schedule_id)
+        _give_up(schedule_id, error)
     return 0
 
 
@@ -90,6 +92,20 @@ def _submit(schedule_id: int, tick: Tick) -> int:
             taking.audit()
     tick.to_ring += to_ring
     return dealt
+
+
+def _give_up(schedule_id: int, error: Exception) -> None:
+    with transaction.atomic():
+        schedule = Schedule.objects.filter(pk=schedule_id).locked().first()
+        if schedule is None:
+            return
+        planned = schedule.planned_runs.filter(outcome=Outcome.WAITING).order_by("planned_at").first()
+        if planned is None:
+            return
+        _leave(planned, Outcome.REFUSED, f"amiweb itself failed ({type(error).__name__}); its log says more.")
+        planned.save()
+        Schedule.objects.filter(pk=schedule.pk).update(failures=schedule.failures + 1)
+        left_out_note(schedule=schedule, left_out=[planned])
 
 
 def _look(taking: Taking, planned: PlannedRun) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.rules import MISSED_LISTED, newest_times
 from ami_integration.schedules.tick import schedules_tick
@@ -133,6 +134,15 @@ def test_what_was_missed_does_not_run_while_all_are_paused() -> None:
     every_five_minutes(misfire="once")
     schedules_tick(now=NOON + 7 * MINUTE)
     assert found() == [(0, Outcome.MISFIRED), (5, Outcome.PAUSED)]
+
+
+def test_what_was_missed_within_a_blackout_does_not_run_after_it() -> None:
+    Blackout.objects.create(name="Move", starts_at=NOON, ends_at=NOON + 16 * MINUTE)
+    every_five_minutes(misfire="once")
+    schedules_tick(now=NOON + 17 * MINUTE)
+    assert found() == [*((minutes, Outcome.MISFIRED) for minutes in (0, 5, 10)), (15, Outcome.BLACKOUT)]
+    assert "Move" in PlannedRun.objects.get(outcome=Outcome.BLACKOUT).reason
+    assert not PlannedRun.objects.filter(reason__contains="runs once for all").exists()
 
 
 def test_after_a_long_outage_the_missed_times_are_told_and_not_listed_for_ever() -> None:

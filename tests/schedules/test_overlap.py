@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.schedules import taking
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.rules import Before, overlap_decide
@@ -160,6 +161,24 @@ def test_one_that_waits_counts_as_a_run_and_may_be_the_last() -> None:
     schedule.refresh_from_db()
     assert outcomes() == [Outcome.SUBMITTED, Outcome.SUBMITTED]
     assert (schedule.runs_counted, schedule.next_at) == (2, None)
+
+
+def test_a_mistake_of_amiweb_costs_the_one_that_waits_and_is_not_tried_every_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mistaken(**_: Any) -> None:
+        raise ZeroDivisionError
+
+    schedule = each_minute(overlap="queue")
+    schedules_tick(now=NOON)
+    schedules_tick(now=NOON + MINUTE)
+    end_runs()
+    monkeypatch.setattr(taking, "planned_submit", mistaken)
+    schedules_tick(now=NOON + MINUTE + SECOND)
+    assert outcomes() == [Outcome.SUBMITTED, Outcome.REFUSED]
+    assert "failed (ZeroDivisionError)" in PlannedRun.objects.get(outcome=Outcome.REFUSED).reason
+    schedule.refresh_from_db()
+    assert schedule.failures == 1
 
 
 # -- taken back
