@@ -72,7 +72,7 @@ class ScheduleAdmin(SchedulePages):
     #: What somebody sees who may only look.
     shown_fieldsets = (
         (None, {"fields": ("name", "action", "headers_shown", "where", *PLAN, "timeout")}),
-        ("When", {"fields": ("timing", "starts_at", "ends_at", "max_runs")}),
+        ("When", {"fields": ("timing", "first_and_last", "max_runs")}),
         ("Rules", {"fields": RULES}),
         ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
     )
@@ -89,11 +89,17 @@ class ScheduleAdmin(SchedulePages):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
         editable = obj is None or self.has_change_permission(request, obj)
-        return () if editable else ("headers_shown", "where", "timing")
+        return () if editable else ("headers_shown", "where", "timing", "first_and_last")
 
     @admin.display(description="headers")
     def headers_shown(self, schedule: Schedule) -> str:
         return schedule.text_for_eyes() or "none"
+
+    @admin.display(description="first and last day")
+    def first_and_last(self, schedule: Schedule) -> str:
+        ends = (("not before", schedule.starts_at), ("not after", schedule.ends_at))
+        told = [f"{word} {moment_text(moment, schedule.timezone)}" for word, moment in ends if moment]
+        return ", ".join(told) or "no limit"
 
     def get_form(
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
