@@ -11,14 +11,20 @@ from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, Ru
 from ami_integration.audit.models import AuditEntry
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.saved import SavedFilter
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
+from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
 __all__ = [
     "AccessRule",
     "ActionRun",
     "ActionTemplate",
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
     "AuditEntry",
+    "Blackout",
     "Catalogue",
     "CatalogueAction",
     "CatalogueEvent",
@@ -29,6 +35,7 @@ __all__ = [
     "RunResult",
     "SavedFilter",
     "Schedule",
+    "SchedulesPause",
     "Server",
     "ServerAbilities",
     "ServerCatalogue",

@@ -2,5 +2,6 @@
 
 from ami_integration.actions import tasks as actions_tasks
 from ami_integration.schedules import tasks as schedules_tasks
+from ami_integration.schedules.alerts import tasks as alerts_tasks
 
-__all__ = ["actions_tasks", "schedules_tasks"]
+__all__ = ["actions_tasks", "alerts_tasks", "schedules_tasks"]

@@ -5,9 +5,19 @@ from django.urls import URLPattern, path
 
 from ami_integration.console.views import status, status_data, status_forget, status_glance
 from ami_integration.events.views import live
+from ami_integration.schedules import views as schedules
 
 urlpatterns: list[URLPattern] = [
     path("admin/live/", admin.site.admin_view(live), name="live"),
+    path("admin/schedules/calendar/", admin.site.admin_view(schedules.calendar), name="schedule_calendar"),
+    path(
+        "admin/schedules/calendar/hour/",
+        admin.site.admin_view(schedules.calendar_hour),
+        name="schedule_hour",
+    ),
+    path(
+        "admin/schedules/<int:schedule_id>/runs/", admin.site.admin_view(schedules.runs), name="schedule_runs"
+    ),
     path("admin/status/", admin.site.admin_view(status), name="status"),
     path("admin/status/data/", admin.site.admin_view(status_data), name="status_data"),
     path("admin/status/forget/", admin.site.admin_view(status_forget), name="status_forget"),

@@ -15,11 +15,13 @@ Two environments:
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -75,6 +77,20 @@ class Configuration:
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
+    public_url: str
+    mail: "Mail"
+
+
+@dataclass
+class Mail:
+    """How mails leave. `host` is empty if nothing was said about it; then none is sent."""
+
+    host: str
+    port: int
+    security: str
+    username: str
+    password: str = field(repr=False)
+    sender: str
 
 
 @dataclass
@@ -184,6 +200,8 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         ),
         run_retention_days=_retention(env, "AMIWEB_RUN_RETENTION_DAYS", 90),
         result_retention_days=_retention(env, "AMIWEB_RESULT_RETENTION_DAYS", 30),
+        public_url=_public_url(env, production),
+        mail=_mail(env),
     )
     if env.problems:
         count = "one setting needs" if len(env.problems) == 1 else f"{len(env.problems)} settings need"
@@ -398,6 +416,49 @@ def _trusted_origins(env: _Reader, production: bool) -> list[str]:
         elif production and origin.startswith("http://"):
             env.problem(name, f"weak: {origin!r} is not https")
     return origins
+
+
+def _public_url(env: _Reader, production: bool) -> str:
+    """Where links in messages lead, without a slash at the end; "": nobody said so."""
+    name = "AMIWEB_PUBLIC_URL"
+    value = env.text(name)
+    if not value:
+        # In production the own address is the proxy's business.
+        return "" if production else f"http://127.0.0.1:{env.text('AMIWEB_PORT', '8765')}"
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        env.problem(name, f"{value!r} is not an address, such as https://amiweb.example.com")
+    elif parts.username is not None or parts.query or parts.fragment or parts.path.strip("/"):
+        env.problem(name, "give scheme, name and port alone, as in https://amiweb.example.com")
+    elif production and parts.scheme != "https":
+        env.problem(name, f"weak: {value!r} is not https")
+    return value.rstrip("/")
+
+
+_SMTP_PORTS = {"starttls": "587", "tls": "465", "none": "25"}
+
+
+def _mail(env: _Reader) -> Mail:
+    host = env.text("AMIWEB_SMTP_HOST")
+    security = env.choice("AMIWEB_SMTP_SECURITY", "starttls", tuple(_SMTP_PORTS))
+    username, password = env.text("AMIWEB_SMTP_USERNAME"), env.secret("AMIWEB_SMTP_PASSWORD")
+    sender = env.text("AMIWEB_MAIL_FROM")
+    port = env.integer("AMIWEB_SMTP_PORT", env.text("AMIWEB_SMTP_PORT", _SMTP_PORTS[security]), 1, 65535)
+    if "://" in host or "/" in host or "@" in host:
+        env.problem("AMIWEB_SMTP_HOST", f"{host!r} is no name of a mail server; give the name alone")
+    if host and not sender:
+        env.problem("AMIWEB_MAIL_FROM", "missing; mails need a sender since AMIWEB_SMTP_HOST is set")
+    if sender and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(sender)[1]):
+        env.problem("AMIWEB_MAIL_FROM", f"{sender!r} is not a mail address, such as amiweb@example.com")
+    if username and not password:
+        env.problem("AMIWEB_SMTP_PASSWORD", "missing; AMIWEB_SMTP_USERNAME is set")
+    if password and not username:
+        env.problem("AMIWEB_SMTP_USERNAME", "missing; AMIWEB_SMTP_PASSWORD is set")
+    if password and security == "none" and host not in LOOPBACK:
+        env.problem(
+            "AMIWEB_SMTP_SECURITY", "weak: 'none' would send the password in clear; use starttls or tls"
+        )
+    return Mail(host, port, security, username, password, sender)
 
 
 def _bind(env: _Reader, production: bool) -> str:

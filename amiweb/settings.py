@@ -42,6 +42,9 @@ AMIWEB_EVENT_RETENTION_GB = _config.event_retention_gb  # 2^30 bytes
 AMIWEB_RESULT_LIMIT = _config.result_limit_mib * 1024 * 1024  # bytes of one result before compression
 AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status, and "" for the others
 AMIWEB_RESULT_RETENTION_DAYS = _config.result_retention_days  # the same for what came back
+AMIWEB_PUBLIC_URL = _config.public_url  # where links in messages lead; "": nobody said so
+AMIWEB_SMTP_HOST = _config.mail.host  # "": no mail is sent, where Django's own setting would mean localhost
+AMIWEB_MAIL_FROM = _config.mail.sender
 
 # Django
 DEBUG = _config.debug
@@ -103,6 +106,16 @@ TIME_ZONE = _config.time_zone
 USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture
 USE_TZ = True
 DATE_FORMAT, TIME_FORMAT, DATETIME_FORMAT = "Y-m-d", "H:i:s", "Y-m-d H:i:s"  # as PBX logs write them
+
+# Mail
+EMAIL_HOST = _config.mail.host or "localhost"
+EMAIL_PORT = _config.mail.port
+EMAIL_HOST_USER = _config.mail.username
+EMAIL_HOST_PASSWORD = _config.mail.password
+EMAIL_USE_TLS = _config.mail.security == "starttls"
+EMAIL_USE_SSL = _config.mail.security == "tls"
+EMAIL_TIMEOUT = 10  # seconds for each word with the mail server
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = _config.mail.sender or "amiweb@localhost"
 
 # Static files: in production those that collectstatic gathered, under names that carry their content's hash.
 # The trial serves them from where they lie, so that nothing has to be collected first.
@@ -190,6 +203,9 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "channels_redis.pubsub": {"filters": ["outage of pushes"]},
+        # They log each request with its whole URL, and that of a webhook is a secret.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
         # uvicorn has set these up before it loads the application; they follow the same form from here on.
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "propagate": True},

@@ -195,6 +195,41 @@ VARIABLES = (
         "`16`",
         "Size in MiB up to which a result is kept whole; of a larger one, the beginning, with a note.",
     ),
+    Variable(
+        "AMIWEB_PUBLIC_URL",
+        "the web process's own address",
+        "optional; `https://` only",
+        "Where people reach amiweb, such as `https://amiweb.example.com`: for the links in alerts, which "
+        "have none without it.",
+    ),
+    Variable(
+        "AMIWEB_SMTP_HOST",
+        "none",
+        "optional",
+        "Mail server that takes amiweb's mails, which are alerts of schedules (docs/alerts.md). Without it "
+        "no mail is sent.",
+    ),
+    Variable(
+        "AMIWEB_SMTP_PORT",
+        "by the next",
+        "the same",
+        "Its port: 587 with `starttls`, 465 with `tls`, 25 with `none` if not given.",
+    ),
+    Variable(
+        "AMIWEB_SMTP_SECURITY",
+        "`starttls`",
+        "`starttls`",
+        "`starttls`, `tls` (from the first byte) or `none`. With `none` a password is refused unless the "
+        "mail server is on this machine.",
+    ),
+    Variable("AMIWEB_SMTP_USERNAME", "none", "optional", "Account at the mail server, if it wants a login."),
+    Variable("AMIWEB_SMTP_PASSWORD", "none", "with the username", "Password of that account.", secret=True),
+    Variable(
+        "AMIWEB_MAIL_FROM",
+        "none",
+        "required with `AMIWEB_SMTP_HOST`",
+        "Sender of amiweb's mails: `amiweb@example.com` or `amiweb <amiweb@example.com>`.",
+    ),
 )
 
 

@@ -268,6 +268,18 @@ def servers_visible(*, user: AnyUser) -> QuerySet[Any]:
     )
 
 
+def user_sees_all_servers(*, user: AnyUser) -> bool:
+    """Whether this person sees every server there is or will be, so that rows need no filter by servers."""
+    if user is None or not user.is_active:
+        return False
+    if user.is_superuser:
+        return True
+    rules = rules_of(user=user)
+    return any(rule.all_servers and rule.effect == AccessRule.Effect.ALLOW for rule in rules) and not any(
+        rule.effect == AccessRule.Effect.DENY for rule in rules
+    )
+
+
 def servers_watchable(*, user: AnyUser) -> QuerySet[Any]:
     """The servers whose events and runs this person may see: where class read, whole, is granted to them."""
     return _servers(user, granted=_is_read, denied=_is_read)
@@ -358,6 +370,22 @@ def user_may_view_templates(*, user: AnyUser) -> bool:
     """Whether this person may see templates, and so use them. Where they may run: `decide`."""
     names = ("ami_integration.view_actiontemplate", "ami_integration.change_actiontemplate")
     return any(_staff_with(user, name) for name in names)
+
+
+def user_may_view_schedules(*, user: AnyUser) -> bool:
+    """Whether this person may see schedules at all. Which ones: `Schedule.objects.visible_to`."""
+    names = ("ami_integration.view_schedule", "ami_integration.change_schedule")
+    return any(_staff_with(user, name) for name in names)
+
+
+def user_may_plan(*, user: AnyUser, what: str = "change") -> bool:
+    """Whether this person may `add`, `change` or `delete` schedules that they see; run them: `decide`."""
+    return _staff_with(user, f"ami_integration.{what}_schedule")
+
+
+def user_may_pause_schedules(*, user: AnyUser) -> bool:
+    """Whether this person may turn the switch that keeps every schedule from starting anything."""
+    return _staff_with(user, "ami_integration.pause_schedules")
 
 
 def user_may_view_secrets(*, user: AnyUser) -> bool:

@@ -26,9 +26,16 @@ _LOOK = (
     "view_event",
     "view_gap",
     "view_schedule",
+    "view_blackout",
+    "view_alert",
+    "view_alertchannel",
+    "view_alertdelivery",
 )
 _RUN = ("add_actionrun", "add_actiontemplate", "change_actiontemplate", "delete_actiontemplate")
-_PLAN = ("add_schedule", "change_schedule", "delete_schedule")
+_PLAN = (
+    *("add_schedule", "change_schedule", "delete_schedule", "pause_schedules"),
+    *("add_blackout", "change_blackout", "delete_blackout"),
+)
 _READ = (Danger.READ,)
 _OPERATE = (*_READ, Danger.OPERATE, Danger.ORIGINATE)
 _ENGINEER = (*_OPERATE, Danger.COMMAND, Danger.CONFIG)
@@ -75,7 +82,9 @@ def starter_groups_make() -> list[str]:
                 )
                 if starter.permissions is None:
                     # What amiweb writes by itself nobody adds, changes or deletes by hand.
-                    wanted = wanted.exclude(codename__regex=r"^(add|change|delete)_(event|gap|plannedrun)$")
+                    wanted = wanted.exclude(
+                        codename__regex=r"^(add|change|delete)_(event|gap|plannedrun|alert|alertdelivery)$"
+                    )
                 group.permissions.set(wanted)
                 made.append(f"group {group.name}")
             name = f"{starter.name}s on all servers"

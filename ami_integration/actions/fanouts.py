@@ -82,7 +82,7 @@ class Released:
     """What a look at a fan-out came to.
 
     Attributes:
-        run_ids: let go now; ring for them after the commit.
+        run_ids: let go now, and not meant for a later moment; ring for them after the commit.
         cancelled_ids: taken back, because the fan-out stopped.
     """
 
@@ -141,14 +141,17 @@ def _room(fanout: FanOut, tally: Tally) -> int:
 
 
 def _let_go(fanout: FanOut, room: int) -> list[int]:
-    waiting = fanout.runs.queued().filter(held=True).order_by("pk").values_list("pk", flat=True)[:room]
-    expires_at = timezone.now() + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY)
-    return [
-        pk
-        for pk in waiting
+    waiting = fanout.runs.queued().filter(held=True).order_by("pk").values_list("pk", "start_at")[:room]
+    now = timezone.now()
+    expiry = timedelta(seconds=settings.AMIWEB_RUN_EXPIRY)
+    released = []
+    for pk, start_at in waiting:
+        begins = max(now, start_at or now)
+        held = ActionRun.objects.queued().filter(pk=pk, held=True)
         # Its time in the queue begins now: waiting for its turn must not make it expire.
-        if ActionRun.objects.queued().filter(pk=pk, held=True).update(held=False, expires_at=expires_at) == 1
-    ]
+        if held.update(held=False, expires_at=begins + expiry) and begins == now:
+            released.append(pk)
+    return released
 
 
 def _cancel_queued(fanout: FanOut, reason: str) -> list[int]:

@@ -8,7 +8,7 @@ overwrite what was decided meanwhile. There is no way back to an earlier status:
 =========  =====================================================  =========
 From       Event                                                  To
 =========  =====================================================  =========
-QUEUED     a worker claims it, before its expiry                  RUNNING
+QUEUED     a worker claims it, from its start, before its expiry  RUNNING
 QUEUED     somebody cancels it                                    CANCELLED
 QUEUED     its expiry passes                                      EXPIRED
 RUNNING    the PBX agreed                                         SUCCEEDED
@@ -33,6 +33,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
@@ -56,6 +57,10 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
     def waiting(self) -> "ActionRunQuerySet":
         """Queued, and its turn has come: nobody rings for, claims or expires what a fan-out holds back."""
         return self.filter(status=ActionRun.Status.QUEUED, held=False)
+
+    def startable(self, now: datetime) -> "ActionRunQuerySet":
+        """Waiting, and not meant for a later moment: what a worker may begin."""
+        return self.waiting().filter(Q(start_at=None) | Q(start_at__lte=now))
 
     def queued(self) -> "ActionRunQuerySet":
         """Everything that no worker has begun, held back or not."""
@@ -83,11 +88,12 @@ class ActionRunQuerySet(models.QuerySet["ActionRun"]):
             now: the moment; the clock's if not given.
 
         Returns:
-            whether the claim won. False: somebody else has it, or it is cancelled, expired or gone.
+            whether the claim won. False: somebody else has it, it is cancelled, expired or gone, or it is
+            meant for a later moment.
         """
         now = now or timezone.now()
         claimed = (
-            self.waiting()
+            self.startable(now)
             .filter(pk=pk, expires_at__gt=now)
             .update(
                 status=ActionRun.Status.RUNNING,
@@ -196,6 +202,10 @@ class ActionRun(StoredHeaders):
         max_length=150, blank=True, help_text="Kept, so that the log outlives the person."
     )
     created_at = models.DateTimeField(default=timezone.now)
+    start_at = models.DateTimeField(
+        null=True,
+        help_text="No worker begins it before this moment; empty: at once. Its expiry counts from it.",
+    )
     rung_at = models.DateTimeField(
         null=True, help_text="When the task queue last took the news; empty: it has not."
     )
@@ -244,6 +254,11 @@ class ActionRun(StoredHeaders):
             models.Index(fields=("created_at",), name="run_created"),
             models.Index(fields=("action",), name="run_action"),
             models.Index(fields=("username",), name="run_username"),
+            models.Index(
+                fields=("start_at",),
+                condition=Q(status="queued", held=False, start_at__isnull=False),
+                name="run_start",
+            ),
         )
         permissions = (("view_result_secrets", "Can see secrets in results"),)
 

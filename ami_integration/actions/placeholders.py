@@ -119,7 +119,7 @@ class Kept:
     """Headers that a form carries along, encrypted, for what its stars stand for.
 
     `servers`: the ids of those that they were meant for; None: any. `hidden_by`: the id of the person who
-    wrote what is hidden in them; None: nobody knows.
+    wrote what is hidden in them; None: nobody knows. `tag`: the id of the tag that was meant, if one was.
     """
 
     user: int
@@ -127,6 +127,7 @@ class Kept:
     headers: list[Any]
     servers: list[int] | None = None
     hidden_by: int | None = None
+    tag: int | None = None
 
     @property
     def own(self) -> bool:
@@ -144,8 +145,16 @@ class Kept:
         except (SecretUnreadable, ValueError, TypeError):
             return None
 
-    def for_request(self, *, user: Any, action: str, servers: Iterable[int] | None = None) -> Pairs:
-        """The headers, for this person, action and servers (None: any that there are); nothing for others."""
+    def for_request(
+        self, *, user: Any, action: str, servers: Iterable[int] | None = None, tag: int | None = None
+    ) -> Pairs:
+        """The headers, for this person, action and servers (None: any that there are); nothing for others.
+
+        `tag`: the id of a tag that stands for more than these servers, for those that join it later. Nobody
+        but who wrote what is hidden has it sent to another tag's.
+        """
+        if tag is not None and self.servers is not None and tag != self.tag and not self.own:
+            return []
         if self.servers is not None and (servers is None or not set(servers) <= set(self.servers)):
             return []
         if user.pk != self.user or action.strip().lower() != self.action.strip().lower():

@@ -102,6 +102,7 @@ def assess(request: HttpRequest) -> HttpResponse:
             "danger": worst.danger.value,
             "label": worst.danger.label,
             "confirms": confirm != Confirm.NONE,
+            "means": f"Class {worst.danger.value}: {worst.why}.",
             "says": f"Class {worst.danger.value}: {worst.why}. {CONFIRM_WORDS[confirm]}",
         }
     )

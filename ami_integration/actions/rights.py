@@ -13,7 +13,7 @@ from ami_integration.access.services import (
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_write
+from ami_integration.audit.services import entry_make, entry_write
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -121,14 +121,38 @@ def run_note(
     address: str = "",
     **particulars: Any,
 ) -> None:
-    """An audit entry about a run, to be called in the transaction that changes it.
+    """An audit entry about a run, to be called in the transaction that changes it. As `run_entry`."""
+    run_entry(
+        run=run,
+        verb=verb,
+        outcome=outcome,
+        actor=actor,
+        actor_name=actor_name,
+        origin=origin,
+        address=address,
+        **particulars,
+    ).save(force_insert=True)
+
+
+def run_entry(
+    *,
+    run: ActionRun,
+    verb: str,
+    outcome: str,
+    actor: AnyUser = None,
+    actor_name: str = "",
+    origin: str = "",
+    address: str = "",
+    **particulars: Any,
+) -> AuditEntry:
+    """An audit entry about a run that is not written yet.
 
     Args:
         verb: as in `run.finish`.
         actor: who did it; None: amiweb itself.
         origin: by which way; the run's own by default.
     """
-    entry_write(
+    return entry_make(
         actor=actor,
         actor_name=actor_name,
         origin=origin or run.origin,
@@ -170,6 +194,23 @@ def fanout_note(
         object_id=fanout.pk,
         object_name=storable(str(fanout)),
         outcome=outcome,
+    )
+
+
+def run_entry_submit(*, run: ActionRun, decision: Decision) -> AuditEntry:
+    """The audit entry of a run that was put into the queue, not written yet."""
+    return run_entry(
+        run=run,
+        verb="run.submit",
+        outcome=AuditEntry.Outcome.INTENT,
+        actor=run.user,
+        actor_name=run.username,
+        address=run.address,
+        headers=run.headers_masked,
+        danger=decision.danger,
+        rule=decision.rule,
+        origin_detail=run.origin_detail,
+        retry_of=run.retry_of_id,
     )
 
 

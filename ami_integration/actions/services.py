@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +22,7 @@ from ami_integration.actions.calls import call_headers, originate_timeout
 from ami_integration.actions.fanouts import fanout_release
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.rights import run_ask, run_may_be_stopped, run_note
+from ami_integration.actions.rights import run_ask, run_entry_submit, run_may_be_stopped, run_note
 from ami_integration.ami import Action, InvalidAction, new_action_id
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
@@ -122,6 +122,8 @@ def run_submit(
     address: str = "",
     fanout: FanOut | None = None,
     hidden_by: int | None = None,
+    start_at: datetime | None = None,
+    ring: bool = True,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -132,13 +134,16 @@ def run_submit(
         headers: pairs in order, without Action and ActionID.
         origin: an `ActionRun.Origin`.
         origin_detail: what exactly, for people: a schedule's name.
-        expires_in: seconds after which it isn't sent any more; `AMIWEB_RUN_EXPIRY` by default.
+        expires_in: seconds after which it isn't sent any more, from its start; `AMIWEB_RUN_EXPIRY` by
+            default.
         timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
         retry_of: the run that this one repeats.
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
         address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
         hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows.
+        start_at: no worker begins it before; at once by default. `watch.runs_begin` rings for it then.
+        ring: False for a caller that tells the workers of several at once, by `runs_ring`.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -157,9 +162,67 @@ def run_submit(
     if not decision.allowed:
         raise RunRefused(decision.reason)
     action_check(action=action, headers=pairs)
-    run = ActionRun(
+    now = timezone.now()
+    run = run_make(
+        now=now,
+        user=user,
         server=current,
-        server_name=current.name,
+        action=action,
+        pairs=pairs,
+        origin=origin,
+        origin_detail=origin_detail,
+        expires_in=expires_in,
+        timeout=timeout,
+        retry_of=retry_of,
+        action_id=action_id,
+        address=address,
+        fanout=fanout,
+        held=fanout is not None,
+        hidden_by=hidden_by,
+        start_at=start_at,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+            run_entry_submit(run=run, decision=decision).save(force_insert=True)
+    except IntegrityError:
+        before = ActionRun.objects.filter(action_id=run.action_id).first()
+        if before is None:
+            raise
+        raise AlreadySubmitted(before) from None
+    if ring and fanout is None and (start_at is None or start_at <= now):
+        transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
+    return run
+
+
+def run_make(
+    *,
+    now: datetime,
+    user: Any,
+    server: Server,
+    action: str,
+    pairs: Sequence[tuple[str, str]],
+    origin: str,
+    origin_detail: str,
+    expires_in: float | None,
+    timeout: float | None,
+    retry_of: ActionRun | None,
+    action_id: str,
+    address: str,
+    fanout: FanOut | None,
+    held: bool,
+    hidden_by: int | None,
+    start_at: datetime | None,
+) -> ActionRun:
+    """The row of a run that is not written yet; arguments as of `run_submit`.
+
+    Args:
+        pairs: the headers as `headers_complete` makes them for this ActionID.
+        held: whether its fan-out holds it back.
+    """
+    return ActionRun(
+        server=server,
+        server_name=server.name,
         action=action,
         payload=json.dumps(pairs),
         headers_masked=storable_headers(headers_mask(pairs)),
@@ -171,36 +234,14 @@ def run_submit(
         user=user,
         username=user.get_username() if user is not None else "",
         address=address,
-        expires_at=timezone.now()
+        start_at=start_at,
+        expires_at=max(now, start_at or now)
         + timedelta(seconds=settings.AMIWEB_RUN_EXPIRY if expires_in is None else expires_in),
         retry_of=retry_of,
         attempt=1 if retry_of is None else retry_of.attempt + 1,
         fanout=fanout,
-        held=fanout is not None,
+        held=held,
     )
-    try:
-        with transaction.atomic():
-            run.save(force_insert=True)
-            run_note(
-                run=run,
-                verb="run.submit",
-                outcome=AuditEntry.Outcome.INTENT,
-                actor=user,
-                address=address,
-                headers=run.headers_masked,
-                danger=decision.danger,
-                rule=decision.rule,
-                origin_detail=run.origin_detail,
-                retry_of=run.retry_of_id,
-            )
-    except IntegrityError:
-        before = ActionRun.objects.filter(action_id=run.action_id).first()
-        if before is None:
-            raise
-        raise AlreadySubmitted(before) from None
-    if fanout is None:
-        transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
-    return run
 
 
 def headers_complete(
@@ -232,7 +273,7 @@ def runs_ring(*, run_ids: Sequence[int]) -> int:
     """Tell the workers that these runs wait, and note in each row whether they could be told."""
     try:
         rung = doorbell.ring(run_ids)
-        missed = [run_id for run_id in run_ids if run_id not in set(rung)]
+        missed = set(run_ids).difference(rung)
         waiting = ActionRun.objects.waiting()
         waiting.filter(pk__in=rung).update(rung_at=timezone.now())
         waiting.filter(pk__in=missed).update(rung_at=None)

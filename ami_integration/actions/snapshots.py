@@ -127,7 +127,10 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
     """Why a queued run has not begun, or an empty string."""
     if run.status != ActionRun.Status.QUEUED:
         return ""
-    if run.rung_at is None:
+    if run.start_at is not None and run.start_at > now:
+        return f"starts at {timezone.localtime(run.start_at):%H:%M:%S %Z} (spread)."
+    turned = run_turned(run)
+    if run.rung_at is None and (run.start_at is None or now - turned > PATIENCE):
         return (
             "waiting: task queue unreachable. The run is kept and starts by itself when the task queue is "
             "back; see that Valkey (or Redis) runs."
@@ -138,9 +141,14 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
             f" It is tried again at {timezone.localtime(run.wait_until):%H:%M:%S}." if run.wait_until else ""
         )
         return f"waiting: {run.waiting_for}{again}"
-    if now - run.created_at > PATIENCE:
+    if now - turned > PATIENCE:
         return "waiting for a worker: all are busy, or busy with other runs of this server, or none runs."
     return "waiting for a worker."
+
+
+def run_turned(run: ActionRun) -> datetime:
+    """From when on a worker could have begun a run: what is spread over a fleet has a moment of its own."""
+    return max(run.created_at, run.start_at or run.created_at)
 
 
 def run_steps(run: ActionRun) -> list[dict[str, Any]]:
@@ -169,7 +177,7 @@ def run_spent(run: ActionRun) -> list[tuple[str, float]]:
     """Where the time went, in seconds, as far as it is known: queued, connect, login, answer."""
     # A run begins with a session at hand: until then it was queued, or its worker connected and logged in.
     opening = (run.connect_seconds or 0) + (run.login_seconds or 0)
-    queued = (run.started_at - run.created_at).total_seconds() - opening if run.started_at else None
+    queued = (run.started_at - run_turned(run)).total_seconds() - opening if run.started_at else None
     spent: Iterable[tuple[str, float | None]] = (
         ("queued", None if queued is None else max(0.0, queued)),
         ("connect", run.connect_seconds),

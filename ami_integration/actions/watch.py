@@ -1,6 +1,8 @@
 """Looking after runs that nobody looks after: those that no worker claimed, and those whose worker died.
 
 `runs_sweep` and `runs_reap` are called from the listener, since what watches the workers must not be one.
+`runs_begin` rings for runs whose moment has come; the tick of the schedules calls it every second, and the
+sweep finds what it missed.
 """
 
 import logging
@@ -9,6 +11,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ami_integration.actions.fanouts import fanouts_active
@@ -58,6 +61,19 @@ def _note_end(run_id: int, status: str, reason: str) -> None:
     run_note_end(run=run, status=status, reason=reason)
 
 
+def runs_begin(*, now: datetime | None = None) -> int:
+    """Ring for the runs that were meant for a later moment, once it has come. Returns for how many."""
+    now = now or timezone.now()
+    due = (
+        ActionRun.objects.waiting()
+        .filter(Q(rung_at=None) | Q(rung_at__lt=F("start_at")), start_at__lte=now)
+        .order_by("start_at", "pk")
+        .values_list("pk", flat=True)
+    )
+    run_ids = list(due[:SWEEP_BATCH])
+    return runs_ring(run_ids=run_ids) if run_ids else 0
+
+
 def runs_sweep(*, now: datetime | None = None) -> int:
     """Look after runs that nobody claimed: end those past their expiry, ring again for the others.
 
@@ -77,26 +93,34 @@ def runs_sweep(*, now: datetime | None = None) -> int:
     ]
     quiet = now - timedelta(seconds=SWEEP_AFTER)
     candidates = (
-        ActionRun.objects.waiting()
+        ActionRun.objects.startable(quiet)
         .filter(Q(rung_at=None) | Q(rung_at__lte=quiet), created_at__lte=quiet)
         .exclude(wait_until__gt=now)
         .order_by(F("rung_at").asc(nulls_first=True), "pk")
-        .values_list("pk", "server_id", "waiting_for", "created_at", "rung_at", "wait_until")
+        .annotate(turned=Greatest("created_at", Coalesce("start_at", "created_at")))
+        .values_list("pk", "server_id", "waiting_for", "turned", "rung_at", "wait_until")
     )
     due: list[int] = []
     put_off: dict[int | None, list[int]] = {}
-    for pk, server_id, waiting_for, created, rung_at, until in candidates.iterator():
-        if _ring_due(created, rung_at, until, now):
+    for pk, server_id, waiting_for, turned, rung_at, until in candidates.iterator():
+        if _ring_due(turned, rung_at, until, now):
             (put_off.setdefault(server_id, []) if waiting_for else due).append(pk)
     due = due[:SWEEP_BATCH] + [pk for of_one in put_off.values() for pk in sorted(of_one)[:SWEEP_PUT_OFF]]
     rung = runs_ring(run_ids=due) if due else 0
     return len(expired) + rung + sum(fanout_advance(fanout_id=pk) for pk in fanouts_active())
 
 
-def _ring_due(created: datetime, rung: datetime | None, until: datetime | None, now: datetime) -> bool:
-    if rung is None or (until is not None and rung < until):
+def _ring_due(turned: datetime, rung: datetime | None, until: datetime | None, now: datetime) -> bool:
+    """Whether to ring for a run again.
+
+    Args:
+        turned: from when on it could have begun.
+        rung: when it was rung for last.
+        until: before which moment it wasn't worth another look.
+    """
+    if rung is None or rung < turned or (until is not None and rung < until):
         return True
-    pause = min(max(rung - created, timedelta(seconds=SWEEP_AFTER)), timedelta(seconds=SWEEP_AT_MOST))
+    pause = min(max(rung - turned, timedelta(seconds=SWEEP_AFTER)), timedelta(seconds=SWEEP_AT_MOST))
     return now - rung >= pause
 
 

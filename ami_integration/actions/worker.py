@@ -63,9 +63,10 @@ def _put_off_next(server_id: int) -> int | None:
     waiter = waiter_take(server_id)
     if waiter is not None:
         return int(waiter)
+    now = timezone.now()
     put_off = (
-        ActionRun.objects.waiting()
-        .filter(Q(wait_until=None) | Q(wait_until__lte=timezone.now()), server_id=server_id)
+        ActionRun.objects.startable(now)
+        .filter(Q(wait_until=None) | Q(wait_until__lte=now), server_id=server_id)
         .exclude(waiting_for="")
     )
     # Any of the oldest: other threads look, too.
@@ -79,15 +80,16 @@ class Attempt(enum.Enum):
     EXECUTED = enum.auto()
     #: It is queued still, and says why.
     PUT_OFF = enum.auto()
-    #: It isn't queued any more: somebody else has it, or it is over.
+    #: Nothing to do: somebody else has it, it is over, or it is meant for a later moment.
     GONE = enum.auto()
 
 
 def _run_execute(run_id: int) -> Attempt:
     run_expire(run_id=run_id)
-    run = ActionRun.objects.waiting().select_related("server", "user").filter(pk=run_id).first()
+    startable = ActionRun.objects.startable(timezone.now())
+    run = startable.select_related("server", "user").filter(pk=run_id).first()
     if run is None:
-        logger.info("Run %s is not queued any more; nothing to do.", run_id)
+        logger.info("Run %s is not queued any more, or not yet to be begun; nothing to do.", run_id)
         return Attempt.GONE
     if not lanes.enter(run.server_id, run_id):
         _run_put_off(run, "This worker has as many runs of the server in progress as it may.")

@@ -1,7 +1,7 @@
 """Writing the audit. The caller sees to it that this happens in the transaction of what it tells of."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -23,7 +23,42 @@ def entry_write(
     object_name: str = "",
     outcome: str = AuditEntry.Outcome.DONE,
 ) -> AuditEntry:
-    """Add one entry.
+    """Add one entry. Arguments as of `entry_make`."""
+    entry = entry_make(
+        actor=actor,
+        actor_name=actor_name,
+        origin=origin,
+        address=address,
+        verb=verb,
+        what=what,
+        object_type=object_type,
+        object_id=object_id,
+        object_name=object_name,
+        outcome=outcome,
+    )
+    entry.save(force_insert=True)
+    return entry
+
+
+def entries_write(entries: Iterable[AuditEntry]) -> None:
+    """Add several, made by `entry_make`, by one statement."""
+    AuditEntry.objects.bulk_create(entries)
+
+
+def entry_make(
+    *,
+    actor: User | AnonymousUser | None,
+    actor_name: str = "",
+    origin: str,
+    address: str | None = "",
+    verb: str,
+    what: Mapping[str, Any] | None = None,
+    object_type: str = "",
+    object_id: object = "",
+    object_name: str = "",
+    outcome: str = AuditEntry.Outcome.DONE,
+) -> AuditEntry:
+    """One entry that is not written yet.
 
     Args:
         actor: who did it; None: amiweb itself, or somebody at the command line.
@@ -36,7 +71,7 @@ def entry_write(
         outcome: an `AuditEntry.Outcome`.
     """
     person = actor if isinstance(actor, User) and actor.pk is not None else None
-    return AuditEntry.objects.create(
+    return AuditEntry(
         actor=person,
         actor_name=_short(actor_name or (person.get_username() if person else ""), 150),
         origin=origin,

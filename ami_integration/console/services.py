@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 import redis
 from django.conf import settings
 from django.db import Error
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
+from ami_integration.schedules.alerts.services import mail_problem
 
 #: What each kind is for, and so what doesn't happen without it, with how to start one.
 WITHOUT: dict[Kind, str] = {
@@ -139,16 +141,17 @@ def _row(beat: Heartbeat, *, lag: float | None) -> Row:
 def _oldest_waiting_run() -> float | None:
     """Seconds that the oldest run has waited for a worker, and for nothing else; None if nobody can know."""
     try:
-        created = (
-            ActionRun.objects.waiting()
+        turned = (
+            ActionRun.objects.startable(timezone.now())
             .filter(waiting_for="")
-            .order_by("created_at")
-            .values_list("created_at", flat=True)
+            .annotate(turned=Greatest("created_at", Coalesce("start_at", "created_at")))
+            .order_by("turned")
+            .values_list("turned", flat=True)
             .first()
         )
     except Error:
         return None
-    return 0.0 if created is None else (timezone.now() - created).total_seconds()
+    return 0.0 if turned is None else (timezone.now() - turned).total_seconds()
 
 
 def _faults(rows: list[Row]) -> list[str]:
@@ -172,9 +175,10 @@ def _faults(rows: list[Row]) -> list[str]:
 def _database_faults() -> list[str]:
     try:
         ActionRun.objects.exists()
+        mail = mail_problem()
     except Error as error:
         return [f"The database can't be reached: {str(error).strip().splitlines()[0]}"]
-    return []
+    return [f"Alerts of schedules wait. {mail}"] if mail else []
 
 
 def _valkey_away(error: redis.RedisError) -> str:

@@ -1,164 +1,363 @@
-"""Schedules in the admin: the list with what comes next and what came last, and the form with its preview."""
+"""Schedules in the admin: the list with what comes next and what came last, and the page with its form."""
 
-import zoneinfo
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import URLPattern, path, reverse
+from django.contrib import admin, messages
+from django.db.models import Count, F, OuterRef, Prefetch, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
+from django.utils import timezone
 from django.utils.html import format_html
-from django.views.decorators.http import require_POST
 
-from ami_integration.access.services import servers_visible
-from ami_integration.actions.models import ActionRun
-from ami_integration.audit.admin import AuditedAdmin
+from ami_integration.access.services import servers_visible, user_may_run
+from ami_integration.actions.templates import templates_usable
 from ami_integration.audit.services import request_address
+from ami_integration.keys import pk_of
 from ami_integration.schedules import services
-from ami_integration.schedules.calendar import zone_names
-from ami_integration.schedules.forms import PREVIEW, ScheduleForm, TimingForm
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.calendar import BadTiming
+from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
+from ami_integration.schedules.filters import FILTERS
+from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.outcomes import Links, schedules_seen_whole, state_words
+from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
+from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
+from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
+from ami_integration.zones import zone_names
 
+#: Servers above which the picker offers a field to filter them.
+FILTER_FROM = 8
 #: Planned times that the page of a schedule shows.
-HISTORY = 20
+LAST_TIMES = 5
+#: Refusals of a bulk action that are told one by one.
+_TOLD = 5
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(AuditedAdmin):
+class ScheduleAdmin(SchedulePages):
     """Who saves a schedule becomes its owner, and it runs with their rights."""
 
-    audit_hidden = ("headers",)
+    audit_hidden = ("headers", "kept")
     form = ScheduleForm
     change_form_template = "ami_integration/schedules/change_form.html"
     change_list_template = "ami_integration/schedules/change_list.html"
-    list_display = ("name", "server", "action", "timing", "next_run", "last_outcome", "owner_name", "enabled")
-    list_filter = ("enabled", ("server", admin.RelatedOnlyFieldListFilter), "kind")
-    list_select_related = ("server",)
-    search_fields = ("name", "action", "server__name")
+    list_display = (
+        "name",
+        "action",
+        "where",
+        "timing",
+        "next_run",
+        "last_outcome",
+        "last_good",
+        "owned_by",
+        "state",
+    )
+    list_filter = FILTERS
+    list_select_related = ("tag", "template")
+    list_per_page = 50
+    # The table is counted once: the number of all schedules, whatever the filter, isn't worth a second look.
+    show_full_result_count = False
+    actions = ("enable_selected", "disable_selected")
+    search_fields = ("name", "action")
     fieldsets = (
-        (None, {"fields": ("name", "server", "action", "headers", "enabled")}),
-        ("When", {"fields": ("kind", "crontab", "interval_seconds", "timezone")}),
+        (None, {"fields": ("name", "action", "headers", "unchecked", "server", "tag", *PLAN, "timeout")}),
+        ("When", {"fields": (*TIMING, "enabled")}),
+        ("Rules", {"fields": RULES}),
+        ("Alerts", {"fields": ALERTS}),
+    )
+    #: What somebody sees who may only look.
+    shown_fieldsets = (
+        (None, {"fields": ("name", "action", "headers_shown", "where", *PLAN, "timeout")}),
+        ("When", {"fields": ("timing", "first_and_last", "max_runs")}),
+        ("Rules", {"fields": RULES}),
+        ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
     )
 
-    readonly_fields = ("headers_shown",)
+    # -- the form
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.page_urls(), *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
         """Who may only look gets the copy of the headers that is made for eyes."""
-        if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
-        (_, what), when = self.fieldsets
-        shown = tuple("headers_shown" if name == "headers" else name for name in what["fields"])
-        return ((None, {"fields": shown}), when)
+        editable = obj is None or self.has_change_permission(request, obj)
+        return self.fieldsets if editable else self.shown_fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
+        editable = obj is None or self.has_change_permission(request, obj)
+        return () if editable else ("headers_shown", "where", "timing", "first_and_last")
 
     @admin.display(description="headers")
     def headers_shown(self, schedule: Schedule) -> str:
         return schedule.text_for_eyes() or "none"
 
+    @admin.display(description="first and last day")
+    def first_and_last(self, schedule: Schedule) -> str:
+        ends = (("not before", schedule.starts_at), ("not after", schedule.ends_at))
+        told = [f"{word} {moment_text(moment, schedule.timezone)}" for word, moment in ends if moment]
+        return ", ".join(told) or "no limit"
+
     def get_form(
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
-        return type(
-            "ScheduleFormOfUser", (form,), {"user": request.user, "address": request_address(request)}
-        )
+        ours: dict[str, Any] = {"user": request.user, "address": request_address(request), "draft": None}
+        if request.method == "GET" and (obj is None or self.has_change_permission(request, obj)):
+            ours["draft"] = self._draft(request)
+        return type("ScheduleFormOfUser", (form,), ours)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What the address asks for is read by `_draft`: it is more than values of fields."""
+        initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
+        for name in ("template", "copy", "kept", "headers"):
+            initial.pop(name, None)
+        return initial
+
+    def _draft(self, request: HttpRequest) -> Draft | None:
+        """`?template=<id>` or `?copy=<id>`: what the form is filled with."""
+        servers = servers_visible(user=request.user).filter(enabled=True)
+        draft = None
+        if asked := request.GET.get("template"):
+            template = templates_usable(user=request.user).filter(pk=pk_of(asked)).first()
+            if template is not None:
+                draft = draft_of_template(user=request.user, template=template, servers=servers)
+        elif asked := request.GET.get("copy"):
+            # Whoever may change it may use what is hidden in it as it is; nobody else is lent it.
+            schedule = self.get_queryset(request).filter(pk=pk_of(asked)).first()
+            if schedule is not None and self.has_change_permission(request, schedule):
+                draft = draft_of_copy(user=request.user, schedule=schedule, servers=servers)
+        for note in draft.notes if draft is not None else ():
+            messages.warning(request, note)
+        return draft
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """What changed between the form's look and its saving (a right, a server) is told."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except REFUSALS as refused:
+            messages.error(request, f"It was not saved. {refused}")
+            return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
+        values = form.cleaned_data
         services.schedule_save(
             user=request.user,
             schedule=obj,
-            headers=form.cleaned_data["headers"],
+            headers=values["headers"],
+            servers=[] if values["tag"] is not None else values["servers"],
+            address=request_address(request),
             hidden_by=form.hidden_by,
+            template=form.chosen_template,
         )
 
-    # -- the list
+    def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
+        services.schedule_delete(user=request.user, schedule=obj, address=request_address(request))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        newest = PlannedRun.objects.filter(schedule=OuterRef("pk")).order_by("-planned_at")
-        return (
-            super()
-            .get_queryset(request)
-            .filter(server__in=servers_visible(user=request.user).values("pk"))
-            .annotate(
-                last_outcome_code=Subquery(newest.values("outcome")[:1]),
-                last_run_pk=Subquery(newest.values("run")[:1]),
-                last_run_status=Subquery(newest.values("run__status")[:1]),
-            )
-        )
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Schedules", **(extra_context or {})})
-
-    @admin.display(description="when")
-    def timing(self, schedule: Schedule) -> str:
-        if schedule.kind == Schedule.Kind.INTERVAL:
-            return f"every {schedule.interval_seconds} s"
-        return f"{schedule.crontab} ({schedule.timezone})"
-
-    @admin.display(description="next run", ordering=F("next_at").asc(nulls_last=True))
-    def next_run(self, schedule: Schedule) -> str:
-        if schedule.next_at is None:
-            return "–"
-        return moment_text(schedule.next_at, schedule.timezone)
-
-    @admin.display(description="last outcome")
-    def last_outcome(self, schedule: Any) -> str:
-        if schedule.last_outcome_code is None:
-            return "not yet run"
-        if schedule.last_run_pk is None:
-            outcome = PlannedRun.Outcome(schedule.last_outcome_code)
-            return format_html(
-                '<span class="aw-state" data-state="{}">{}</span>', outcome.value, outcome.label
-            )
-        status = ActionRun.Status(schedule.last_run_status)
-        url = reverse("admin:ami_integration_actionrun_change", args=(schedule.last_run_pk,))
-        return format_html(
-            '<a href="{}"><span class="aw-state" data-state="{}">{}</span></a>',
-            url,
-            status.value,
-            status.label,
-        )
-
-    # -- one schedule
-
-    def get_urls(self) -> list[URLPattern]:
-        preview = self.admin_site.admin_view(require_POST(self.preview_view))
-        return [path("preview/", preview, name="ami_integration_schedule_preview"), *super().get_urls()]
-
-    def preview_view(self, request: HttpRequest) -> HttpResponse:
-        """What the fields that say when would do: the next runs, or each field's error."""
-        if not self.has_view_or_change_permission(request) and not self.has_add_permission(request):
-            raise PermissionDenied
-        form = TimingForm(request.POST)
-        if not form.is_valid():
-            return JsonResponse({"errors": {name: list(errors) for name, errors in form.errors.items()}})
-        zone = form.cleaned_data["timezone"]
-        times = [
-            {"zone": moment_text(time, zone), "utc": moment_text(time, "UTC")}
-            for time in form.next_times(count=PREVIEW)
-        ]
-        return JsonResponse({"errors": {}, "words": form.words(), "zone": zone, "times": times})
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        for schedule in queryset:
+            self.delete_model(request, schedule)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         schedule: Schedule | None = kwargs.get("obj")
-        context["timezones"] = sorted(zone_names())
+        form = context["adminform"].form
+        editable = schedule is None or self.has_change_permission(request, schedule)
+        context |= pause_context(request) | {
+            "editable": editable,
+            "form": form,
+            "timezones": sorted(zone_names()),
+            "show_save_and_add_another": False,
+        }
+        if editable:
+            servers = form.servers_offered
+            context |= {
+                "servers": servers,
+                "any_server": bool(servers),
+                "filter_servers": len(servers) > FILTER_FROM,
+                "show_unchecked": form.insistable or bool(form["unchecked"].value()),
+                "templates": templates_usable(user=request.user).order_by("name")[:50]
+                if form.chosen_template is None
+                else (),
+                "show_delete": schedule is not None,
+            }
         if schedule is not None:
-            planned = schedule.planned_runs.select_related("run").defer("run__payload", "run__traceback")
-            context["history"] = planned[:HISTORY]
+            context |= self._standing(request, schedule)
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def _standing(self, request: HttpRequest, schedule: Schedule) -> dict[str, Any]:
+        """How a schedule stands, for the head of its page."""
+        stored = self.get_queryset(request).get(pk=schedule.pk)  # the form may hold what isn't saved
+        return {
+            "schedule": stored,
+            "schedule_state": state_of(stored),
+            "schedule_where": self.where(stored),
+            "schedule_when": _within(self.timing(stored)),
+            "schedule_next": self._next(stored),
+            "schedule_last": _outcome(stored),
+            "schedule_good": self.last_good(stored),
+            "schedule_times": self._last_times(request, stored),
+            "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
+            "template_differs": services.template_differs(stored),
+            "may_press": self.has_change_permission(request, stored) and user_may_run(user=request.user),
+            "may_copy": self.has_add_permission(request) and self.has_change_permission(request, stored),
+            "is_owner": stored.owner_id == request.user.pk,
+        }
 
-def moment_text(moment: datetime, zone: str) -> str:
-    """A moment on the clocks of a zone, with its distance to UTC, so that a change of the clocks shows."""
-    local = moment.astimezone(zoneinfo.ZoneInfo(zone) if zone in zone_names() else UTC)
-    return (
-        f"{local:%a %Y-%m-%d %H:%M:%S %Z} ({local:%z})"
-        if zone != "UTC"
-        else f"{local:%a %Y-%m-%d %H:%M:%S} UTC"
-    )
+    @staticmethod
+    def _last_times(request: HttpRequest, schedule: Schedule) -> list[tuple[Any, str, str]]:
+        """The newest planned times, each with a way to its run and its reason, as far as this person may."""
+        rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
+        links = Links(request.user, rows)
+        # A sentence may name servers.
+        whole = bool(schedules_seen_whole(request.user, [schedule.pk]))
+        for row in rows:
+            row.words = state_words(row.state)
+        return [(row, links.run(row), row.reason if whole else "") for row in rows]
+
+    # -- the list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        servers = servers_visible(user=request.user).only("pk", "name").order_by("name")
+        named: QuerySet[Any] = Schedule.servers.through.objects.filter(schedule=OuterRef("pk")).order_by()
+        return (
+            Schedule.objects.visible_to(request.user)
+            .select_related("tag", "template")
+            .defer("payload", "template__payload", "template__headers_masked")
+            .prefetch_related(
+                Prefetch("servers", queryset=servers, to_attr="servers_seen"),
+            )
+            .annotate(
+                servers_named=Subquery(
+                    named.values("schedule").annotate(number=Count("pk")).values("number")
+                ),
+            )
+            .order_by(*self.get_ordering(request))
+        )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"title": "Schedules", **pause_context(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    @admin.display(description="where")
+    def where(self, schedule: Any) -> str:
+        if schedule.tag is not None:
+            return f"tag {schedule.tag}"
+        names = [server.name for server in schedule.servers_seen]
+        hidden = (schedule.servers_named or 0) - len(names)
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        if hidden:
+            return f"{shown}, {hidden} that you don't see" if shown else f"{hidden} that you don't see"
+        return shown or "no server any more"
+
+    @admin.display(description="when")
+    def timing(self, schedule: Schedule) -> str:
+        try:
+            words = when_words(schedule)
+        except BadTiming as error:
+            return str(error)
+        return words if schedule.kind == Schedule.Kind.INTERVAL else f"{words} ({schedule.timezone})"
+
+    @admin.display(description="next run", ordering=F("next_at").asc(nulls_last=True))
+    def next_run(self, schedule: Schedule) -> str:
+        if schedule.next_at is None or state_of(schedule) != State.RUNS:
+            return "–"
+        text = moment_text(schedule.next_at, schedule.timezone)
+        return _time(schedule.next_at, text.rsplit(" (", 1)[0])  # the distance to UTC stands on its page
+
+    @staticmethod
+    def _next(schedule: Schedule) -> str:
+        if schedule.next_at is None or state_of(schedule) != State.RUNS:
+            return "–"
+        return _time(schedule.next_at, moment_text(schedule.next_at, schedule.timezone))
+
+    @admin.display(description="last outcome", ordering="last_state")
+    def last_outcome(self, schedule: Schedule) -> str:
+        badge = _outcome(schedule)
+        if schedule.failures > 1:
+            return format_html('{} <span class="aw-quiet">{} in a row</span>', badge, schedule.failures)
+        return badge
+
+    @admin.display(description="last good run", ordering=F("last_good_at").asc(nulls_first=True))
+    def last_good(self, schedule: Schedule) -> str:
+        if schedule.last_good_at is None:
+            return "–"
+        ago = max(0, int((timezone.now() - schedule.last_good_at).total_seconds()))
+        return _time(schedule.last_good_at, f"{_about(ago)} ago")
+
+    @admin.display(description="owner", ordering="owner_name")
+    def owned_by(self, schedule: Schedule) -> str:
+        return schedule.owner_name or "–"
+
+    @admin.display(description="state", ordering="enabled")
+    def state(self, schedule: Schedule) -> str:
+        state = state_of(schedule)
+        badge = format_html('<span class="aw-state" data-state="{}">{}</span>', state.value, state.label)
+        if services.template_differs(schedule):
+            return format_html('{} <span class="aw-tag aw-switch">template changed</span>', badge)
+        return badge
+
+    # -- several at once
+
+    @admin.action(description="Enable the selected schedules", permissions=["change"])
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset, services.schedule_resume, "enabled")
+
+    @admin.action(description="Disable the selected schedules", permissions=["change"])
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset, services.schedule_pause, "disabled")
+
+    def _each(
+        self, request: HttpRequest, queryset: QuerySet[Schedule], service: Callable[..., Any], done: str
+    ) -> None:
+        """Each by itself: one that is refused keeps no other back. Says what was refused, and why."""
+        refused, count = [], 0
+        for schedule in queryset:
+            try:
+                service(user=request.user, schedule=schedule, address=request_address(request))
+            except REFUSALS as error:
+                refused.append(f"{schedule}: {error}")
+            else:
+                count += 1
+        if count:
+            messages.success(request, f"{count} schedule{'s' if count > 1 else ''} {done}.")
+        if refused:
+            more = f" And {len(refused) - _TOLD} more." if len(refused) > _TOLD else ""
+            messages.error(request, f"{len(refused)} not {done}. " + " ".join(refused[:_TOLD]) + more)
+
+
+def _outcome(schedule: Schedule) -> str:
+    """How the newest planned time ended, as a badge."""
+    if not schedule.last_state:
+        return "–"
+    label = PLANNED_LABELS.get(schedule.last_state, schedule.last_state)
+    return format_html('<span class="aw-state" data-state="{}">{}</span>', schedule.last_state, label)
+
+
+def _within(words: str) -> str:
+    """A sentence's words inside of another sentence."""
+    return words[:1].lower() + words[1:]
+
+
+def _time(moment: datetime, text: str) -> str:
+    utc = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), utc, text)
+
+
+def _about(seconds: int) -> str:
+    """A length of time in its largest unit alone."""
+    units = ((24 * 3600, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((size, unit) for size, unit in units if seconds >= 2 * size or size == 1)
+    return f"{seconds // size} {unit}"

@@ -8,7 +8,8 @@ A crontab is read in the schedule's time zone, and the days on which the clocks 
 - Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It
   goes on through the change in real time, so a repeated hour is served twice and a skipped one not at all.
 
-An interval knows no time zone: it is counted from the moment at which it was saved.
+An interval knows no time zone: it is counted from the moment at which it was saved, or from its start if
+that lies later, which then is the first time itself. `once_at`, `starts_at` and `ends_at` are moments.
 
 Celery's own crontab is not used: it runs a skipped 02:30 at 03:30. `cronsim` follows Debian's cron, but
 treats `*/15 1 * * *` as a rhythm and may return the same moment twice; so wall time is walked here, in
@@ -19,10 +20,13 @@ import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import count as counted_from
+from itertools import islice, takewhile
 from typing import Protocol
 
 from cronsim import CronSim, CronSimError
+
+from ami_integration.zones import zone_names
 
 _FIELDS = {
     "minute": "0–59",
@@ -32,6 +36,10 @@ _FIELDS = {
     "day-of-week": "0–7 or SUN–SAT, 1 is Monday, 5L the last Friday, 5#2 the second one",
 }
 _LONGEST_INTERVAL = 366 * 24 * 3600
+#: Crontabs whose fields a process remembers.
+_REMEMBERED = 10_000
+#: Years without a day that fits after which it gives up, as `cronsim` does.
+_FARTHEST = 50
 
 
 class BadTiming(ValueError):
@@ -54,16 +62,9 @@ class Timing(Protocol):
     interval_seconds: int | None
     timezone: str
     anchor_at: datetime
-
-
-@lru_cache(maxsize=1)
-def zone_names() -> frozenset[str]:
-    """Every time zone that this machine knows, save its technical tables (posix/, right/)."""
-    return frozenset(
-        name
-        for name in zoneinfo.available_timezones()
-        if not name.startswith(("posix", "right", "Factory", "local"))
-    )
+    once_at: datetime | None
+    starts_at: datetime | None
+    ends_at: datetime | None
 
 
 def timing_check(*, timing: Timing) -> None:
@@ -77,8 +78,13 @@ def timing_check(*, timing: Timing) -> None:
         seconds = timing.interval_seconds
         if seconds is None or not 1 <= seconds <= _LONGEST_INTERVAL:
             raise BadTiming("interval_seconds", "Give the interval in seconds: 1 to 31622400 (366 days).")
+    elif timing.kind == "once":
+        if timing.once_at is None:
+            raise BadTiming("once_at", "Give the day and the time at which it runs.")
     else:
         _crontab_check(timing.crontab)
+    if timing.starts_at is not None and timing.ends_at is not None and timing.ends_at <= timing.starts_at:
+        raise BadTiming("ends_at", "It ends before it starts. Give a later end, or an earlier start.")
 
 
 def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]:
@@ -90,17 +96,47 @@ def next_times(*, timing: Timing, after: datetime, count: int) -> list[datetime]
         count: how many at most.
 
     Returns:
-        moments in UTC, ascending, each once; fewer than `count` where the calendar ends (31 February).
+        moments in UTC, ascending, each once, none before `starts_at` and none after `ends_at`; fewer than
+        `count` where the calendar ends (31 February).
 
     Raises:
         BadTiming: the schedule can't be read.
     """
+    return list(islice(times_after(timing=timing, after=after), count))
+
+
+def times_after(*, timing: Timing, after: datetime) -> Iterator[datetime]:
+    """As `next_times`, one by one and without an end of its own."""
     timing_check(timing=timing)
     after = after.astimezone(UTC)
-    if timing.kind == "interval":
-        assert timing.interval_seconds is not None  # timing_check saw to it
-        return _interval_times(timing.anchor_at, timing.interval_seconds, after, count)
-    return list(islice(_crontab_times(timing.crontab, _zone(timing.timezone), after), count))
+    if timing.starts_at is not None:
+        # The start itself counts, and the answers come later than `after`.
+        after = max(after, timing.starts_at.astimezone(UTC) - timedelta(microseconds=1))
+    times = _times(timing, after)
+    if timing.ends_at is not None:
+        ends_at = timing.ends_at.astimezone(UTC)
+        times = takewhile(lambda time: time <= ends_at, times)
+    return times
+
+
+def first_time(*, timing: Timing, now: datetime) -> datetime:
+    """The next moment at which a schedule is due.
+
+    Raises:
+        BadTiming: it can't be read, or there is none; with the field that is at fault.
+    """
+    if times := next_times(timing=timing, after=now, count=1):
+        return times[0]
+    if timing.ends_at is not None and timing.ends_at <= now:
+        raise BadTiming("ends_at", "This end has passed already, so it would never run. Give a later one.")
+    if timing.kind == "once" and timing.once_at is not None and timing.once_at <= now:
+        raise BadTiming("once_at", "This moment has passed already. Give a later one.")
+    if timing.kind == "once" or timing.ends_at is not None:
+        raise BadTiming(
+            "ends_at" if timing.ends_at is not None else "starts_at",
+            "It would never run: none of its times lies between its start and its end.",
+        )
+    raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).")
 
 
 def timing_words(*, timing: Timing) -> str:
@@ -108,6 +144,9 @@ def timing_words(*, timing: Timing) -> str:
     timing_check(timing=timing)
     if timing.kind == "interval":
         return f"Every {timing.interval_seconds} seconds"
+    if timing.kind == "once":
+        assert timing.once_at is not None
+        return f"Once, on {timing.once_at.astimezone(_zone(timing.timezone)):%A %d %B %Y at %H:%M:%S}"
     return CronSim(timing.crontab, datetime.now(UTC)).explain()
 
 
@@ -117,6 +156,7 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(name)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _crontab_check(crontab: str) -> None:
     parts = crontab.split()
     if len(parts) != len(_FIELDS):
@@ -143,19 +183,34 @@ def _crontab_check(crontab: str) -> None:
         raise BadTiming("crontab", "No day of the calendar fits this crontab (like 31 February).") from None
 
 
-def _interval_times(anchor: datetime, seconds: int, after: datetime, count: int) -> list[datetime]:
+def _times(timing: Timing, after: datetime) -> Iterator[datetime]:
+    """All moments later than `after`, in UTC."""
+    if timing.kind == "interval":
+        assert timing.interval_seconds is not None  # timing_check saw to it
+        return _interval_times(timing, timing.interval_seconds, after)
+    if timing.kind == "once":
+        assert timing.once_at is not None
+        once_at = timing.once_at.astimezone(UTC)
+        return iter([once_at] if once_at > after else [])
+    return _crontab_times(timing.crontab, _zone(timing.timezone), after)
+
+
+def _interval_times(timing: Timing, seconds: int, after: datetime) -> Iterator[datetime]:
     step = timedelta(seconds=seconds)
-    anchor = anchor.astimezone(UTC)
-    first = max(1, (after - anchor) // step + 1)
-    return [anchor + step * (first + number) for number in range(count)]
+    anchor, earliest = timing.anchor_at.astimezone(UTC), 1
+    if timing.starts_at is not None and timing.starts_at > anchor:
+        # "Every two hours, not before Monday at eight": on Monday at eight, at ten, …
+        anchor, earliest = timing.starts_at.astimezone(UTC), 0
+    first = max(earliest, (after - anchor) // step + 1)
+    return (anchor + step * number for number in counted_from(first))
 
 
 def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
-    if crontab.split()[1].startswith("*"):
+    if _is_rhythm(crontab):
         moments = (moment.astimezone(UTC) for moment in CronSim(crontab, after.astimezone(zone)))
     else:
         wall = after.astimezone(zone).replace(tzinfo=None)
-        moments = (_moment(time, zone) for time in CronSim(crontab, wall))
+        moments = (wall_moment(time, zone) for time in _wall_times(_parsed(crontab), wall))
     newest = after
     for moment in moments:
         # Skipped times fall together on one minute, and a repeated hour was served the first time.
@@ -164,10 +219,76 @@ def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> It
             yield moment
 
 
-def _moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
-    """When clocks on the wall show this time: the first such moment, or the next minute that exists."""
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed(crontab: str) -> CronSim:
+    """A crontab's fields, to be read only."""
+    return CronSim(crontab, datetime(2000, 1, 1))
+
+
+def _wall_times(fields: CronSim, after: datetime) -> Iterator[datetime]:
+    """The times on the wall that a crontab means, later than this one (naive).
+
+    As `cronsim` steps to them, only faster: it goes hour by hour, this day by day.
+    """
+    hours, minutes = sorted(fields.hours), sorted(fields.minutes)
+    day, found_in = after.date(), after.year
+    while day.year <= found_in + _FARTHEST:
+        if day.month not in fields.months:
+            day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+            continue
+        if fields.match_day(day):
+            found_in = day.year
+            for hour in hours:
+                for minute in minutes:
+                    time = datetime(day.year, day.month, day.day, hour, minute)
+                    if time > after:
+                        yield time
+        day += timedelta(days=1)
+
+
+def wall_moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
+    """When clocks on the wall show this time (naive), in UTC.
+
+    That is the first such moment where it comes twice, and the next minute that exists where it is skipped.
+    """
     while True:
         moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
         if moment.astimezone(zone).replace(tzinfo=None) == wall:
             return moment
-        wall += timedelta(minutes=1)
+        wall = wall.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def clock_note(*, timing: Timing, moment: datetime) -> str:
+    """What a change of the clocks does to a planned time, in words; "" on almost all days.
+
+    Args:
+        timing: when, as a schedule says it.
+        moment: one of its `next_times`.
+    """
+    zone = _zone(timing.timezone)
+    local = moment.astimezone(zone)
+    if timing.kind == "crontab" and not _is_rhythm(timing.crontab):
+        skipped = _skipped_until(moment, zone)
+        wanted = (
+            iter(()) if skipped is None else iter(CronSim(timing.crontab, skipped - timedelta(minutes=1)))
+        )
+        meant = next(wanted, None)
+        # Of what the clocks skip, the first time that the crontab names; else it is the next one.
+        if meant is not None and meant < local.replace(tzinfo=None):
+            return f"the clocks skip {meant:%H:%M} that day"
+    earlier, later = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
+    # Where clocks skip an hour the two differ as well, the other way round.
+    if earlier is not None and later is not None and earlier > later:
+        return f"{local:%H:%M} comes twice that day; this is the {'second' if local.fold else 'first'}"
+    return ""
+
+
+def _is_rhythm(crontab: str) -> bool:
+    """Whether a crontab means a rhythm, which goes on in real time, and not times on the wall."""
+    return crontab.split()[1].startswith("*")
+
+
+def _skipped_until(moment: datetime, zone: zoneinfo.ZoneInfo) -> datetime | None:
+    """Where at this very moment the clocks jump forward: the first time on the wall that they leave out."""
+    before = (moment - timedelta(minutes=1)).astimezone(zone).replace(tzinfo=None) + timedelta(minutes=1)
+    return before if before < moment.astimezone(zone).replace(tzinfo=None) else None

@@ -1,130 +1,356 @@
 """The form of a schedule. What it refuses, it refuses beside the field, with what to write instead."""
 
-from datetime import datetime
-from types import SimpleNamespace
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
-from django.utils import timezone
+from django.contrib.admin.widgets import AdminTextInputWidget
 
-from ami_integration.access.services import servers_visible
-from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, headers_text
+from ami_integration.actions.catalogue.services import action_describe
+from ami_integration.actions.checks import Fault, catalogue_faults
+from ami_integration.actions.forms import (
+    ActionFieldsMixin,
+    HeadersField,
+    Pairs,
+    choices_set,
+    headers_text,
+)
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore
-from ami_integration.schedules.calendar import BadTiming, next_times, timing_words
+from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.placeholders import (
+    HiddenValueMissing,
+    Kept,
+    stars_restore,
+    variables_fill,
+    variables_of,
+)
+from ami_integration.actions.templates import template_variables, templates_usable
+from ami_integration.schedules.drafts import Draft, servers_of
+from ami_integration.schedules.durations import DurationField
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.services import schedule_ask
+from ami_integration.schedules.timing_forms import TimingForm
 from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.servers.models import Server, no_line_break
 
-PREVIEW = 10
-
-
-class TimingForm(forms.ModelForm):
-    """The fields that say when; by itself, it answers the preview."""
-
-    class Meta:
-        model = Schedule
-        fields: tuple[str, ...] = ("kind", "crontab", "interval_seconds", "timezone")
-
-    def clean(self) -> dict[str, Any]:
-        super().clean()
-        if not any(name in self.errors for name in TimingForm.Meta.fields):
-            try:
-                if not self.next_times(count=1):
-                    self.add_error("crontab", "No day of the calendar fits this crontab.")
-            except BadTiming as error:
-                self.add_error(error.field, str(error))
-        return self.cleaned_data
-
-    def timing(self, *, now: datetime) -> SimpleNamespace:
-        """What the calendar reads, as far as the fields are clean; an interval is counted from now."""
-        values = {name: self.cleaned_data[name] for name in TimingForm.Meta.fields}
-        return SimpleNamespace(**values, anchor_at=now)
-
-    def next_times(self, *, count: int) -> list[datetime]:
-        """The next planned times if it were saved now. Raises `BadTiming`."""
-        now = timezone.now()
-        return next_times(timing=self.timing(now=now), after=now, count=count)
-
-    def words(self) -> str:
-        """The timing in words. Raises `BadTiming`."""
-        return timing_words(timing=self.timing(now=timezone.now()))
+#: What happens when something isn't as planned, and how starts are spread.
+RULES = ("overlap", "misfire", "misfire_limit", "grace_seconds", "jitter_seconds")
+ALERTS = ("alert_failures", "alert_silent_seconds", "alert_late_seconds", "alert_channels")
+PLAN = ("mode", "limit", "stop_after")
 
 
 class ScheduleForm(ActionFieldsMixin, TimingForm):
-    """A whole schedule. `user` and `address` are set by the admin: who saves it becomes its owner."""
+    """A whole schedule. The admin sets `user`, `address` and `draft`; who saves it becomes its owner."""
 
-    user: Any = None
     address = ""
+    #: What an empty form is filled with, or what a stored one takes over; None: nothing.
+    draft: Draft | None = None
     #: The id of the person who wrote what is to be hidden of the headers.
     hidden_by: int | None = None
+    #: Whether insisting (`unchecked`) would help: only the catalogue is against it.
+    insistable = False
+
+    action = forms.CharField(
+        max_length=255,
+        widget=AdminTextInputWidget(
+            attrs={"autocapitalize": "off", "autocomplete": "off", "spellcheck": "false"}
+        ),
+        help_text="The AMI action's name, for example QueueReset, Command or Originate.",
+        error_messages={"required": "Name an action, for example QueueReset or Command."},
+    )
     headers = HeadersField()
+    unchecked = forms.BooleanField(
+        required=False,
+        label="Save it all the same",
+        help_text="The PBX's own description says otherwise, but descriptions may be wrong.",
+    )
+    grace_seconds = DurationField(
+        label="Late by at most",
+        initial=3600,
+        help_text="A planned time that was missed is run later than planned by at most this, for example "
+        "30 min; what was missed longer ago is recorded, and not run.",
+    )
+    jitter_seconds = DurationField(
+        required=False,
+        label="Spread over",
+        help_text="Each server starts at its own moment within so long after the planned time, the same one "
+        "each time, so that a fleet doesn't do the same thing in the same second. Empty: all at once.",
+    )
+    alert_silent_seconds = DurationField(
+        required=False,
+        label="Nothing good for",
+        help_text="Alert when nothing has succeeded for so long, for example 26 h. Empty: never.",
+    )
+    alert_late_seconds = DurationField(
+        required=False,
+        label="Late by",
+        help_text="Alert when a run begins so long after its planned time, or hasn't begun by then. Empty: "
+        "never.",
+    )
+    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    template = forms.ModelChoiceField(
+        queryset=ActionTemplate.objects.none(), required=False, widget=forms.HiddenInput
+    )
 
     class Meta(TimingForm.Meta):
-        fields = ("name", "server", "action", "kind", "crontab", "interval_seconds", "timezone", "enabled")
-        widgets = {"timezone": forms.TextInput(attrs={"list": "timezones", "class": "vTextField"})}
+        fields = ("name", "action", *PLAN, "timeout", *TimingForm.Meta.fields, "enabled", *RULES, *ALERTS)
+        widgets = TimingForm.Meta.widgets | {"alert_channels": forms.CheckboxSelectMultiple}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "server" in self.fields:
-            self.fields["server"].queryset = servers_visible(user=self.user)  # type: ignore[attr-defined]
-        if self.instance.pk:
-            self.initial["headers"] = headers_text(self.instance.headers_masked)
-
-    def _hidden_restore(self) -> None:
-        """Put hidden values back where their stars were left alone: for the same action and server only.
-
-        A secret that was typed for one PBX must not be sent to another, nor in an action that tells it to
-        everybody, by an edit of somebody who never knew it.
-        """
-        values = self.cleaned_data
-        self.hidden_by = self.user.pk
-        if not any(MASK in value for _, value in values["headers"]):
+        self.faults: list[Fault] = []
+        self.variables: list[str] = []
+        self.chosen_template: ActionTemplate | None = None
+        if "headers" not in self.fields:
             return
-        self.hidden_by = self.instance.hidden_by_id
-        own = self.hidden_by == self.user.pk
-        try:
-            values["headers"] = stars_restore(values["headers"], self._hidden_for(values), own=own)
-        except SecretUnreadable as error:
-            self.add_error("headers", f"{error} Or write the hidden values anew.")
-        except HiddenValueMissing as missing:
-            self.add_error("headers", self._hidden_moved(missing.header, values) or str(missing))
+        channels = self.fields.get("alert_channels")
+        if channels is not None:  # they are made on pages of their own
+            channels.widget = getattr(channels.widget, "widget", channels.widget)
+        usable = templates_usable(user=self.user)
+        choices_set(self, "template", usable)
+        if self.instance.pk:
+            self.initial["headers"] = headers_text(
+                [(name, value) for name, value in self.instance.headers_masked]
+            )
+        if self.draft is not None and not self.is_bound:
+            self.initial.update(self.draft.initial)
+        asked = self["template"].value()
+        self.chosen_template = usable.filter(pk=asked).first() if str(asked or "").isdecimal() else None
+        if self.chosen_template is not None:
+            self._ask_for(template_variables(self.chosen_template))
 
-    def _hidden_for(self, values: dict[str, Any]) -> Pairs:
-        """The stored headers, as far as they may go where the form sends them. Raises SecretUnreadable."""
-        stored = self.instance
-        if not stored.pk:
-            return []
-        kept = Kept(self.user.pk, stored.action, stored.headers_in_clear(), [stored.server_id])
-        return kept.for_request(user=self.user, action=values["action"], servers=[values["server"].pk])
+    def _ask_for(self, names: list[str]) -> None:
+        for name in names:
+            self.variables.append(name)
+            self.fields[f"var_{name}"] = forms.CharField(
+                label=name.replace("_", " "),
+                strip=False,
+                validators=[no_line_break],
+                widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
+                error_messages={
+                    "required": f"The template asks for {name}, and nobody is there to answer later."
+                },
+            )
 
-    def _hidden_moved(self, header: str, values: dict[str, Any]) -> str:
-        """What to say of a hidden value that was stored for another action or server; "" if it is neither."""
-        if not self.instance.pk:
-            return ""
-        stored, server = self.instance, values["server"]
-        if server.pk != stored.server_id:
-            what = f"server was {stored.server.name} and is {server.name} now"
-        elif values["action"].strip().lower() != stored.action.strip().lower():
-            what = f"action was {stored.action} and is {values['action'].strip()} now"
-        else:
-            return ""
-        return f"The {what}, and the hidden value of {header} was not meant for that. Type it again."
+    # -- for the page
+
+    @property
+    def servers_offered(self) -> list[tuple[Server, bool]]:
+        """What the field `server` offers, by name, and whether it is ticked."""
+        chosen = {str(value) for value in self["server"].value() or ()}
+        field: Any = self.fields["server"]
+        return [
+            (server, str(server.pk) in chosen)
+            for server in sorted(field.queryset, key=lambda server: server.name)
+        ]
+
+    @property
+    def variable_fields(self) -> list[forms.BoundField]:
+        return [self[f"var_{name}"] for name in self.variables]
+
+    @property
+    def plan_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in PLAN]
+
+    @property
+    def limit_fields(self) -> list[forms.BoundField]:
+        """From when to when, and how often."""
+        return [self[name] for name in ("starts_at", "ends_at", "max_runs")]
+
+    @property
+    def rule_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in RULES]
+
+    @property
+    def alert_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ALERTS]
+
+    def unusual(self, names: tuple[str, ...]) -> bool:
+        """Whether one of these is wrong, or not what it is by itself: then it isn't hidden in details."""
+        if any(name in self.errors for name in names):
+            return True
+        values = self.cleaned_data if self.is_bound else self.initial
+        given = ((name, values.get(name, self.fields[name].initial)) for name in names)
+        return any(value and value != _default(name) for name, value in given)
+
+    @property
+    def limits_open(self) -> bool:
+        return self.unusual(("starts_at", "ends_at", "max_runs"))
+
+    @property
+    def rules_open(self) -> bool:
+        return self.unusual(RULES)
+
+    @property
+    def alerts_open(self) -> bool:
+        return self.unusual(ALERTS)
+
+    @property
+    def faults_by_header(self) -> list[dict[str, str]]:
+        """The faults for the page, which shows each beside its field, and what is of no header at the end."""
+        told = {fault.text for fault in self.faults}
+        others = [Fault("", str(text)) for text in self.errors.get("headers", ()) if text not in told]
+        return [asdict(fault) for fault in (*self.faults, *others)]
+
+    # -- reading it
 
     def clean(self) -> dict[str, Any]:
         super().clean()
         values = self.cleaned_data
-        if not {"server", "action", "headers"} - values.keys():
-            self._hidden_restore()
-        self.check_action(self)
-        if not {"server", "action", "headers"} - values.keys():
+        if "jitter_seconds" in values:
+            values["jitter_seconds"] = values["jitter_seconds"] or 0
+        self._check_where(values)
+        if "headers" in values and "action" in values:
+            self._hidden_restore(values)
+        if "headers" in values:  # a refusal takes it out
+            self._fill(values)
+        self._check_headers(values)
+        if not self.errors:
             refusal = schedule_ask(
                 user=self.user,
-                server=values["server"],
+                servers=() if values["tag"] is not None else values["servers"],
+                tag=values["tag"],
                 action=values["action"],
                 headers=values["headers"],
                 address=self.address,
             )
             if refusal:
                 self.add_error(None, refusal)
-        return self.cleaned_data
+        return values
+
+    def _check_where(self, values: dict[str, Any]) -> None:
+        if "server" not in values or "tag" not in values:
+            return
+        tag, servers = values["tag"], values["servers"]
+        if tag is None and not values["server"]:
+            self.add_error("server", "Choose the servers that are meant, or a tag; nothing runs without.")
+        elif tag is not None:
+            stray = [server.name for server in values["server"] if server not in servers]
+            if stray:
+                self.add_error(
+                    "server",
+                    f"{', '.join(stray)} doesn't have the tag {tag.name}. Choose the tag alone, or tick "
+                    "servers without a tag.",
+                )
+            if not servers:
+                self.add_error("tag", f"No enabled server of yours has the tag {tag.name}.")
+        if self._unseen():
+            self.add_error(
+                "server",
+                "It runs on servers that you don't see. Whoever saves it runs it with their own rights, so "
+                "only somebody who sees all of them can; or duplicate it for those that you see.",
+            )
+        several = tag is not None or len(servers) > 1
+        if several and values.get("jitter_seconds") and values.get("mode") != FanOut.Mode.PARALLEL:
+            self.add_error(
+                "jitter_seconds",
+                "Starts that are spread have no order. Choose the order “"
+                f"{FanOut.Mode.PARALLEL.label}”, or leave this empty.",
+            )
+
+    def _unseen(self) -> bool:
+        """Whether it names servers that this person doesn't see: nobody takes out what isn't shown."""
+        if not self.instance.pk:
+            return False
+        field: Any = self.fields["server"]
+        named = self.instance.servers.count()
+        return bool(field.queryset.filter(pk__in=self.instance.servers.values("pk")).count() < named)
+
+    def _hidden_restore(self, values: dict[str, Any]) -> None:
+        """Put hidden values back where their stars were left alone: for the same action and servers only.
+
+        A secret that was typed for one PBX must not be sent to another, nor in an action that tells it to
+        everybody, by an edit of somebody who never knew it.
+        """
+        self.hidden_by = self.user.pk
+        if not any(MASK in value for _, value in values["headers"]):
+            return
+        try:
+            kept = self._kept(values)
+        except SecretUnreadable as error:
+            self.add_error("headers", f"{error} Or write the hidden values anew.")
+            return
+        where = [server.pk for server in values["servers"]] if "servers" in values else []
+        tag = values["tag"].pk if values.get("tag") is not None else None
+        stored = (
+            kept.for_request(user=self.user, action=values["action"], servers=where, tag=tag) if kept else []
+        )
+        self.hidden_by = kept.hidden_by if kept else None
+        try:
+            values["headers"] = stars_restore(values["headers"], stored, own=kept is not None and kept.own)
+        except HiddenValueMissing as missing:
+            moved = self._hidden_moved(kept, where, values["action"], missing.header)
+            self._fault(Fault(missing.header, moved or str(missing)))
+
+    def _kept(self, values: dict[str, Any]) -> Kept | None:
+        """What the stars stand for: that of the draft, or what is stored. Raises SecretUnreadable."""
+        if values.get("kept"):
+            return Kept.unpack(values["kept"])
+        stored = self.instance
+        if not stored.pk:
+            return None
+        # Not the instance's own `action` and `tag`, which the form has not written yet: `_post_clean` does.
+        return Kept(
+            self.user.pk,
+            stored.action,
+            stored.headers_in_clear(),
+            servers_of(stored),
+            stored.hidden_by_id,
+            stored.tag_id,
+        )
+
+    def _hidden_moved(self, kept: Kept | None, where: list[int], action: str, header: str) -> str:
+        """What to say of a hidden value that was meant for another action or server; "" if it is neither."""
+        if kept is None:
+            return ""
+        if action.strip().lower() != kept.action.strip().lower():
+            what = f"The action was {kept.action} and is {action.strip()} now"
+        elif kept.servers is not None and not set(where) <= set(kept.servers):
+            field: Any = self.fields["server"]
+            new = field.queryset.filter(pk__in=set(where) - set(kept.servers)).order_by("name")
+            what = f"It did not run on {', '.join(server.name for server in new)} before"
+        else:
+            return ""
+        return f"{what}, and the hidden value of {header} was not meant for that. Type it again."
+
+    def _fill(self, values: dict[str, Any]) -> None:
+        """Put what the template asks for in its places; nobody is there to answer when it runs."""
+        answers = {name: values[f"var_{name}"] for name in self.variables if f"var_{name}" in values}
+        if len(answers) == len(self.variables):
+            values["headers"] = variables_fill(values["headers"], answers)
+            if left := variables_of(values["headers"]):
+                self._fault(
+                    Fault(
+                        "",
+                        "Nobody is there to fill in "
+                        + ", ".join("{{" + name + "}}" for name in left)
+                        + " when it runs. Write what it shall be.",
+                    )
+                )
+
+    def _check_headers(self, values: dict[str, Any]) -> None:
+        if self.errors.get("headers"):
+            return
+        refused = self.check_action(self)
+        if refused is not None and refused.header:
+            self.faults.append(Fault(refused.header, str(refused)))
+        if not {"action", "headers"} <= values.keys() or values.get("unchecked"):
+            return
+        if any(f"var_{name}" not in values for name in self.variables):
+            return  # told beside its own field
+        pairs: Pairs = values["headers"]
+        if self.instance.pk and not {"action", "headers", "server", "tag"} & set(self.changed_data):
+            return  # it was saved like this before
+        description = action_describe(action=values["action"], servers=values.get("servers") or ())
+        for fault in catalogue_faults(description, pairs) if description is not None else ():
+            self._fault(fault)
+            self.insistable = True
+
+    def _fault(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        self.add_error("headers", fault.text)
+
+
+def _default(name: str) -> Any:
+    field: Any = Schedule._meta.get_field(name)
+    return field.get_default() if hasattr(field, "get_default") else None

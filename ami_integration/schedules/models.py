@@ -4,44 +4,166 @@
 `updated_at`), so two ticks at once share the work and an edit holds from the moment of its commit. The
 unique key (schedule, planned time) is the promise of "exactly once" that survives everything else: two
 beats, a message that comes twice, an old form saved late.
+
+What the tick itself notes on a schedule (`next_at` and the columns under "Kept by the tick") it writes by
+`update()`, which leaves `updated_at` alone: that is the sign of an edit.
 """
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.utils.timezone import now
+from django.db.models import Exists, OuterRef, Q
+from django.utils.timezone import now as now_utc
 
-from ami_integration.actions.models import ActionRun
+from ami_integration.access.services import (
+    AnyUser,
+    servers_visible,
+    user_may_view_schedules,
+    user_sees_all_servers,
+)
+from ami_integration.actions.models import (
+    LONGEST_TIMEOUT,
+    MOST_AT_ONCE,
+    TIMEOUT_HELP,
+    ActionRun,
+    ActionTemplate,
+    FanOut,
+)
 from ami_integration.actions.stored import StoredHeaders
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
+
+if TYPE_CHECKING:
+    from ami_integration.schedules.alerts.models import AlertChannel
+
+#: Seconds by which the runs of one planned time may be spread at most.
+LONGEST_JITTER = 6 * 3600
+#: Missed times that are run after all, at most.
+MOST_MISFIRES = 100
+_DAY = 24 * 3600
 
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def visible_to(self, user: AnyUser) -> "ScheduleQuerySet":
+        """The schedules that this person may see: the one filter of lists, pages and counts.
+
+        Those of which they see a server, named or with the tag. What has no server (any more) is seen by its
+        owner and by whoever sees every server.
+        """
+        if user is None or not user_may_view_schedules(user=user):
+            return self.none()
+        if user_sees_all_servers(user=user):
+            return self
+        visible = servers_visible(user=user).values("pk")
+        named = Schedule.servers.through.objects
+        tagged = Server.tags.through.objects
+        # Subqueries, since a schedule of which several servers are seen shall be listed once.
+        seen = Q(pk__in=named.filter(server_id__in=visible).values("schedule_id")) | Q(
+            tag_id__in=tagged.filter(server_id__in=visible).values("tag_id")
+        )
+        nowhere = (
+            Q(owner_id=user.pk)
+            & ~Q(pk__in=named.values("schedule_id"))
+            & (Q(tag_id=None) | ~Q(tag_id__in=tagged.values("tag_id")))
+        )
+        return self.filter(seen | nowhere)
+
     def due(self, now: datetime) -> "ScheduleQuerySet":
         """Enabled schedules whose time has come, the oldest first."""
         return self.filter(enabled=True, next_at__lte=now).order_by("next_at", "pk")
 
-    def advance(self, schedule: "Schedule", due_at: datetime, next_at: datetime | None) -> bool:
+    def locked(self) -> "ScheduleQuerySet":
+        """Under their locks, which whoever changes planned runs holds; without those that others lock."""
+        return self.select_for_update(of=("self",), skip_locked=True)
+
+    def advance(
+        self, schedule: "Schedule", due_at: datetime, next_at: datetime | None, **noted: object
+    ) -> bool:
         """Move a schedule on from the planned time that the caller takes.
+
+        Args:
+            **noted: other columns that the tick keeps.
 
         Returns:
             whether it is still as the caller read it: not taken by somebody else, and not edited.
         """
         unchanged = self.filter(pk=schedule.pk, enabled=True, next_at=due_at, updated_at=schedule.updated_at)
-        return unchanged.update(next_at=next_at) == 1
+        return unchanged.update(next_at=next_at, **noted) == 1
 
 
 class Schedule(StoredHeaders):
-    """An action on a server that runs by itself, with the rights of its owner."""
+    """An action on one server, on several or on a tag, that runs by itself with the rights of its owner."""
 
     class Kind(models.TextChoices):
         CRONTAB = "crontab", "Crontab"
         INTERVAL = "interval", "Interval"
+        ONCE = "once", "Once"
+
+    class Overlap(models.TextChoices):
+        """What happens when it is due and the run before it hasn't ended."""
+
+        SKIP = "skip", "Leave the new one out"
+        QUEUE = "queue", "Let one wait"
+        ALLOW = "allow", "Run both"
+
+    class Misfire(models.TextChoices):
+        """What happens to planned times that passed while amiweb was down."""
+
+        SKIP = "skip", "Leave them out"
+        ONCE = "once", "Run once for all of them"
+        ALL = "all", "Run them all, up to a limit"
 
     name = models.CharField(max_length=100, unique=True, help_text="What it is for; the action log shows it.")
-    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="schedules")
+    template = models.ForeignKey(
+        ActionTemplate,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="schedules",
+        help_text="What it was made of. Later changes of the template are shown; they hold once somebody "
+        "takes them over, since it runs with one person's rights what that person has seen.",
+    )
+    template_taken_at = models.DateTimeField(
+        null=True, editable=False, help_text="As of when the template was taken over."
+    )
     action = models.CharField(max_length=255, help_text="The AMI action, for example QueueReset.")
+    servers = models.ManyToManyField(
+        Server, blank=True, related_name="schedules", help_text="On which servers it runs."
+    )
+    tag = models.ForeignKey(
+        Tag,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="schedules",
+        help_text="Or on all enabled servers that have this tag when it is due, as far as its owner may.",
+    )
+    mode = models.CharField("order", max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
+    limit = models.PositiveSmallIntegerField(
+        "at once, at most",
+        default=20,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_AT_ONCE)],
+        help_text="Runs in progress at once, on several servers.",
+    )
+    stop_after = models.PositiveSmallIntegerField(
+        "stop after failures",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text="Then the other servers of that time are left out. Empty: go on to the last.",
+    )
+    timeout = models.FloatField(
+        "time limit",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
+        help_text=TIMEOUT_HELP,
+    )
+
+    # When
+
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.CRONTAB)
     crontab = models.CharField(
         max_length=200,
@@ -52,19 +174,101 @@ class Schedule(StoredHeaders):
     interval_seconds = models.PositiveIntegerField(
         "interval in seconds", null=True, blank=True, help_text="Counted from the moment of saving."
     )
+    once_at = models.DateTimeField("at", null=True, blank=True, help_text="In the schedule's time zone.")
     timezone = models.CharField(
         "time zone",
         max_length=64,
-        default="UTC",
-        help_text="In which the crontab is read, for example Europe/Berlin.",
+        blank=True,
+        help_text="In which the times of this form are read, for example Europe/Berlin. Empty: the zone of "
+        "its servers.",
+    )
+    starts_at = models.DateTimeField(
+        "not before", null=True, blank=True, help_text="Empty: from now on. In the schedule's time zone."
+    )
+    ends_at = models.DateTimeField(
+        "not after", null=True, blank=True, help_text="Empty: for ever. In the schedule's time zone."
+    )
+    max_runs = models.PositiveIntegerField(
+        "runs at most",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="After so many planned times that ran it ends. Empty: no limit.",
     )
     enabled = models.BooleanField(default=True)
+
+    # Rules
+
+    overlap = models.CharField(
+        "if the one before still runs", max_length=10, choices=Overlap.choices, default=Overlap.SKIP
+    )
+    misfire = models.CharField(
+        "if amiweb was down", max_length=10, choices=Misfire.choices, default=Misfire.SKIP
+    )
+    misfire_limit = models.PositiveSmallIntegerField(
+        "of them at most",
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_MISFIRES)],
+        help_text="The newest so many of the missed times are run, the oldest of them first.",
+    )
+    grace_seconds = models.PositiveIntegerField(
+        "late by at most (seconds)",
+        default=3600,
+        validators=[MaxValueValidator(31 * _DAY)],
+        help_text="What was missed longer ago is not run any more.",
+    )
+    jitter_seconds = models.PositiveIntegerField(
+        "spread over (seconds)",
+        default=0,
+        validators=[MaxValueValidator(LONGEST_JITTER)],
+        help_text="Each server starts at its own moment within so many seconds after the planned time, the "
+        "same one each time. 0: all at once, as the order says.",
+    )
+
+    # Alerts
+
+    alert_failures = models.PositiveSmallIntegerField(
+        "failures in a row",
+        null=True,
+        blank=True,
+        default=3,
+        validators=[MinValueValidator(1)],
+        help_text="Alert after so many. Empty: never.",
+    )
+    alert_silent_seconds = models.PositiveIntegerField(
+        "nothing ran for (seconds)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(60)],
+        help_text="Alert when nothing has succeeded for so long. Empty: never.",
+    )
+    alert_late_seconds = models.PositiveIntegerField(
+        "late by (seconds)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Alert when a run begins so long after its planned time, or hasn't begun by then. Empty: "
+        "never.",
+    )
+    alert_channels: "models.ManyToManyField[AlertChannel, Any]" = models.ManyToManyField(
+        "AlertChannel", blank=True, related_name="schedules", help_text="Whom alerts are sent to."
+    )
+
+    # Whose
+
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
     )
     owner_name = models.CharField(max_length=150, blank=True, editable=False)
+    stopped_at = models.DateTimeField(null=True, editable=False)
+    stopped_why = models.TextField(
+        blank=True, editable=False, help_text="Why amiweb stopped it; empty: it did not."
+    )
+
+    # Kept by the tick
+
     anchor_at = models.DateTimeField(
-        default=now, editable=False, help_text="From where an interval is counted."
+        default=now_utc, editable=False, help_text="From where an interval is counted."
     )
     next_at = models.DateTimeField(
         "next run",
@@ -73,6 +277,23 @@ class Schedule(StoredHeaders):
         db_index=True,
         help_text="UTC; empty: never again, or disabled.",
     )
+    runs_counted = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Planned times that ran, since it was last enabled or retimed."
+    )
+    last_state = models.CharField(
+        max_length=10,
+        blank=True,
+        editable=False,
+        help_text="`PlannedRun.state` of the newest one that ended.",
+    )
+    last_at = models.DateTimeField(null=True, editable=False, help_text="Its planned time.")
+    last_good_at = models.DateTimeField(
+        "last good run", null=True, editable=False, help_text="When the last success ended."
+    )
+    failures = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Planned times that failed since the last success."
+    )
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -85,24 +306,123 @@ class Schedule(StoredHeaders):
         return self.name
 
 
+class PlannedRunQuerySet(models.QuerySet["PlannedRun"]):
+    def open(self) -> "PlannedRunQuerySet":
+        """Those that wait for the one before, and those whose runs haven't ended."""
+        return self.filter(_OPEN)
+
+    def open_or_since(self, moment: datetime) -> "PlannedRunQuerySet":
+        """Those, and every planned time from a moment on."""
+        return self.filter(_OPEN | Q(planned_at__gte=moment))
+
+    def going(self) -> "PlannedRunQuerySet":
+        """Those of which a run is queued or in progress."""
+        return self.filter(_going())
+
+    def over(self) -> "PlannedRunQuerySet":
+        """Those that were submitted and whose runs have ended, which isn't on record yet."""
+        return self.open().filter(~_going(), outcome=PlannedRun.Outcome.SUBMITTED)
+
+
+def _going() -> Q:
+    runs = ActionRun.objects.filter(status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING)).order_by()
+    return Q(Exists(runs.filter(pk=OuterRef("run_id")))) | Q(
+        Exists(runs.filter(fanout=OuterRef("fanout_id")))
+    )
+
+
 class PlannedRun(models.Model):
-    """A time at which a schedule was due, and what became of it."""
+    """A time at which a schedule was due, or at which somebody ran it by hand, and what became of it."""
 
     class Outcome(models.TextChoices):
+        """What the tick decided."""
+
+        WAITING = "waiting", "Waiting"
         SUBMITTED = "submitted", "Submitted"
+        SKIPPED = "skipped", "Skipped"
         MISFIRED = "misfired", "Misfired"
+        BLACKOUT = "blackout", "Blackout"
+        PAUSED = "paused", "Paused"
         REFUSED = "refused", "Refused"
+
+    class Result(models.TextChoices):
+        """How what was submitted ended; of several servers, `PARTLY` where some succeeded."""
+
+        NONE = "", "In progress"
+        SUCCEEDED = "succeeded", "Succeeded"
+        PARTLY = "partly", "Partly"
+        FAILED = "failed", "Failed"
+        UNKNOWN = "unknown", "Unknown"
+        CANCELLED = "cancelled", "Cancelled"
+        EXPIRED = "expired", "Expired"
+        ERRORED = "errored", "Errored"
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="planned_runs")
     planned_at = models.DateTimeField()
-    run = models.ForeignKey(ActionRun, on_delete=models.SET_NULL, null=True, related_name="planned_runs")
+    by_hand = models.CharField(
+        max_length=150, blank=True, help_text="Who ran it by hand; empty: it was planned."
+    )
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
-    reason = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    reason = models.TextField(blank=True, help_text="Sentences for people; what was left out, and why.")
+    run = models.ForeignKey(
+        ActionRun,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="planned_runs",
+        help_text="On one server.",
+    )
+    fanout = models.ForeignKey(
+        FanOut, on_delete=models.SET_NULL, null=True, related_name="planned_runs", help_text="On several."
+    )
+    refused = models.PositiveIntegerField(
+        default=0,
+        help_text="Servers that were left out because it may not run there, which is a failure in part.",
+    )
+    result = models.CharField(max_length=10, choices=Result.choices, default=Result.NONE, blank=True)
+    started_at = models.DateTimeField(null=True, help_text="When the first of its runs began.")
+    finished_at = models.DateTimeField(null=True, help_text="When the last of its runs ended.")
+    created_at = models.DateTimeField(default=now_utc)
+
+    objects = PlannedRunQuerySet.as_manager()
 
     class Meta:
         ordering = ("-planned_at",)
         constraints = (models.UniqueConstraint(fields=("schedule", "planned_at"), name="planned_run_once"),)
+        indexes = (
+            models.Index(fields=("planned_at",), name="planned_run_planned"),
+            models.Index(fields=("created_at",), name="planned_run_created"),
+            models.Index(
+                fields=("schedule",),
+                condition=Q(outcome="waiting") | Q(outcome="submitted", result=""),
+                name="planned_run_open",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.schedule_id} at {self.planned_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    @property
+    def state(self) -> str:
+        """One word for lists and colours: how it ended, or else what was decided."""
+        return self.result or self.outcome
+
+
+_OPEN = Q(outcome=PlannedRun.Outcome.WAITING) | Q(
+    outcome=PlannedRun.Outcome.SUBMITTED, result=PlannedRun.Result.NONE
+)
+
+
+class SchedulesPause(models.Model):
+    """The switch that keeps every schedule from starting anything. One row, or none: never paused yet."""
+
+    paused = models.BooleanField(default=False)
+    reason = models.CharField(max_length=200, blank=True)
+    username = models.CharField(max_length=150, blank=True, help_text="Who turned it last.")
+    turned_at = models.DateTimeField(default=now_utc)
+
+    class Meta:
+        verbose_name = "pause of all schedules"
+        permissions = (("pause_schedules", "Can pause all schedules"),)
+
+    def __str__(self) -> str:
+        return "All schedules are paused" if self.paused else "Schedules run"

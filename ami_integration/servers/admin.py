@@ -108,7 +108,7 @@ class ServerAdmin(AuditedAdmin):
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (
-        (None, {"fields": ("name", "enabled", "tags", "notes")}),
+        (None, {"fields": ("name", "enabled", "tags", "timezone", "notes")}),
         ("What may run on it", {"fields": ("read_only", "maintenance")}),
         ("Address", {"fields": ("host", "port", "transport", "tls_ca")}),
         (

@@ -43,7 +43,7 @@ class ServerForm(forms.ModelForm):
         fields = (
             *("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes"),
             *("tags", "read_only", "maintenance"),
-            *("action_username", "action_secret", "max_sessions", "rate_per_minute"),
+            *("action_username", "action_secret", "max_sessions", "rate_per_minute", "timezone"),
             *("event_keeping", "event_names"),
         )
         widgets = {

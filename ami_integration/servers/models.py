@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from ami_integration.ami import TCP, TLS
 from ami_integration.servers.encryption import EncryptedTextField, Secret
+from ami_integration.zones import validate_zone
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
 EVENT_NAME_LINES = 200
@@ -185,6 +186,13 @@ class Server(models.Model):
         validators=[validate_event_names],
         help_text="For “Only these”: one name a line. * stands for anything, and ! before a name leaves it "
         "out: Queue* and !QueueMemberPause. With nothing but ! lines, all others are kept.",
+    )
+    timezone = models.CharField(
+        "time zone",
+        max_length=64,
+        default="UTC",
+        validators=[validate_zone],
+        help_text="Of the place where the PBX works, for example Europe/Berlin: schedules begin with it.",
     )
     rate_per_minute = models.PositiveIntegerField(
         "actions a minute at most",

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import get_resolver
+from django.utils import timezone
 
 from ami_integration.actions.models import FanOut
-from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.models import PlannedRun
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_template
 from tests.actions.factories import make_run
+from tests.schedules.factories import make_schedule
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
@@ -49,15 +54,28 @@ def hidden_id() -> int:
     make_template(name="Shared, by tag", tag=tag)
     grant(make_person("somebody"), on=tag)
     grant(make_person("else"), on=server)
-    Schedule.objects.create(
+    schedule = make_schedule(
         pk=server.pk,
         name="HIDDEN-SCHEDULE",
         server=server,
-        action="Ping",
-        payload="[]",
-        kind="interval",
-        interval_seconds=60,
+        owner=None,
+        stopped_at=timezone.now(),
+        stopped_why="HIDDEN-WHY",
     )
+    tagged = make_schedule(name="HIDDEN-TAGGED", tag=tag, owner=None)
+    for one in (schedule, tagged):
+        PlannedRun.objects.create(
+            schedule=one, planned_at=timezone.now(), outcome="refused", reason="HIDDEN-REASON"
+        )
+        Alert.objects.create(schedule=one, schedule_name=one.name, kind="failing", text="HIDDEN-ALERT")
+    held = Blackout.objects.create(
+        pk=server.pk,
+        name="HIDDEN-BLACKOUT",
+        tag=tag,
+        starts_at=timezone.now(),
+        ends_at=timezone.now() + timedelta(hours=1),
+    )
+    held.schedules.add(schedule)
     return server.pk
 
 
@@ -75,7 +93,7 @@ def test_no_page_tells_of_a_server_that_one_does_not_see(
 ) -> None:
     client = Client()
     client.force_login(neighbour)
-    asked = {name: str(hidden_id) for name in ("server", "run", "fanout", "template")}
+    asked = {name: str(hidden_id) for name in ("server", "run", "fanout", "template", "copy", "tag")}
     told, opened = [], 0
     for address in addresses(get_resolver().url_patterns):
         if not address.startswith("admin/") or address.endswith(LEFT_OUT):

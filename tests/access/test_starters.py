@@ -54,7 +54,9 @@ def test_all_of_them_look_and_only_administrators_edit_servers_and_rules() -> No
         assert user_may_run(user=user) is (name != "Viewer")
         for permission in ("change_server", "add_accessrule", "change_tag"):
             assert user.has_perm(f"ami_integration.{permission}") is (name == "Administrator")
-        assert user.has_perm("ami_integration.add_schedule") is (name in ("Engineer", "Administrator"))
+        for permission in ("add_schedule", "pause_schedules", "change_blackout"):
+            planner = name in ("Engineer", "Administrator")
+            assert user.has_perm(f"ami_integration.{permission}") is planner
         assert user_may_view_secrets(user=user) is (name == "Administrator")
         assert not user.has_perm("auth.change_user")  # who may edit people can make himself a superuser
         assert not user.has_perm("ami_integration.delete_event")

@@ -14,12 +14,14 @@ from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.submission import request_submit
 from ami_integration.actions.templates import template_save
 from ami_integration.schedules.models import Schedule
-from ami_integration.schedules.services import schedule_save, schedules_tick
+from ami_integration.schedules.services import schedule_save
+from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server
 from tests.access.factories import grant, make_person
 from tests.actions.asking import look_at, make_servers
 from tests.actions.factories import make_operator
-from tests.schedules.factories import make_planner, make_schedule
+from tests.schedules.asking import form
+from tests.schedules.factories import make_planner, make_schedule, server_of
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
@@ -160,8 +162,9 @@ def test_a_fan_out_its_runs_and_a_scheduled_run_know_who_wrote_what_they_hide() 
     Schedule.objects.update(hidden_by=engineer)
     schedules_tick()
     assert ActionRun.objects.get(origin="schedule").hidden_by == engineer
-    saved = schedule_save(user=operator, schedule=schedule, headers=[("Secret", "y")], hidden_by=operator.pk)
-    assert saved.hidden_by == operator
+    other = make_planner("other")
+    saved = schedule_save(user=other, schedule=schedule, headers=[("Secret", "y")], hidden_by=other.pk)
+    assert saved.hidden_by == other
 
 
 def test_a_schedule_of_somebody_elses_keeps_what_it_hides_only_as_it_is() -> None:
@@ -169,14 +172,7 @@ def test_a_schedule_of_somebody_elses_keeps_what_it_hides_only_as_it_is() -> Non
     schedule = make_schedule(action="Setvar", headers=SETVAR, owner=make_planner("ada"))
     Schedule.objects.update(hidden_by=engineer)
     url = reverse("admin:ami_integration_schedule_change", args=(schedule.pk,))
-    data = {
-        "name": "Nightly",
-        "server": schedule.server.pk,
-        "action": "Setvar",
-        "kind": "interval",
-        "interval_seconds": "60",
-        "timezone": "UTC",
-    }
+    data = form(server=server_of(schedule).pk, action="Setvar", kind="interval", interval_seconds="60 s")
     text = f"Channel: PJSIP/x\nVariable: TRUNK_SECRET\nValue: {STARS}"
     page = signed_in(planner).post(url, data | {"headers": text.replace("/x", "/y")})
     assert "Somebody else" in str(page.context["adminform"].form.errors)

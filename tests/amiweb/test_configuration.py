@@ -306,6 +306,62 @@ def test_a_retention_that_makes_no_sense_is_refused(tmp_path: Path, value: str, 
     assert words in trial_refusal(tmp_path, AMIWEB_RUN_RETENTION_DAYS=value)
 
 
+def test_mails_leave_encrypted_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    assert trial(tmp_path).mail.host == ""
+    config = production(
+        tmp_path,
+        AMIWEB_SMTP_HOST="mail.example.com",
+        AMIWEB_SMTP_USERNAME="amiweb",
+        AMIWEB_SMTP_PASSWORD="word of the mail server",
+        AMIWEB_MAIL_FROM="amiweb <amiweb@example.com>",
+    )
+    assert (config.mail.port, config.mail.security) == (587, "starttls")
+    assert "word of the mail server" not in repr(config)
+    for security, port in (("tls", 465), ("none", 25)):
+        assert trial(tmp_path, AMIWEB_SMTP_SECURITY=security).mail.port == port
+    assert trial(tmp_path, AMIWEB_SMTP_PORT="2525").mail.port == 2525
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"AMIWEB_SMTP_HOST": "mail.example.com"}, "AMIWEB_MAIL_FROM: missing"),
+        ({"AMIWEB_SMTP_HOST": "smtp://mail.example.com"}, "no name of a mail server"),
+        ({"AMIWEB_MAIL_FROM": "amiweb"}, "'amiweb' is not a mail address"),
+        ({"AMIWEB_SMTP_SECURITY": "ssl"}, "'ssl' is none of starttls, tls, none"),
+        ({"AMIWEB_SMTP_USERNAME": "amiweb"}, "AMIWEB_SMTP_PASSWORD: missing"),
+        ({"AMIWEB_SMTP_PASSWORD": "word"}, "AMIWEB_SMTP_USERNAME: missing"),
+        (
+            {
+                "AMIWEB_SMTP_HOST": "mail.example.com",
+                "AMIWEB_SMTP_USERNAME": "amiweb",
+                "AMIWEB_SMTP_PASSWORD": "word",
+                "AMIWEB_SMTP_SECURITY": "none",
+            },
+            "weak: 'none' would send the password in clear",
+        ),
+        ({"AMIWEB_PUBLIC_URL": "amiweb.example.com"}, "is not an address, such as https://"),
+        ({"AMIWEB_PUBLIC_URL": "https://amiweb.example.com/pbx"}, "give scheme, name and port alone"),
+    ],
+)
+def test_mail_settings_that_can_not_work_are_named(
+    tmp_path: Path, environ: dict[str, str], words: str
+) -> None:
+    assert words in trial_refusal(tmp_path, **environ)
+
+
+def test_links_in_messages_lead_to_the_trial_itself_and_in_production_to_where_somebody_said(
+    tmp_path: Path,
+) -> None:
+    assert trial(tmp_path, AMIWEB_PORT="9000").public_url == "http://127.0.0.1:9000"
+    assert production(tmp_path).public_url == ""
+    config = production(tmp_path, AMIWEB_PUBLIC_URL="https://amiweb.example.com/")
+    assert config.public_url == "https://amiweb.example.com"
+    assert "weak: 'http://amiweb.example.com' is not https" in refusal(
+        tmp_path, AMIWEB_PUBLIC_URL="http://amiweb.example.com"
+    )
+
+
 @pytest.mark.parametrize(
     ("redis", "celery"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import time
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from ami_integration.access.starters import starter_groups_make
 from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
@@ -15,6 +18,7 @@ from tests.actions.factories import make_run
 from tests.browser.chromium import PHONE, Visitor, expect
 from tests.browser.people import log_in
 from tests.processes import Stack
+from tests.schedules.alerts.factories import make_alert, make_webhook
 from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -32,6 +36,10 @@ LISTS = (
     "actiontemplate",
     "accessrule",
     "schedule",
+    "blackout",
+    "alertchannel",
+    "alert",
+    "alertdelivery",
 )
 #: What is wider than its box, though a person can't see so by the page's own width.
 SCROLLS = """() => [...document.querySelectorAll("#content *")]
@@ -77,9 +85,22 @@ def fill() -> None:
     ActionTemplate.objects.create(
         name="Pause an agent", action="QueuePause", owner=ada, tag=tag, payload="[]", headers_masked=[]
     )
-    Schedule.objects.create(
-        name="Every hour, on the hour", server=lisbon, action="Ping", payload="[]", kind="interval",
-        interval_seconds=3600, owner=ada, owner_name="ada",
+    schedule = Schedule.objects.create(
+        name="Every hour, on the hour", action="Ping", payload="[]", kind="interval", timezone="UTC",
+        interval_seconds=3600, owner=ada, owner_name="ada", last_state="failed", failures=12,
+    )  # fmt: skip
+    schedule.servers.add(berlin, lisbon)
+    Blackout.objects.create(
+        name="While the calls of the support team are counted", kind="weekly", weekdays="12345",
+        starts_time=time(22), minutes=600, timezone="Europe/Lisbon", tag=tag,
+    )  # fmt: skip
+    chat = make_webhook(
+        "https://chat.example.com/hook", name="Chat of the night shift at the operations centre",
+        url_shown="https://chat.voice.internal.example.com:8443",
+    )  # fmt: skip
+    make_alert(
+        chat, schedule=Schedule.objects.get(),
+        text="What was planned for 2026-01-30 02:30:00 UTC began only at 2026-01-30 02:41:12 UTC.",
     )  # fmt: skip
     starter_groups_make()
 

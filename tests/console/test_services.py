@@ -26,6 +26,7 @@ from tests.access.factories import make_person
 from tests.actions.factories import make_run
 from tests.beats import beat_write
 from tests.processes import Valkey
+from tests.schedules.alerts.factories import make_channel
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
@@ -262,3 +263,12 @@ def test_what_the_missing_page_says_names_real_commands() -> None:
     for says in services.WITHOUT.values():
         if "manage.py" in says:
             assert (commands / f"{says.split()[-1]}.py").exists()
+
+
+def test_a_mail_channel_without_a_mail_server_is_a_fault(client_of: redis.Redis) -> None:
+    assert not [fault for fault in status_read().faults if "AMIWEB_SMTP_HOST" in fault]
+    make_channel(enabled=False)
+    assert not [fault for fault in status_read().faults if "AMIWEB_SMTP_HOST" in fault]
+    make_channel(name="Night shift")
+    (fault,) = [fault for fault in status_read().faults if "AMIWEB_SMTP_HOST" in fault]
+    assert fault.startswith("Alerts of schedules wait. Mail can't be sent")

@@ -22,6 +22,7 @@ from ami_integration.events.models import Event, Gap
 from ami_integration.events.stream import valkey_client
 from ami_integration.events.writer import StreamWriter
 from ami_integration.management.commands import listen
+from ami_integration.schedules.alerts.models import Alert
 from ami_integration.servers.models import Server, ServerHealth
 from tests.actions.factories import make_run
 from tests.events.making import batch
@@ -252,13 +253,15 @@ def test_the_upkeep_survives_whatever_goes_wrong(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_upkeep_lets_old_runs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_upkeep_lets_old_runs_and_alerts_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     old = timezone.now() - timedelta(days=91)
     make_run(status="succeeded", created_at=old, finished_at=old)
+    Alert.objects.create(schedule_name="Nightly", kind="late", opened_at=old, closed_at=old)
     stop = threading.Event()
     monkeypatch.setattr(listen, "catalogues_sweep", stop.set)
     keep_up(stop)
     assert not ActionRun.objects.exists()
+    assert not Alert.objects.exists()
 
 
 def test_a_listener_without_valkey_says_so_once_and_waits(stack: Stack, server: Server) -> None:

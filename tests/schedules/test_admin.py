@@ -1,4 +1,4 @@
-"""Schedules in the admin: the form, its preview, the list."""
+"""The list of schedules, the head of a schedule's page, and what is done to several at once."""
 
 from __future__ import annotations
 
@@ -6,244 +6,217 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
-from django.urls import reverse
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ami_integration.access.danger import Danger
-from ami_integration.actions.masking import MASK
 from ami_integration.audit.models import AuditEntry
-from ami_integration.schedules.admin import moment_text
+from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
-from tests.schedules.factories import SCHEDULE_PERMISSIONS, make_planner, make_schedule
+from tests.schedules.asking import LIST, change, signed_in
+from tests.schedules.factories import make_planner, make_schedule, server_of
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
-LIST = reverse("admin:ami_integration_schedule_changelist")
-ADD = reverse("admin:ami_integration_schedule_add")
-PREVIEW = reverse("admin:ami_integration_schedule_preview")
 
 
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
+def names(client: Any, query: str = "") -> set[str]:
+    """The schedules that the list shows."""
+    return {schedule.name for schedule in client.get(f"{LIST}?{query}").context["cl"].result_list}
 
 
-def form(**values: Any) -> dict[str, Any]:
-    return {
-        "name": "Nightly",
-        "action": "QueueReset",
-        "headers": "Queue: sales",
-        "enabled": "on",
-        "kind": "crontab",
-        "crontab": "30 2 * * *",
-        "interval_seconds": "",
-        "timezone": "Europe/Berlin",
-    } | values
+# -- the list
 
 
-def change(schedule: Schedule) -> str:
-    return reverse("admin:ami_integration_schedule_change", args=(schedule.pk,))
-
-
-def test_a_schedule_is_made_in_the_admin() -> None:
-    ada = make_planner()
-    client = signed_in(ada)
-    response = client.post(ADD, form(server=make_server().pk))
-    assert response.status_code == 302, response.context["errors"]
-    schedule = Schedule.objects.get()
-    assert (schedule.owner, schedule.headers_in_clear()) == (ada, [("Queue", "sales")])
-    assert schedule.next_at is not None
-    assert schedule.next_at > timezone.now()
-
-
-@pytest.mark.parametrize(
-    ("values", "field", "words"),
-    [
-        ({"crontab": "61 * * * *"}, "crontab", "The minute"),
-        ({"crontab": ""}, "crontab", "five fields"),
-        ({"crontab": "0 0 31 2 *"}, "crontab", "No day of the calendar"),
-        ({"timezone": "Europe/Bonn"}, "timezone", "no time zone"),
-        ({"kind": "interval"}, "interval_seconds", "Give the interval"),
-        ({"headers": "nonsense"}, "headers", "not a header"),
-        ({"action": "A\rB"}, "action", "line end"),
-        ({"headers": "Secret: " + MASK}, "headers", "stand for a hidden value"),
-    ],
-)
-def test_a_mistake_is_told_beside_its_field(values: dict[str, str], field: str, words: str) -> None:
-    client = signed_in(make_planner())
-    response = client.post(ADD, form(server=make_server().pk, **values))
-    assert response.status_code == 200
-    errors = response.context["adminform"].form.errors
-    assert list(errors) == [field]
-    assert words in errors[field][0]
-    assert not Schedule.objects.exists()
-
-
-def test_who_may_not_run_actions_makes_no_schedule() -> None:
-    eve = make_user("eve", "view_schedule", "add_schedule")
-    response = signed_in(eve).post(ADD, form(server=make_server().pk))
-    page = response.content.decode()
-    assert "runs with the rights of whoever saves it" in page and "eve may not run actions" in page
-    assert not Schedule.objects.exists()
-
-
-def test_people_see_and_make_schedules_for_their_servers_only() -> None:
-    berlin, oslo = make_server(), make_server(name="Oslo")
-    permissions = (*RUN_PERMISSIONS, *SCHEDULE_PERMISSIONS)
-    stranger, viewer, neighbour, operator = (
-        make_person(name, *permissions) for name in ("stranger", "viewer", "neighbour", "operator")
+def test_the_list_says_what_where_when_and_how_it_went() -> None:
+    now = timezone.now()
+    make_schedule(
+        kind="crontab",
+        crontab="30 2 * * *",
+        timezone="Europe/Berlin",
+        next_at=datetime(2027, 1, 31, 1, 30, tzinfo=UTC),
+        last_state="failed",
+        last_at=now,
+        failures=4,
+        last_good_at=now - timedelta(hours=3),
     )
-    grant(viewer, Danger.READ, on=berlin)
-    grant(neighbour, on=oslo)
-    grant(operator, Danger.READ, Danger.OPERATE, on=berlin)
-    for user in (stranger, viewer, neighbour):
-        answer = signed_in(user).post(ADD, form(server=berlin.pk))
-        assert answer.status_code == 200, user
-        errors = str(answer.context["errors"])
-        assert (
-            "No access rule lets viewer run QueueReset" if user is viewer else "Select a valid choice"
-        ) in errors
-    refused = AuditEntry.objects.get()
-    assert (refused.verb, refused.actor_name, refused.outcome) == ("schedule.save", "viewer", "refused")
-    assert signed_in(operator).post(ADD, form(server=berlin.pk)).status_code == 302
-    made = AuditEntry.objects.latest("pk")
-    assert (made.verb, made.object_name) == ("schedule.add", "Nightly")
-    assert made.what["headers"]["to"] == MASK
-    schedule = Schedule.objects.get()
-    for user, seen in ((stranger, False), (neighbour, False), (viewer, True), (operator, True)):
-        assert ("Nightly" in signed_in(user).get(LIST).content.decode()) is seen
-        assert (signed_in(user).get(change(schedule)).status_code == 200) is seen
-    # Not even a higher class by an edit.
-    answer = signed_in(operator).post(change(schedule), form(server=berlin.pk, action="Reload", headers=""))
-    assert "No access rule lets operator run Reload" in str(answer.context["errors"])
-
-
-def test_a_schedule_may_be_saved_while_its_server_is_switched_off() -> None:
-    server = make_server(maintenance=True, read_only=True)
-    assert signed_in(make_planner()).post(ADD, form(server=server.pk)).status_code == 302
-
-
-def test_a_hidden_value_stays_when_its_stars_are_left_alone() -> None:
-    headers = [("Interface", "a"), ("Secret", "one"), ("Secret", "two")]
-    schedule = make_schedule(action="QueueReset", headers=headers)
-    shown = [["Interface", "a"], ["Secret", MASK], ["Secret", MASK]]
-    Schedule.objects.update(headers_masked=shown, hidden_by=schedule.owner)
-    client = signed_in(schedule.owner)  # type: ignore[arg-type]
-    page = client.get(change(schedule)).content.decode()
-    assert MASK in page
-    assert "two" not in page
-    text = f"Interface: b\nSecret: {MASK}\nSecret: new"
-    response = client.post(change(schedule), form(server=schedule.server.pk, headers=text))
-    assert response.status_code == 302
-    schedule.refresh_from_db()
-    assert schedule.headers_in_clear() == [("Interface", "b"), ("Secret", "one"), ("Secret", "new")]
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"server": "Oslo"}, "The server was Berlin and is Oslo now"),
-        ({"action": "UserEvent"}, "The action was QueueReset and is UserEvent now"),
-    ],
-)
-def test_a_hidden_value_does_not_go_with_its_schedule_to_another_server_or_action(
-    changed: dict[str, str], words: str
-) -> None:
-    schedule = make_schedule(action="QueueReset", headers=[("Queue", "sales"), ("Secret", "hunter2")])
-    oslo = make_server(name="Oslo")
-    client = signed_in(schedule.owner)  # type: ignore[arg-type]
-    values = {"server": oslo.pk if "server" in changed else schedule.server.pk} | (
-        {"action": changed["action"]} if "action" in changed else {}
-    )
-    answer = client.post(change(schedule), form(headers=f"Queue: sales\nSecret: {MASK}", **values))
-    assert answer.status_code == 200
-    [error] = answer.context["adminform"].form.errors["headers"]
-    assert words in error and "hidden value of Secret" in error and "Type it again." in error
-    assert "hunter2" not in answer.content.decode()
-    before = Schedule.objects.get()
-    assert (before.server, before.action) == (schedule.server, "QueueReset")
-    # Typed again, it goes there; and what holds no hidden value moves freely.
-    assert client.post(change(schedule), form(headers="Secret: mine", **values)).status_code == 302
-    assert Schedule.objects.get().headers_in_clear() == [("Secret", "mine")]
-
-
-def test_a_hidden_value_stays_when_the_action_is_written_in_other_letters() -> None:
-    schedule = make_schedule(action="QueueReset", headers=[("Secret", "hunter2")])
-    client = signed_in(schedule.owner)  # type: ignore[arg-type]
-    values = form(server=schedule.server.pk, action="queuereset", headers=f"Secret: {MASK}")
-    assert client.post(change(schedule), values).status_code == 302
-    assert Schedule.objects.get().headers_in_clear() == [("Secret", "hunter2")]
-
-
-def test_who_may_only_look_sees_no_secret() -> None:
-    schedule = make_schedule(headers=[("Secret", "hunter2")], headers_masked=[["Secret", MASK]])
-    page = signed_in(make_user("eve", "view_schedule")).get(change(schedule))
-    assert page.status_code == 200
-    assert MASK in page.content.decode()
-    assert "hunter2" not in page.content.decode()
-
-
-def test_the_preview_shows_ten_runs_across_a_change_of_the_clocks_as_the_tick_will_run_them() -> None:
-    client = signed_in(make_planner())
-    answer = client.post(PREVIEW, form()).json()
-    assert answer["errors"] == {}
-    assert answer["words"] == "At 02:30 every day"
-    assert len(answer["times"]) == 10
-    assert all(set(time) == {"zone", "utc"} for time in answer["times"])
-
-
-def test_the_preview_tells_a_mistake_with_its_field() -> None:
-    answer = signed_in(make_planner()).post(PREVIEW, form(crontab="* * * *")).json()
-    assert list(answer["errors"]) == ["crontab"]
-
-
-@pytest.mark.parametrize("user", [lambda: make_user("eve"), lambda: make_user("eve", "view_actionrun")])
-def test_a_stranger_gets_no_preview(user: Any) -> None:
-    assert signed_in(user()).post(PREVIEW, form()).status_code == 403
-
-
-def test_a_moment_shows_its_distance_to_utc() -> None:
-    winter = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
-    assert moment_text(winter - timedelta(hours=1), "Europe/Berlin") == "Sun 2026-10-25 02:30:00 CEST (+0200)"
-    assert moment_text(winter, "Europe/Berlin") == "Sun 2026-10-25 02:30:00 CET (+0100)"
-    assert moment_text(winter, "UTC") == "Sun 2026-10-25 01:30:00 UTC"
-
-
-def test_the_list_shows_what_comes_next_and_what_came_last() -> None:
-    schedule = make_schedule(next_at=datetime(2027, 1, 31, 12, tzinfo=UTC))
-    planned = timezone.now()
-    run = make_run(server=schedule.server, status="failed")
-    PlannedRun.objects.create(schedule=schedule, planned_at=planned - timedelta(days=1), outcome="misfired")
-    PlannedRun.objects.create(schedule=schedule, planned_at=planned, outcome="submitted", run=run)
     page = signed_in(make_planner("bob")).get(LIST).content.decode()
-    assert "Sun 2027-01-31 12:00:00 UTC" in page
-    assert 'data-state="failed"' in page
-    assert 'data-state="misfired"' not in page
+    for words in (
+        "Berlin",
+        "At 02:30 every day (Europe/Berlin)",
+        "Sun 2027-01-31 02:30:00 CET",
+        'data-state="failed">Failed',
+        "4 in a row",
+        "3 h ago",
+        "ada",
+        'data-state="active">Runs',
+    ):
+        assert words in page, words
 
 
-def test_the_list_costs_the_same_with_many_schedules(django_assert_max_num_queries: Any) -> None:
+def test_the_list_can_be_filtered() -> None:
+    now, bob = timezone.now(), make_planner("bob")
+    oslo, tag = make_server(name="Oslo"), Tag.objects.create(name="north")
+    oslo.tags.add(tag)
+    ada = make_planner()
+    berlin = make_server()
+    make_schedule(name="runs", owner=ada, server=berlin)
+    make_schedule(name="paused", owner=ada, server=berlin, enabled=False, next_at=None)
+    make_schedule(name="stopped", owner=ada, server=oslo, stopped_at=now, next_at=None, last_state="refused")
+    make_schedule(name="ended", owner=bob, tag=tag, kind="once", once_at=now, next_at=None)
+    client = signed_in(bob)
+    assert names(client) == {"runs", "paused", "stopped", "ended"}
+    assert names(client, "state=active") == {"runs"}
+    assert names(client, "state=paused") == {"paused"}
+    assert names(client, "state=halted") == {"stopped"}
+    assert names(client, "state=ended") == {"ended"}
+    # Named, or by a tag that it has.
+    assert names(client, f"server={oslo.pk}") == {"stopped", "ended"}
+    assert names(client, f"tag={tag.pk}") == {"ended"}
+    assert names(client, "owner=bob") == {"ended"}
+    assert names(client, "kind=once") == {"ended"}
+    assert names(client, "outcome=refused") == {"stopped"}
+    assert names(client, "outcome=none") == {"runs", "paused", "ended"}
+    assert names(client, "server=99999999999999999999") == set()
+
+
+def test_filters_name_nothing_that_a_person_does_not_see() -> None:
+    berlin, narvik = make_server(), make_server(name="Narvik")
+    narvik.tags.add(Tag.objects.create(name="north"))
+    make_schedule(name="Mine", servers=[berlin, narvik], owner=make_planner())
+    make_schedule(name="Hidden", server=narvik, owner=make_planner("bob"))
+    eve = make_person("eve", "view_schedule")
+    grant(eve, Danger.READ, on=berlin)
+    client = signed_in(eve)
+    assert names(client) == {"Mine"}
+    page = client.get(LIST).content.decode()
+    for word in ("Narvik", "north", "bob"):
+        assert word not in page
+    assert "1 that you don&#x27;t see" in page
+
+
+def test_the_list_costs_the_same_with_many_schedules() -> None:
     server, owner = make_server(), make_planner()
-    for number in range(30):
-        make_schedule(name=f"Number {number}", server=server, owner=owner)
     client = signed_in(owner)
-    with django_assert_max_num_queries(10):
-        client.get(LIST)
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get(LIST).status_code == 200
+        return len(asked)
+
+    make_schedule(name="The first", server=server, owner=owner)
+    cost()  # what is remembered from then on
+    before = cost()
+    for number in range(30):
+        make_schedule(name=f"Number {number}", servers=[server, make_server(name=f"S{number}")], owner=owner)
+    assert cost() == before
 
 
 def test_an_empty_list_says_what_to_do() -> None:
     assert "Add a schedule" in signed_in(make_planner()).get(LIST).content.decode()
 
 
-def test_the_page_of_a_schedule_tells_why_a_planned_time_did_not_run() -> None:
-    schedule = make_schedule()
+# -- the head of a page
+
+
+def test_the_page_of_a_schedule_tells_how_it_stands() -> None:
+    schedule = make_schedule(last_state="failed", failures=3)
+    run = make_run(server=server_of(schedule), status="failed")
+    now = timezone.now()
     PlannedRun.objects.create(
-        schedule=schedule, planned_at=timezone.now(), outcome="refused", reason="Berlin is disabled."
+        schedule=schedule, planned_at=now, outcome="submitted", result="failed", run=run, by_hand="bob"
     )
-    page = signed_in(schedule.owner).get(change(schedule)).content.decode()  # type: ignore[arg-type]
-    assert "Berlin is disabled." in page
-    assert "rights of <strong>ada</strong>" in page
+    PlannedRun.objects.create(
+        schedule=schedule, planned_at=now - timedelta(days=1), outcome="refused", reason="Berlin is disabled."
+    )
+    Alert.objects.create(schedule=schedule, kind="failing", text="It failed 3 times in a row.")
+    Alert.objects.create(schedule=schedule, kind="late", text="It was late.", closed_at=now)
+    answer = signed_in(schedule.owner).get(change(schedule))
+    page = answer.content.decode()
+    for words in ("Berlin is disabled.", "It failed 3 times in a row.", "by hand: bob", "Run now"):
+        assert words in page, words
+    assert "It was late." not in page
+    assert f"/actionrun/{run.pk}/change/" in page
+    assert answer.context["schedule_state"].label == "Runs"
+
+
+def test_reasons_are_for_those_who_see_every_server() -> None:
+    berlin, narvik = make_server(), make_server(name="Narvik")
+    schedule = make_schedule(servers=[berlin, narvik])
+    PlannedRun.objects.create(
+        schedule=schedule, planned_at=timezone.now(), outcome="refused", reason="Narvik is disabled."
+    )
+    eve = make_person("eve", "view_schedule")
+    grant(eve, Danger.READ, on=berlin)
+    page = signed_in(eve).get(change(schedule)).content.decode()
+    assert "Refused" in page
+    assert "Narvik" not in page
+
+
+def test_a_stopped_schedule_says_why_and_offers_to_take_it_over() -> None:
+    schedule = make_schedule(stopped_at=timezone.now(), stopped_why="eve was deleted.", next_at=None)
+    page = signed_in(make_planner("bob")).get(change(schedule)).content.decode()
+    assert "eve was deleted." in page and "Take it over" in page
+    assert 'data-state="halted">Stopped' in page
+
+
+# -- several at once
+
+
+def bulk(client: Any, action: str, *schedules: Schedule) -> str:
+    """Do it to these; what the page says then."""
+    data = {"action": action, "_selected_action": [schedule.pk for schedule in schedules]}
+    page: str = client.post(LIST, data, follow=True).content.decode()
+    return page
+
+
+def test_several_are_disabled_and_enabled_at_once() -> None:
+    ada, berlin = make_planner(), make_server()
+    one, two = (make_schedule(name=name, owner=ada, server=berlin) for name in ("One", "Two"))
+    client = signed_in(ada)
+    assert "2 schedules disabled." in bulk(client, "disable_selected", one, two)
+    assert not Schedule.objects.filter(enabled=True).exists()
+    assert not Schedule.objects.exclude(next_at=None).exists()
+    assert "2 schedules enabled." in bulk(client, "enable_selected", one, two)
+    assert not Schedule.objects.filter(next_at=None).exists()
+    verbs = AuditEntry.objects.order_by("pk").values_list("verb", "object_name")
+    assert list(verbs) == [
+        ("schedule.pause", "One"),
+        ("schedule.pause", "Two"),
+        ("schedule.resume", "One"),
+        ("schedule.resume", "Two"),
+    ]
+
+
+def test_what_is_refused_of_several_is_told_with_the_reason_and_keeps_no_other_back() -> None:
+    ada, berlin = make_planner(), make_server()
+    past = timezone.now() - timedelta(days=1)
+    off: dict[str, Any] = {"owner": ada, "server": berlin, "enabled": False, "next_at": None}
+    fine = make_schedule(name="Fine", **off)
+    over = make_schedule(name="Over", kind="once", once_at=past, **off)
+    page = bulk(signed_in(ada), "enable_selected", over, fine)
+    assert "1 schedule enabled." in page
+    assert "1 not enabled. Over: " in page
+    assert set(Schedule.objects.filter(enabled=True)) == {fine}
+
+
+def test_who_may_only_look_is_offered_nothing_to_do() -> None:
+    schedule = make_schedule()
+    client = signed_in(make_user("eve", "view_schedule", *RUN_PERMISSIONS))
+    bulk(client, "disable_selected", schedule)
+    assert "disable_selected" not in client.get(LIST).content.decode()
+    assert Schedule.objects.get().enabled
+
+
+def test_several_are_deleted_at_once_and_audited() -> None:
+    ada, berlin = make_planner(), make_server()
+    one, two = (make_schedule(name=name, owner=ada, server=berlin) for name in ("One", "Two"))
+    PlannedRun.objects.create(schedule=one, planned_at=timezone.now(), outcome="misfired")
+    data = {"action": "delete_selected", "_selected_action": [one.pk, two.pk], "post": "yes"}
+    assert signed_in(ada).post(LIST, data).status_code == 302
+    assert not Schedule.objects.exists()
+    assert AuditEntry.objects.filter(verb="schedule.delete").count() == 2

@@ -8,25 +8,39 @@ by half an hour, on 2026-04-05 back from 02:00 to 01:30; Beirut springs forward 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from cronsim import CronSim, CronSimError
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ami_integration.schedules.calendar import BadTiming, next_times, timing_check, timing_words, zone_names
+from ami_integration.schedules.calendar import (
+    BadTiming,
+    clock_note,
+    first_time,
+    next_times,
+    timing_check,
+    timing_words,
+    wall_moment,
+)
+from ami_integration.zones import zone_names
 
 
 def crontab(text: str, zone: str = "UTC") -> SimpleNamespace:
-    return SimpleNamespace(kind="crontab", crontab=text, interval_seconds=None, timezone=zone, anchor_at=None)
+    return timing(crontab=text, timezone=zone)
 
 
-def interval(seconds: int | None, anchor: datetime) -> SimpleNamespace:
-    return SimpleNamespace(
-        kind="interval", crontab="", interval_seconds=seconds, timezone="UTC", anchor_at=anchor
-    )
+def interval(seconds: int | None, anchor: datetime, **bounds: datetime) -> SimpleNamespace:
+    return timing(kind="interval", interval_seconds=seconds, anchor_at=anchor, **bounds)
+
+
+def timing(**values: Any) -> SimpleNamespace:
+    nothing = dict.fromkeys(("interval_seconds", "anchor_at", "once_at", "starts_at", "ends_at"))
+    return SimpleNamespace(**({"kind": "crontab", "crontab": "", "timezone": "UTC"} | nothing | values))
 
 
 def local(text: str, zone: str, after: str, count: int) -> list[str]:
@@ -68,13 +82,147 @@ def local(text: str, zone: str, after: str, count: int) -> list[str]:
             ["25 01:30 +0200", "25 02:30 +0200", "25 02:30 +0100", "25 03:30 +0100"],
         ),
         ("30 * * * *", "Europe/Berlin", "2026-03-29 01:00", ["29 01:30 +0100", "29 03:30 +0200"]),
-        # Where nothing changes, nothing changes.
+        # Where half an hour is skipped.
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00", ["04 02:30 +1100", "05 02:15 +1100"]),
+        ("*/15 2 * * *", "Australia/Lord_Howe", "2026-10-04 00:00", ["04 02:30 +1100", "04 02:45 +1100"]),
+        # The clocks change at midnight in Santiago: forward, and back to 23:00 of the day that just ended.
+        ("0 0 * * *", "America/Santiago", "2026-09-05 12:00", ["06 01:00 -0300", "07 00:00 -0300"]),
+        ("30 23 * * *", "America/Santiago", "2026-04-04 12:00", ["04 23:30 -0300", "05 23:30 -0400"]),
+        # Casablanca goes back for the weeks of Ramadan.
+        ("30 2 * * *", "Africa/Casablanca", "2026-02-14 12:00", ["15 02:30 +0100", "16 02:30 +0000"]),
+        ("30 2 * * *", "Africa/Casablanca", "2026-03-21 12:00", ["22 03:00 +0100", "23 02:30 +0100"]),
+        # Where nothing changes, nothing changes; Tehran has given it up.
+        ("30 0 * * *", "Asia/Tehran", "2026-03-20 12:00", ["21 00:30 +0330", "22 00:30 +0330"]),
         ("30 2 * * *", "UTC", "2026-03-28 12:00", ["29 02:30 +0000", "30 02:30 +0000"]),
         ("30 2 * * 1-5", "Asia/Tokyo", "2026-03-27 12:00", ["30 02:30 +0900", "31 02:30 +0900"]),
     ],
 )
 def test_a_crontab_around_a_change_of_the_clocks(text: str, zone: str, after: str, times: list[str]) -> None:
     assert local(text, zone, after, len(times)) == times
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "after", "notes"),
+    [
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28 12:00", ["the clocks skip 02:30 that day", ""]),
+        # Of several that are skipped, the first; and a time of its own there is not moved.
+        ("*/15 2 * * *", "Europe/Berlin", "2026-03-28 12:00", ["the clocks skip 02:00 that day", ""]),
+        ("0,30 2,3 * * *", "Europe/Berlin", "2026-03-29 01:00", ["the clocks skip 02:00 that day", ""]),
+        ("0 3 * * *", "Europe/Berlin", "2026-03-28 12:00", ["", ""]),
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00", ["the clocks skip 02:15 that day", ""]),
+        ("0 0 * * *", "America/Santiago", "2026-09-05 12:00", ["the clocks skip 00:00 that day", ""]),
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2026-10-24 12:00",
+            ["02:30 comes twice that day; this is the first", ""],
+        ),
+        (
+            "30 1-3 * * *",
+            "Europe/Berlin",
+            "2026-10-25 00:00",
+            ["", "02:30 comes twice that day; this is the first", ""],
+        ),
+        # A rhythm goes through, and says which of the two it is.
+        (
+            "30 * * * *",
+            "Europe/Berlin",
+            "2026-10-25 02:00",
+            [
+                "02:30 comes twice that day; this is the first",
+                "02:30 comes twice that day; this is the second",
+                "",
+            ],
+        ),
+        ("30 * * * *", "Europe/Berlin", "2026-03-29 01:00", ["", "", ""]),
+        ("30 2 * * *", "Asia/Tehran", "2026-03-20 12:00", ["", ""]),
+        ("30 2 * * *", "UTC", "2026-03-28 12:00", ["", ""]),
+    ],
+)
+def test_what_a_change_of_the_clocks_does_is_told(text: str, zone: str, after: str, notes: list[str]) -> None:
+    when = crontab(text, zone)
+    start = datetime.fromisoformat(after).replace(tzinfo=ZoneInfo(zone))
+    times = next_times(timing=when, after=start, count=len(notes))
+    assert [clock_note(timing=when, moment=time) for time in times] == notes
+
+
+@pytest.mark.parametrize(
+    ("wall", "zone", "moment"),
+    [
+        ("2026-03-29 02:30:15", "Europe/Berlin", "2026-03-29 01:00:00"),  # skipped: the next minute
+        ("2026-10-25 02:30:15", "Europe/Berlin", "2026-10-25 00:30:15"),  # twice: the first
+        ("2026-07-01 12:00:00", "Europe/Berlin", "2026-07-01 10:00:00"),
+        ("2026-09-06 00:59:59", "America/Santiago", "2026-09-06 04:00:00"),
+        ("2011-12-30 12:00:00", "Pacific/Apia", "2011-12-30 10:00:00"),  # Samoa left out a whole day
+    ],
+)
+def test_a_time_on_the_wall_becomes_a_moment(wall: str, zone: str, moment: str) -> None:
+    assert wall_moment(datetime.fromisoformat(wall), ZoneInfo(zone)) == datetime.fromisoformat(
+        moment
+    ).replace(tzinfo=UTC)
+
+
+def test_a_one_off_is_due_once() -> None:
+    once = timing(kind="once", once_at=NOON)
+    assert next_times(timing=once, after=NOON - SECOND, count=10) == [NOON]
+    assert next_times(timing=once, after=NOON, count=10) == []
+    assert timing_words(timing=timing(kind="once", once_at=NOON, timezone="Asia/Tokyo")) == (
+        "Once, on Saturday 31 January 2026 at 21:00:00"
+    )
+    # Whichever zone it comes in, it is that moment.
+    tokyo = timing(kind="once", once_at=NOON.astimezone(ZoneInfo("Asia/Tokyo")))
+    (moment,) = next_times(timing=tokyo, after=NOON - SECOND, count=1)
+    assert (moment, moment.tzinfo) == (NOON, UTC)
+
+
+@pytest.mark.parametrize("values", [{"crontab": "0 12 * * *"}, {"kind": "once", "once_at": NOON}])
+def test_start_and_end_belong_to_the_span(values: dict[str, Any]) -> None:
+    def times(**bounds: datetime) -> list[datetime]:
+        return next_times(timing=timing(**values, **bounds), after=NOON - DAY, count=1)
+
+    assert times(starts_at=NOON, ends_at=NOON + SECOND) == [NOON]
+    assert times(starts_at=NOON - SECOND, ends_at=NOON) == [NOON]
+    assert NOON not in times(starts_at=NOON + SECOND)
+    assert times(ends_at=NOON - SECOND) == []
+
+
+def test_a_crontab_between_two_dates_goes_from_the_first_to_the_last_time_in_it() -> None:
+    when = timing(crontab="0 12 * * *", starts_at=NOON + DAY / 2, ends_at=NOON + 3 * DAY)
+    assert next_times(timing=when, after=NOON - 9 * DAY, count=9) == [NOON + DAY * n for n in (1, 2, 3)]
+
+
+def test_an_interval_that_starts_later_begins_with_its_start() -> None:
+    when = interval(3600, NOON, starts_at=NOON + DAY, ends_at=NOON + DAY + timedelta(hours=2))
+    assert next_times(timing=when, after=NOON, count=9) == [
+        NOON + DAY + timedelta(hours=number) for number in (0, 1, 2)
+    ]
+    # A start that has passed changes nothing about what it is counted from.
+    begun = interval(3600, NOON, starts_at=NOON - DAY)
+    assert next_times(timing=begun, after=NOON, count=1) == [NOON + timedelta(hours=1)]
+
+
+def test_the_first_time_is_the_next_one() -> None:
+    assert first_time(timing=crontab("0 12 * * *"), now=NOON) == NOON + DAY
+
+
+@pytest.mark.parametrize(
+    ("when", "field", "words"),
+    [
+        (timing(kind="once", once_at=NOON), "once_at", "passed already"),
+        (timing(kind="once", once_at=NOON + DAY, ends_at=NOON + SECOND), "ends_at", "none of its times"),
+        (timing(kind="once", once_at=NOON + SECOND, starts_at=NOON + DAY), "starts_at", "none of its times"),
+        (timing(crontab="0 12 * * *", ends_at=NOON), "ends_at", "end has passed already"),
+        (timing(crontab="0 12 * * *", ends_at=NOON + SECOND), "ends_at", "none of its times"),
+    ],
+)
+def test_what_would_never_run_is_refused_with_the_field_at_fault(when: Any, field: str, words: str) -> None:
+    with pytest.raises(BadTiming, match=words) as refused:
+        first_time(timing=when, now=NOON)
+    assert refused.value.field == field
 
 
 def test_in_the_repeated_hour_a_time_that_was_served_does_not_come_again() -> None:
@@ -125,6 +273,8 @@ def test_an_interval_is_counted_from_its_anchor_without_drift() -> None:
         (interval(None, datetime.now(UTC)), "interval_seconds", "Give the interval"),
         (interval(0, datetime.now(UTC)), "interval_seconds", "Give the interval"),
         (interval(10**9, datetime.now(UTC)), "interval_seconds", "Give the interval"),
+        (timing(kind="once"), "once_at", "Give the day and the time"),
+        (timing(crontab="0 0 * * *", starts_at=NOON, ends_at=NOON), "ends_at", "ends before it starts"),
     ],
 )
 def test_a_bad_timing_is_refused_with_its_field_and_what_to_write(
@@ -155,6 +305,39 @@ def test_no_text_makes_the_calendar_fail_in_another_way_than_its_own(fields: lis
     except BadTiming:
         return
     assert times == sorted(set(times))
+
+
+def listed(lowest: int, highest: int) -> st.SearchStrategy[str]:
+    """A field of a crontab that names its values: single ones, ranges, steps."""
+    value = st.integers(lowest, highest)
+    pair = st.tuples(value, value).map(sorted)
+    return st.lists(
+        value.map(str)
+        | pair.map(lambda both: f"{both[0]}-{both[1]}")
+        | st.tuples(pair, st.integers(1, 7)).map(lambda both: f"{both[0][0]}-{both[0][1]}/{both[1]}"),
+        min_size=1,
+        max_size=3,
+    ).map(",".join)
+
+
+@given(
+    minute=st.just("*") | listed(0, 59),
+    hour=listed(0, 23),
+    day=st.sampled_from(["*", "L", "*/9"]) | listed(1, 31),
+    month=st.just("*") | listed(1, 12),
+    weekday=st.sampled_from(["*", "5L", "1#3", "MON-FRI", "*/3"]) | listed(0, 7),
+    after=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+)
+def test_where_no_clock_changes_a_crontab_means_what_cronsim_says(
+    minute: str, hour: str, day: str, month: str, weekday: str, after: datetime
+) -> None:
+    text = f"{minute} {hour} {day} {month} {weekday}"
+    try:
+        expected = list(islice(CronSim(text, after), 5))
+    except CronSimError:
+        assume(False)
+    times = next_times(timing=crontab(text), after=after.replace(tzinfo=UTC), count=5)
+    assert [time.replace(tzinfo=None) for time in times] == expected
 
 
 @given(

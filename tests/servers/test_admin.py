@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,7 @@ def fields(**values: str) -> dict[str, str]:
         "enabled": "on",
         "notes": "",
         "max_sessions": "8",
+        "timezone": "UTC",
         "event_keeping": "default",
     } | values
 
@@ -335,13 +337,24 @@ def test_a_second_account_for_actions_is_stored_encrypted_and_shown_to_nobody(ad
         ({"action_secret": "w0rd"}, "Enter the username for actions too"),
         ({"max_sessions": "0"}, "greater than or equal to 1"),
         ({"rate_per_minute": "0"}, "greater than or equal to 1"),
+        ({"timezone": "Europe/Bonn"}, "There is no time zone “Europe/Bonn”. Write one like Europe/Berlin"),
+        ({"timezone": ""}, "This field is required."),
     ],
 )
-def test_half_an_account_and_a_limit_of_nothing_are_refused_beside_the_field(
+def test_half_an_account_a_limit_of_nothing_and_no_zone_are_refused_beside_the_field(
     admin_client: Client, given: dict[str, str], said: str
 ) -> None:
     page = admin_client.post(change_page(make_server()), fields(**given)).content.decode()
     assert said in page
+
+
+def test_the_time_zone_of_its_place_is_set_on_the_form_and_is_utc_at_first(admin_client: Client) -> None:
+    page = admin_client.get(ADD).content.decode()
+    assert re.search(r'<input[^>]*name="timezone"[^>]*value="UTC"|value="UTC"[^>]*name="timezone"', page)
+    server = make_server()
+    assert admin_client.post(change_page(server), fields(timezone="Europe/Berlin")).status_code == 302
+    server.refresh_from_db()
+    assert server.timezone == "Europe/Berlin"
 
 
 def test_what_is_kept_of_its_events_is_chosen_on_the_form(admin_client: Client) -> None:

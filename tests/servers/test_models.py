@@ -53,6 +53,9 @@ def test_what_people_paste_instead_of_a_host_is_refused(host: str) -> None:
         ("tls_ca", "not a certificate"),
         ("tls_ca", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"),
         ("tls_ca", "zertifikät"),
+        ("timezone", "Europe/Bonn"),
+        ("timezone", "../../etc/passwd"),
+        ("timezone", ""),
     ],
 )
 def test_a_wrong_value_is_refused_before_a_connection_fails_on_it(name: str, value: object) -> None:

@@ -2,7 +2,8 @@
 
 The recorder runs in a thread unless it has a process of its own. The upkeep of the action log (ringing again
 for runs that nobody took, closing those whose worker died) runs in another: in Celery it would be away just
-when it is needed. It also has the catalogue read of servers that came online for the first time.
+when it is needed. It also has the catalogue read of servers that came online for the first time, and alerts
+sent that nobody sent.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ from ami_integration.events.recorder import Recorder
 from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
 from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
+from ami_integration.schedules.alerts.services import alerts_prune, alerts_sweep
+from ami_integration.schedules.retention import planned_prune
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +139,11 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     reaping = Outage(logger, "the reaper of the action log fails; it is tried again every few seconds")
     reading = Outage(logger, "having catalogues read fails; it is tried again every few seconds")
     pruning = Outage(logger, "the pruning of the action log fails; it is tried again every minute")
+    alerting = Outage(logger, "the sweep of alerts fails; it is tried again every few seconds")
+    pruning_alerts = Outage(logger, "the pruning of alerts fails; it is tried again every minute")
+    forgetting = Outage(
+        logger, "the pruning of what became of schedules fails; it is tried again every minute"
+    )
     reap_at = prune_at = time.monotonic()
     while True:
         if not _attempt(runs_sweep, sweeping) and not _database_answers():
@@ -147,7 +155,10 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
         if time.monotonic() >= prune_at:
             prune_at = time.monotonic() + PRUNE_SECONDS
             _attempt(log_prune, pruning)
+            _attempt(planned_prune, forgetting)
+            _attempt(alerts_prune, pruning_alerts)
         _attempt(catalogues_sweep, reading)
+        _attempt(alerts_sweep, alerting)
         if stop.wait(interval):
             return
 

@@ -7,16 +7,18 @@ import { PAUSE } from "./typeahead.js";
 const line = document.getElementById("request-class");
 const [run, preview] = ["_run", "_preview"].map((name) => document.querySelector(`#request input[name=${name}]`));
 const unknown = line.textContent; // what holds for every request
-const runs = run.value;
+const runs = run?.value; // a schedule is saved, not run: it only tells the class
 
 function show(answer) {
   const asks = Boolean(answer.danger) && answer.confirms;
-  run.value = asks ? "Preview and confirm" : runs;
-  preview.hidden = asks;
+  if (run) {
+    run.value = asks ? "Preview and confirm" : runs;
+    preview.hidden = asks;
+  }
   if (!answer.danger) line.textContent = unknown;
   else {
     const badge = element("span", { class: "aw-danger", "data-danger": answer.danger }, answer.label);
-    line.replaceChildren(badge, ` ${answer.says}`);
+    line.replaceChildren(badge, ` ${run ? answer.says : answer.means}`);
   }
 }
 

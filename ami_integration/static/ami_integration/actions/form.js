@@ -437,4 +437,4 @@ form.addEventListener("submit", (event) => {
   if (mode === "form") write();
 });
 describe();
-if (!action.value) action.focus();
+if (!action.value) form.querySelector("input[type=text]").focus();

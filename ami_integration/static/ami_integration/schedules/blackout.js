@@ -1,0 +1,18 @@
+// The form of a blackout: only the fields that the chosen kind uses.
+
+const OF_KIND = { once: ["starts_at", "ends_at"], weekly: ["weekdays", "starts_time", "minutes"] };
+const kind = document.getElementById("id_kind");
+
+function show() {
+  for (const [one, names] of Object.entries(OF_KIND)) {
+    for (const name of names) {
+      const row = document.querySelector(`.form-row.field-${name}`);
+      if (row) row.hidden = one !== kind.value;
+    }
+  }
+}
+
+if (kind) {
+  kind.addEventListener("change", show);
+  show();
+}

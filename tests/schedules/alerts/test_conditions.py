@@ -1,0 +1,309 @@
+"""When an alert opens, and when it is over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from ami_integration.schedules.alerts import conditions
+from ami_integration.schedules.alerts.models import Alert, AlertDelivery
+from ami_integration.schedules.alerts.services import alerts_look
+from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from tests.actions.factories import make_run
+from tests.schedules.alerts.factories import make_channel, make_watched
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+HOUR = timedelta(hours=1)
+
+
+def set_(schedule: Schedule, **values: Any) -> None:
+    """What the tick and the services note, without an edit."""
+    Schedule.objects.filter(pk=schedule.pk).update(**values)
+
+
+def aged(schedule: Schedule, by: timedelta = 48 * HOUR) -> Schedule:
+    """One that was made and edited long ago."""
+    set_(schedule, created_at=NOW - by, updated_at=NOW - by)
+    return schedule
+
+
+def look(at: datetime = NOW) -> list[tuple[str, bool]]:
+    """What is alerted about after a look: each kind, and whether it is over."""
+    alerts_look(now=at)
+    return [(alert.kind, alert.closed_at is not None) for alert in Alert.objects.order_by("pk")]
+
+
+def planned(schedule: Schedule, at: datetime, **values: Any) -> PlannedRun:
+    values = {"outcome": PlannedRun.Outcome.SUBMITTED, "created_at": at} | values
+    return PlannedRun.objects.create(schedule=schedule, planned_at=at, **values)
+
+
+def ended(schedule: Schedule, at: datetime, started: datetime, **values: Any) -> PlannedRun:
+    values = {"result": "succeeded", "started_at": started, "finished_at": started} | values
+    return planned(schedule, at, **values)
+
+
+# Failing
+
+
+def test_so_many_failures_in_a_row_open_one_alert_and_the_next_success_closes_it() -> None:
+    channel = make_channel()
+    schedule = make_watched(channel, alert_failures=3)
+    set_(schedule, failures=2)
+    assert look() == []
+    set_(schedule, failures=3)
+    assert look() == [("failing", False)]
+    set_(schedule, failures=4)
+    assert look() == [("failing", False)]
+    set_(schedule, failures=0, last_good_at=NOW)
+    assert look() == [("failing", True)]
+    told = AlertDelivery.objects.order_by("pk").values_list("channel_name", "closing", "status")
+    assert list(told) == [("On call", False, "waiting"), ("On call", True, "waiting")]
+    alert = Alert.objects.get()
+    assert alert.text == "It failed 3 times in a row. It has never succeeded."
+    assert alert.closing_text.startswith("It succeeded at ")
+
+
+def test_failures_alert_nobody_where_nobody_wants_it() -> None:
+    set_(make_watched(alert_failures=None), failures=50)
+    assert look() == []
+
+
+def test_an_alert_without_a_channel_is_open_and_told_to_nobody() -> None:
+    set_(make_watched(alert_failures=1), failures=1)
+    assert look() == [("failing", False)]
+    assert not AlertDelivery.objects.exists()
+
+
+def test_a_disabled_channel_is_told_nothing() -> None:
+    set_(make_watched(make_channel(enabled=False), alert_failures=1), failures=1)
+    assert look() == [("failing", False)]
+    assert not AlertDelivery.objects.exists()
+
+
+def test_its_end_is_told_to_whom_its_beginning_was_told() -> None:
+    one, other = make_channel(), make_channel(name="Other")
+    schedule = make_watched(one, alert_failures=1)
+    set_(schedule, failures=1)
+    look()
+    schedule.alert_channels.set([other])
+    set_(schedule, failures=0, last_good_at=NOW)
+    look()
+    assert list(AlertDelivery.objects.filter(closing=True).values_list("channel", flat=True)) == [one.pk]
+
+
+# With the schedule itself
+
+
+def test_disabling_a_schedule_closes_its_alerts() -> None:
+    schedule = make_watched(make_channel(), alert_failures=1)
+    set_(schedule, failures=1, stopped_at=NOW, stopped_why="Its owner was deleted.")
+    assert look() == [("stopped", False), ("failing", False)]
+    set_(schedule, enabled=False)
+    assert look() == [("stopped", True), ("failing", True)]
+    assert {alert.closing_text for alert in Alert.objects.all()} == {"The schedule was disabled."}
+
+
+def test_deleting_a_schedule_closes_its_alerts_and_they_keep_its_name() -> None:
+    schedule = make_watched(make_channel(), alert_failures=1)
+    set_(schedule, failures=1)
+    look()
+    schedule.delete()
+    assert look() == [("failing", True)]
+    alert = Alert.objects.get()
+    assert (alert.schedule_name, alert.closing_text) == ("Nightly", "The schedule was deleted.")
+    assert alert.deliveries.filter(closing=True).count() == 1
+
+
+def test_a_stopped_schedule_is_told_with_the_reason_until_somebody_takes_it_over() -> None:
+    schedule = make_watched(make_channel(), alert_failures=None)
+    set_(schedule, stopped_at=NOW, stopped_why="Its owner was deleted.", next_at=None)
+    assert look() == [("stopped", False)]
+    assert Alert.objects.get().text.endswith("Its owner was deleted.")
+    set_(schedule, stopped_at=None, stopped_why="", next_at=NOW)
+    assert look() == [("stopped", True)]
+
+
+# Silent
+
+
+def test_a_schedule_without_a_success_for_too_long_is_told_once() -> None:
+    schedule = aged(make_watched(make_channel(), alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - HOUR + timedelta(seconds=5))
+    assert look() == []
+    assert look(NOW + timedelta(seconds=6)) == [("silent", False)]
+    assert look(NOW + HOUR) == [("silent", False)]
+    set_(schedule, last_good_at=NOW + HOUR)
+    assert look(NOW + HOUR) == [("silent", True)]
+
+
+def test_a_new_schedule_has_its_time_to_succeed_once() -> None:
+    schedule = make_watched(make_channel(), alert_silent_seconds=3600)
+    made = Schedule.objects.get(pk=schedule.pk).created_at
+    assert look(made + timedelta(minutes=59)) == []
+    assert look(made + timedelta(minutes=61)) == [("silent", False)]
+    assert Alert.objects.get().text == "Nothing has succeeded yet. It should once in 1 h at least."
+
+
+@pytest.mark.parametrize("field", ["updated_at", "starts_at"])
+def test_silence_is_counted_from_when_it_could_have_run(field: str) -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 40 * HOUR)
+    set_(schedule, **{field: NOW - timedelta(minutes=30)})  # it was resumed, or began only then
+    assert look() == []
+    assert look(NOW + timedelta(minutes=31)) == [("silent", False)]
+
+
+def test_a_pause_of_all_schedules_is_no_silence() -> None:
+    aged(make_watched(alert_silent_seconds=3600))
+    pause = SchedulesPause.objects.create(paused=True, turned_at=NOW - 2 * HOUR)
+    assert look() == []
+    SchedulesPause.objects.filter(pk=pause.pk).update(paused=False, turned_at=NOW)
+    assert look() == []
+    assert look(NOW + HOUR) == [("silent", False)]
+
+
+@pytest.mark.parametrize(
+    "values", [{"enabled": False}, {"next_at": None}, {"next_at": None, "stopped_at": NOW}]
+)
+def test_what_is_disabled_stopped_or_has_ended_is_not_silent(values: dict[str, Any]) -> None:
+    set_(aged(make_watched(alert_silent_seconds=3600)), **values)
+    assert ("silent", False) not in look()
+
+
+def test_silence_is_over_when_the_schedule_has_no_time_left() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    assert look() == [("silent", False)]
+    set_(schedule, next_at=None)
+    assert look() == [("silent", True)]
+
+
+# Late
+
+
+def test_a_run_that_began_late_is_told_and_over_with_the_next_that_begins_in_time() -> None:
+    schedule = aged(make_watched(make_channel(), alert_late_seconds=60))
+    ended(schedule, NOW - timedelta(minutes=5), NOW - timedelta(minutes=4, seconds=1))
+    assert look() == []
+    ended(schedule, NOW - timedelta(minutes=3), NOW - timedelta(minutes=1, seconds=59))
+    assert look() == [("late", False)]
+    assert "began only at" in Alert.objects.get().text
+    assert look() == [("late", False)]
+    ended(schedule, NOW - timedelta(seconds=50), NOW - timedelta(seconds=49))
+    assert look() == [("late", True)]
+    assert look() == [("late", True)]  # what was late is told once
+
+
+def test_a_run_that_has_not_begun_is_late_too() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    run = make_run(server=schedule.servers.get())
+    planned(schedule, NOW - timedelta(seconds=59), run=run)
+    assert look() == []
+    assert look(NOW + timedelta(seconds=2)) == [("late", False)]
+    assert "has not begun" in Alert.objects.get().text
+
+
+def test_a_run_that_began_in_time_and_goes_on_for_long_is_not_late() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    at = NOW - 3 * HOUR
+    run = make_run(server=schedule.servers.get(), status="running", started_at=at + timedelta(seconds=3))
+    planned(schedule, at, run=run)
+    assert look() == []
+
+
+def test_a_planned_time_that_waits_for_the_one_before_is_late() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    planned(schedule, NOW - timedelta(seconds=61), outcome=PlannedRun.Outcome.WAITING)
+    assert look() == [("late", False)]
+
+
+def test_what_was_missed_while_the_clock_was_late_is_told() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    at = NOW - 10 * HOUR
+    planned(schedule, at, outcome=PlannedRun.Outcome.MISFIRED, created_at=NOW)
+    assert look() == [("late", False)]
+
+
+def test_the_spread_over_the_servers_is_no_lateness() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60, jitter_seconds=600))
+    ended(schedule, NOW - timedelta(minutes=10), NOW - timedelta(seconds=1))
+    assert look() == []
+
+
+@pytest.mark.parametrize("outcome", ["skipped", "blackout", "paused", "refused"])
+def test_what_was_left_out_on_purpose_is_not_late(outcome: str) -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    planned(schedule, NOW - HOUR, outcome=outcome, created_at=NOW)
+    assert look() == []
+
+
+def test_what_was_cancelled_before_it_began_is_not_late_and_what_expired_is() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    at = NOW - timedelta(minutes=9)
+    planned(schedule, at, result="cancelled", finished_at=NOW)
+    assert look() == []
+    planned(schedule, at + timedelta(seconds=1), result="expired", finished_at=NOW)
+    assert look() == [("late", False)]
+
+
+def test_what_ran_by_hand_is_never_late() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    ended(schedule, NOW - timedelta(minutes=5), NOW, by_hand="ada")
+    assert look() == []
+
+
+def test_what_was_planned_before_an_edit_is_not_told() -> None:
+    schedule = make_watched(alert_late_seconds=60)
+    set_(schedule, updated_at=NOW - timedelta(minutes=1))
+    ended(schedule, NOW - timedelta(minutes=5), NOW - timedelta(minutes=1))
+    assert look() == []
+
+
+# Many
+
+
+def test_a_second_look_at_the_same_moment_adds_nothing() -> None:
+    set_(make_watched(make_channel(), alert_failures=1), failures=1)
+    found = list(conditions.findings(now=NOW, punctuality={}))
+    assert alerts_look(now=NOW) == 1
+    from ami_integration.schedules.alerts import services
+
+    for some in found:  # what another tick saw before this one wrote
+        services._open(some, NOW)
+    assert Alert.objects.count() == AlertDelivery.objects.count() == 1
+
+
+def test_a_look_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "MOST", 2)
+    for number in range(5):
+        set_(make_watched(name=f"Nightly {number}", alert_failures=1), failures=1)
+    assert [alerts_look(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
+    Schedule.objects.update(failures=0, last_good_at=NOW)
+    assert [alerts_look(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_schedules(
+    django_assert_max_num_queries: Any,
+) -> None:
+    channel = make_channel()
+    for number in range(30):
+        schedule = aged(
+            make_watched(
+                channel,
+                name=f"Nightly {number}",
+                alert_failures=1,
+                alert_silent_seconds=60,
+                alert_late_seconds=60,
+            )
+        )
+        set_(schedule, failures=1)
+        planned(schedule, NOW - timedelta(minutes=5))
+    with django_assert_max_num_queries(50):
+        assert alerts_look(now=NOW) == 90
+    Schedule.objects.update(failures=0, last_good_at=NOW)
+    with django_assert_max_num_queries(35):
+        assert alerts_look(now=NOW) == 60

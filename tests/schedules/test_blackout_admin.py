@@ -1,0 +1,142 @@
+"""Blackouts in the admin: windows are typed in their own zone, and nobody drops what they don't see."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from ami_integration.access.danger import Danger
+from ami_integration.audit.models import AuditEntry
+from ami_integration.schedules.blackouts import Blackout
+from ami_integration.servers.models import Tag
+from tests.access.factories import grant, make_person
+from tests.actions.factories import make_user
+from tests.schedules.asking import errors_of, signed_in
+from tests.schedules.factories import make_schedule
+from tests.servers.factories import make_server
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:ami_integration_blackout_changelist")
+ADD = reverse("admin:ami_integration_blackout_add")
+PERMISSIONS = ("view_blackout", "add_blackout", "change_blackout", "delete_blackout", "view_schedule")
+
+
+def weekly(**values: Any) -> dict[str, Any]:
+    return {
+        "name": "Business hours",
+        "enabled": "on",
+        "kind": "weekly",
+        "timezone": "Europe/Berlin",
+        "weekdays": ["1", "5"],
+        "starts_time": "08:00",
+        "minutes": "10 h",
+    } | values
+
+
+def once(**values: Any) -> dict[str, Any]:
+    return {
+        "name": "The move",
+        "enabled": "on",
+        "kind": "once",
+        "timezone": "Europe/Berlin",
+        "starts_at": "2031-07-01T22:00",
+        "ends_at": "2031-07-02T06:00",
+    } | values
+
+
+def change(blackout: Blackout) -> str:
+    return reverse("admin:ami_integration_blackout_change", args=(blackout.pk,))
+
+
+def test_a_weekly_window_is_made_and_audited() -> None:
+    client = signed_in(make_user("ada", *PERMISSIONS))
+    answer = client.post(ADD, weekly())
+    assert answer.status_code == 302, errors_of(answer)
+    blackout = Blackout.objects.get()
+    assert (blackout.weekdays, blackout.minutes) == ("15", 600)
+    assert AuditEntry.objects.get().verb == "blackout.add"
+    page = client.get(LIST).content.decode()
+    assert "Monday, Friday, 08:00 to 18:00 (Europe/Berlin)" in page and "all schedules" in page
+    text = client.get(change(blackout)).content.decode()
+    assert 'value="10 h"' in text
+    # Saved as it is shown, nothing has changed.
+    assert client.post(change(blackout), weekly()).status_code == 302
+    assert AuditEntry.objects.count() == 1
+
+
+def test_a_window_that_comes_once_is_typed_in_its_own_zone() -> None:
+    client = signed_in(make_user("ada", *PERMISSIONS))
+    assert client.post(ADD, once()).status_code == 302
+    blackout = Blackout.objects.get()
+    assert blackout.starts_at == datetime(2031, 7, 1, 20, tzinfo=UTC)
+    assert blackout.ends_at == datetime(2031, 7, 2, 4, tzinfo=UTC)
+    assert 'value="2031-07-01T22:00:00"' in client.get(change(blackout)).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        (weekly(weekdays=[]), "weekdays", "at least one"),
+        (weekly(starts_time=""), "starts_time", "Give the time"),
+        (weekly(starts_time="late"), "starts_time", "Write a time"),
+        (weekly(minutes=""), "minutes", "length"),
+        (weekly(minutes="90 s"), "minutes", "whole minutes"),
+        (weekly(minutes="8 d"), "minutes", "less than or equal"),
+        (weekly(timezone="Europe/Bonn"), "timezone", "no time zone"),
+        (once(starts_at=""), "starts_at", "Give the day"),
+        (once(ends_at="2031-07-01T21:00"), "ends_at", "ends before"),
+    ],
+)
+def test_a_mistake_is_told_beside_its_field(values: dict[str, Any], field: str, words: str) -> None:
+    errors = errors_of(signed_in(make_user("ada", *PERMISSIONS)).post(ADD, values))
+    assert list(errors) == [field]
+    assert words in errors[field][0]
+
+
+def test_the_list_tells_what_holds_now() -> None:
+    now = timezone.now()
+    hour = timedelta(hours=1)
+    Blackout.objects.create(name="Now", starts_at=now - hour, ends_at=now + hour)
+    Blackout.objects.create(name="Over", starts_at=now - 2 * hour, ends_at=now - hour)
+    Blackout.objects.create(name="Soon", starts_at=now + hour, ends_at=now + 2 * hour)
+    page = signed_in(make_user("ada", *PERMISSIONS)).get(LIST).content.decode()
+    assert page.count("Holds</span> until") == 1
+    assert "from " in page and ">over<" in page
+
+
+def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
+    berlin, narvik = make_server(), make_server(name="Narvik")
+    narvik.tags.add(Tag.objects.create(name="north"))
+    mine = make_schedule(name="Mine", server=berlin)
+    hidden = make_schedule(name="Hidden", server=narvik, owner=mine.owner)
+    blackout = Blackout.objects.create(
+        name="Business hours",
+        kind="weekly",
+        weekdays="1",
+        starts_time="08:00",
+        minutes=60,
+        timezone="Europe/Berlin",
+    )
+    blackout.schedules.set([mine, hidden])
+    eve = make_person("eve", *PERMISSIONS)
+    grant(eve, Danger.READ, on=berlin)
+    client = signed_in(eve)
+    page = client.get(change(blackout)).content.decode()
+    assert "Mine" in page
+    assert "Hidden" not in page and "north" not in page
+    assert client.post(change(blackout), weekly()).status_code == 302
+    assert list(blackout.schedules.all()) == [hidden]
+
+
+def test_who_may_only_look_changes_nothing() -> None:
+    blackout = Blackout.objects.create(
+        name="Now", kind="weekly", weekdays="1", starts_time="08:00", minutes=60
+    )
+    client = signed_in(make_user("eve", "view_blackout"))
+    assert client.get(change(blackout)).status_code == 200
+    assert client.post(change(blackout), weekly()).status_code == 403
+    assert client.get(ADD).status_code == 403

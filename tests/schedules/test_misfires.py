@@ -1,0 +1,186 @@
+"""What becomes of planned times that passed while nothing ticked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ami_integration.actions.models import ActionRun
+from ami_integration.audit.models import AuditEntry
+from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.rules import MISSED_LISTED, newest_times
+from ami_integration.schedules.tick import schedules_tick
+from tests.schedules.factories import make_schedule, server_of
+from tests.schedules.test_overlap import end_runs
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rung")]
+Outcome = PlannedRun.Outcome
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def every_five_minutes(**values: Any) -> Schedule:
+    """Due at noon, while nothing ticked."""
+    return make_schedule(**{"kind": "crontab", "crontab": "*/5 * * * *", "next_at": NOON} | values)
+
+
+def found() -> list[tuple[int, str]]:
+    """Minutes after noon, and the outcome."""
+    rows = PlannedRun.objects.order_by("planned_at").values_list("planned_at", "outcome")
+    return [((planned_at - NOON) // MINUTE, outcome) for planned_at, outcome in rows]
+
+
+def test_a_tick_up_to_a_minute_late_just_runs() -> None:
+    every_five_minutes()
+    schedules_tick(now=NOON + 60 * SECOND)
+    assert found() == [(0, Outcome.SUBMITTED)]
+
+
+def test_a_later_one_is_recorded_as_missed_with_the_reason() -> None:
+    schedule = every_five_minutes()
+    schedules_tick(now=NOON + 61 * SECOND)
+    planned = PlannedRun.objects.get()
+    assert (planned.outcome, planned.run) == (Outcome.MISFIRED, None)
+    assert "due more than 60 s before" in planned.reason
+    schedule.refresh_from_db()
+    assert (schedule.next_at, schedule.last_state) == (NOON + 5 * MINUTE, "misfired")
+    entry = AuditEntry.objects.get()
+    assert (entry.verb, entry.what["outcomes"]) == ("schedule.leave_out", {"misfired": 1})
+
+
+def test_every_missed_time_is_recorded_and_the_one_that_is_only_late_runs() -> None:
+    every_five_minutes()
+    schedules_tick(now=NOON + 20 * MINUTE + 30 * SECOND)
+    assert found() == [(minutes, Outcome.MISFIRED) for minutes in (0, 5, 10, 15)] + [(20, Outcome.SUBMITTED)]
+    assert AuditEntry.objects.get(verb="schedule.leave_out").what["number"] == 4
+
+
+def test_one_runs_for_all_that_were_missed_and_the_others_say_so() -> None:
+    every_five_minutes(misfire="once")
+    schedules_tick(now=NOON + 17 * MINUTE)
+    assert found() == [
+        *((minutes, Outcome.MISFIRED) for minutes in (0, 5, 10)),
+        (15, Outcome.SUBMITTED),
+    ]
+    missed = PlannedRun.objects.filter(outcome=Outcome.MISFIRED)
+    assert all("12:15:00 UTC runs once for all of them" in planned.reason for planned in missed)
+    assert "Missed at 2026-01-31 12:15:00 UTC, and run after all." in PlannedRun.objects.first().reason  # type: ignore[union-attr]
+
+
+def test_none_runs_of_those_that_were_missed_too_long_ago() -> None:
+    every_five_minutes(misfire="once", grace_seconds=60, crontab="0 * * * *")
+    schedules_tick(now=NOON + 30 * MINUTE)
+    assert found() == [(0, Outcome.MISFIRED)]
+
+
+def test_the_newest_so_many_run_one_after_the_other_the_oldest_first() -> None:
+    every_five_minutes(misfire="all", misfire_limit=3)
+    now = NOON + 22 * MINUTE
+    schedules_tick(now=now)
+    rest = [(0, Outcome.MISFIRED), (5, Outcome.MISFIRED)]
+    assert found() == [
+        *rest,
+        (10, Outcome.SUBMITTED),
+        (15, Outcome.WAITING),
+        (20, Outcome.WAITING),
+    ]
+    end_runs()
+    schedules_tick(now=now + SECOND)
+    assert [outcome for _, outcome in found()[2:]] == ["submitted", "submitted", "waiting"]
+    end_runs()
+    schedules_tick(now=now + 2 * SECOND)
+    assert [outcome for _, outcome in found()[2:]] == ["submitted"] * 3
+    assert ActionRun.objects.count() == 3
+
+
+def test_they_run_together_where_runs_may_overlap() -> None:
+    every_five_minutes(misfire="all", misfire_limit=3, overlap="allow")
+    schedules_tick(now=NOON + 22 * MINUTE)
+    assert [outcome for _, outcome in found()[2:]] == ["submitted"] * 3
+
+
+def test_of_all_that_were_missed_only_those_within_the_grace_run() -> None:
+    every_five_minutes(misfire="all", misfire_limit=10, overlap="allow", grace_seconds=600)
+    schedules_tick(now=NOON + 22 * MINUTE)
+    assert found() == [
+        *((minutes, Outcome.MISFIRED) for minutes in (0, 5, 10)),
+        *((minutes, Outcome.SUBMITTED) for minutes in (15, 20)),
+    ]
+
+
+def test_what_runs_late_is_spread_from_now_on() -> None:
+    every_five_minutes(misfire="once", jitter_seconds=3600, crontab="0 * * * *")
+    now = NOON + 50 * MINUTE
+    schedules_tick(now=now)
+    run = ActionRun.objects.get()
+    assert run.start_at is not None
+    assert run.start_at >= now
+
+
+def test_a_run_limit_holds_for_what_was_missed_too() -> None:
+    schedule = every_five_minutes(misfire="all", misfire_limit=5, overlap="allow", max_runs=2)
+    schedules_tick(now=NOON + 22 * MINUTE)
+    assert [outcome for _, outcome in found()] == ["submitted", "submitted", *["skipped"] * 3]
+    schedule.refresh_from_db()
+    assert schedule.next_at is None
+
+
+def test_what_was_missed_does_not_run_while_all_are_paused() -> None:
+    SchedulesPause.objects.create(pk=1, paused=True, username="bob")
+    every_five_minutes(misfire="once")
+    schedules_tick(now=NOON + 7 * MINUTE)
+    assert found() == [(0, Outcome.MISFIRED), (5, Outcome.PAUSED)]
+
+
+def test_what_was_missed_within_a_blackout_does_not_run_after_it() -> None:
+    Blackout.objects.create(name="Move", starts_at=NOON, ends_at=NOON + 16 * MINUTE)
+    every_five_minutes(misfire="once")
+    schedules_tick(now=NOON + 17 * MINUTE)
+    assert found() == [*((minutes, Outcome.MISFIRED) for minutes in (0, 5, 10)), (15, Outcome.BLACKOUT)]
+    assert "Move" in PlannedRun.objects.get(outcome=Outcome.BLACKOUT).reason
+    assert not PlannedRun.objects.filter(reason__contains="runs once for all").exists()
+
+
+def test_after_a_long_outage_the_missed_times_are_told_and_not_listed_for_ever() -> None:
+    schedule = make_schedule(interval_seconds=1, next_at=NOON, anchor_at=NOON)
+    now = NOON + timedelta(days=3)
+    schedules_tick(now=now)
+    missed = PlannedRun.objects.filter(outcome=Outcome.MISFIRED).order_by("planned_at")
+    assert missed.count() == MISSED_LISTED
+    last = missed.last()
+    assert last is not None
+    assert "up to 2026-02-03 11:58:59 UTC, were missed too" in last.reason
+    schedule.refresh_from_db()
+    assert schedule.next_at is not None
+    assert schedule.next_at >= now - 60 * SECOND
+
+
+def test_a_fast_schedule_catches_up_with_what_is_only_late() -> None:
+    schedule = make_schedule(interval_seconds=1, next_at=NOON, anchor_at=NOON, overlap="allow")
+    assert schedules_tick(now=NOON + 3 * SECOND) == 4
+    schedule.refresh_from_db()
+    assert schedule.next_at == NOON + 4 * SECOND
+    assert ActionRun.objects.count() == 4
+
+
+def test_a_one_off_that_was_missed_is_over_and_may_run_late() -> None:
+    values = {"kind": "once", "once_at": NOON, "next_at": NOON}
+    first = make_schedule(name="skip", misfire="skip", **values)
+    make_schedule(name="once", misfire="once", owner=first.owner, server=server_of(first), **values)
+    schedules_tick(now=NOON + 10 * MINUTE)
+    outcomes = dict(PlannedRun.objects.values_list("schedule__name", "outcome"))
+    assert outcomes == {"skip": "misfired", "once": "submitted"}
+    assert set(Schedule.objects.values_list("next_at", flat=True)) == {None}
+
+
+@pytest.mark.parametrize("days", [0, 1, 40])
+def test_the_newest_times_are_found_however_far_apart_they_are(days: int) -> None:
+    schedule = make_schedule(kind="crontab", crontab="30 2 1 * *", next_at=NOON)
+    before = datetime(2026, 6, 1, 2, 31, tzinfo=UTC) + timedelta(days=days)
+    times = newest_times(timing=schedule, since=NOON, before=before, count=2)
+    month = 7 if days == 40 else 6
+    assert [time.month for time in times] == [month - 1, month]
