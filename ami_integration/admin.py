@@ -6,8 +6,8 @@ from ami_integration.actions import fanout_admin, template_admin
 from ami_integration.actions.catalogue import admin as catalogue_admin
 from ami_integration.events import admin as events_admin
 from ami_integration.schedules import admin as schedules_admin
-from ami_integration.schedules.alerts import admin as alerts_admin
 from ami_integration.schedules import blackout_admin
+from ami_integration.schedules.alerts import admin as alerts_admin
 from ami_integration.servers import admin as servers_admin
 
 __all__ = [
