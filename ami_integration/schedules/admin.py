@@ -228,7 +228,7 @@ class ScheduleAdmin(SchedulePages):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        servers = servers_visible(user=request.user).only("pk", "name").order_by("name")
+        servers = servers_visible(user=request.user).only("pk", "name", "simulated").order_by("name")
         named: QuerySet[Any] = Schedule.servers.through.objects.filter(schedule=OuterRef("pk")).order_by()
         return (
             Schedule.objects.visible_to(request.user)
@@ -255,7 +255,7 @@ class ScheduleAdmin(SchedulePages):
     def where(self, schedule: Any) -> str:
         if schedule.tag is not None:
             return f"tag {schedule.tag}"
-        names = [server.name for server in schedule.servers_seen]
+        names = [str(server) for server in schedule.servers_seen]  # a simulated one says so
         hidden = (schedule.servers_named or 0) - len(names)
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         if hidden:

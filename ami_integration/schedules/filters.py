@@ -10,7 +10,7 @@ from ami_integration.access.services import servers_visible, tags_visible
 from ami_integration.keys import pk_of
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.states import PLANNED_LABELS, STATE_IS, State
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, server_label
 
 Choices = list[tuple[str, str]]
 
@@ -51,8 +51,8 @@ class ServerFilter(admin.SimpleListFilter):
     parameter_name = "server"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        seen = servers_visible(user=request.user).order_by("name").values_list("pk", "name")
-        return [(str(pk), name) for pk, name in seen]
+        seen = servers_visible(user=request.user).order_by("name").values_list("pk", "name", "simulated")
+        return [(str(pk), server_label(name, simulated=simulated)) for pk, name, simulated in seen]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> QuerySet[Schedule]:
         if not (value := self.value()):

@@ -17,7 +17,7 @@ from ami_integration.access.services import AnyUser, servers_visible, user_sees_
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.states import PLANNED_LABELS
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, server_label
 
 _Outcome, _Result = PlannedRun.Outcome, PlannedRun.Result
 
@@ -156,8 +156,8 @@ def places_words(user: AnyUser, schedules: Iterable[int]) -> dict[int, str]:
     hidden = set(named.exclude(server_id__in=visible).values_list("schedule_id", flat=True))
     names: dict[int, list[str]] = {}
     seen = named.filter(server_id__in=visible).order_by("server__name")
-    for pk, name in seen.values_list("schedule_id", "server__name"):
-        names.setdefault(pk, []).append(name)
+    for pk, name, simulated in seen.values_list("schedule_id", "server__name", "server__simulated"):
+        names.setdefault(pk, []).append(server_label(name, simulated=simulated))
     for pk, some in names.items():
         rest = len(some) - 3
         shown = ", ".join(some[:3]) + (f" and {rest} more" if rest > 0 else "")
