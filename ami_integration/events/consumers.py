@@ -150,6 +150,7 @@ class LiveConsumer(PageConsumer):
             if new := chosen - self._tab.servers:
                 await self._hub.watch(self._tab, chosen | self._tab.servers)
                 past = await self._past_of(self._hub, self._current, new, {}, {})
+                self._tab.know({row[ID] for row in past.rows})
                 self._past.extend(row[JSON] for row in past.rows)
                 self._ready.set()
             if chosen != self._tab.servers:
