@@ -58,7 +58,7 @@ const rows = new Rows(byId("live-rows"), {
   limit: MOST_ROWS,
   serverOf: (id) => servers.get(id) ?? { name: "deleted server", simulated: false },
   onCall: (linkedid) => {
-    filter.set("linkedid", linkedid);
+    filter.enterCall(linkedid);
     filterChanged();
     jumpToNow();
   },
@@ -270,13 +270,15 @@ function renderNow() {
   say(pauseButton, paused ? `Resume (${waits})` : "Pause");
   jump.hidden = !reading || rows.size === 0; // at the top it would cover a row, and there is Resume
   say(jumpButton, waitingCount ? `Jump to now (${waits})` : "Jump to now");
-  const shown = `${number.format(rows.size)} ${rows.size === 1 ? "row" : "rows"}`;
-  say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : rows.size ? shown : "");
+  const gaps = rows.size - rows.events;
+  const shown = [[rows.events, "event"], [gaps, "gap"]].filter(([many]) => many)
+    .map(([many, what]) => `${number.format(many)} ${what}${many === 1 ? "" : "s"}`).join(" and ");
+  say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : shown);
   renderLeftOut();
   chips.render();
   call.hidden = !filter.value("linkedid");
   say(byId("live-call-id"), filter.value("linkedid"));
-  empty.hidden = rows.size > 0;
+  empty.hidden = rows.events > 0; // a gap passes every filter
   if (!empty.hidden) {
     renderEmpty();
   }
@@ -400,7 +402,7 @@ clearButton.addEventListener("click", () => {
 });
 jumpButton.addEventListener("click", jumpToNow);
 byId("live-call-all").addEventListener("click", () => {
-  filter.set("linkedid", "");
+  filter.leaveCall();
   filterChanged();
   form.elements.text.focus(); // the button has gone
 });
