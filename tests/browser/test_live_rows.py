@@ -169,6 +169,22 @@ def test_logging_out_elsewhere_ends_the_page_with_a_word(server: Server, live: A
     Session.objects.all().delete()
     expect(live.get_by_role("alert")).to_contain_text("You are logged out")
     expect(live.locator("#live-state")).to_have_attribute("data-state", "closed")
+    back = live.get_by_role("link", name="Log in again to go on from here")
+    expect(back).to_have_attribute("href", "/admin/login/?next=%2Fadmin%2Flive%2F")
+    expect(live.locator("#aw-faults")).to_have_text(" logged out")  # and not that amiweb isn't reached
+
+
+def test_a_page_that_is_connected_while_nobody_listens_is_not_live(
+    stack: Stack, visitor: Visitor, server: Server, live: Any
+) -> None:
+    expect(live.locator("#live-state")).to_have_text("Stopped")
+    expect(live.locator("#live-flow")).to_contain_text("No listener has given a sign of life")
+    visitor.picture(live, "live-stopped")
+    stack.start("listener")
+    expect(live.locator("#live-state")).to_have_text("Live")
+    expect(live.locator("#live-flow")).to_be_hidden()
+    stack.kill("listener")
+    expect(live.locator("#live-state")).to_have_text("Stopped", timeout=45_000)
 
 
 def test_an_empty_amiweb_says_how_to_begin(stack: Stack, live: Any) -> None:

@@ -24,6 +24,7 @@ const state = byId("live-state");
 const count = byId("live-count");
 const shedLine = byId("live-shed");
 const errorLine = byId("live-error");
+const flowLine = byId("live-flow");
 const troubles = byId("live-troubles");
 const empty = byId("live-empty");
 const pauseButton = byId("live-pause");
@@ -109,8 +110,13 @@ function filterChanged() {
 function onMessage(message) {
   if (message.type === "servers") {
     showServers(message.servers);
+  } else if (message.type === "flow") {
+    showFlow(message.message);
   } else if (message.type === "error" || message.type === "closed") {
     showError(message.message);
+    if (message.login) {
+      showLogin();
+    }
     refused = Boolean(message.message);
   } else if (message.seq !== seq) {
     return; // for an earlier filter
@@ -206,6 +212,25 @@ function troubleNote(server) {
 function showError(message) {
   errorLine.textContent = message;
   errorLine.hidden = !message;
+}
+
+/** The way back to this address, with its filter. */
+function showLogin() {
+  const { pathname, search } = window.location;
+  errorLine.append(" ", link("Log in again to go on from here", `${page.dataset.loginUrl}?next=${encodeURIComponent(pathname + search)}`));
+}
+
+/** What keeps events from coming, though the page is connected; "" if nothing does. */
+function showFlow(message) {
+  flowLine.textContent = message;
+  flowLine.hidden = !message;
+  showState();
+}
+
+function showState() {
+  const stopped = state.dataset.state === "open" && !flowLine.hidden;
+  state.dataset.flow = stopped ? "stopped" : "";
+  state.textContent = stopped ? "Stopped" : STATES[state.dataset.state];
 }
 
 // Pause, clear, and reading further down
@@ -343,7 +368,7 @@ let probe = 0;
 
 function onState(value) {
   state.dataset.state = value;
-  state.textContent = STATES[value];
+  showFlow(""); // each connection tells anew
   clearTimeout(probe);
   if (value === "open") {
     showError("");
@@ -361,8 +386,11 @@ async function askWhy() {
       showError(
         answer.status === 403
           ? "You may not watch events any more. Ask an administrator for the permission to view events."
-          : "You are logged out. Reload the page to log in again.",
+          : "You are logged out.",
       );
+      if (answer.status !== 403) {
+        showLogin();
+      }
       return;
     }
   } catch {
