@@ -8,7 +8,6 @@ import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.asgi import get_asgi_application
@@ -19,6 +18,7 @@ http_application = get_asgi_application()  # loads the apps, so it comes before 
 
 from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
 from amiweb.hearts import Lifespan  # noqa: E402
+from amiweb.origins import SameOrigin  # noqa: E402
 
 # Without its manifest every page would be an error.
 if settings.AMIWEB_PRODUCTION and not getattr(staticfiles_storage, "hashed_files", None):
@@ -31,6 +31,6 @@ application = ProtocolTypeRouter(
     {
         "http": http_application,
         "lifespan": Lifespan(),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -3,6 +3,7 @@
 What the environment may say, and what is refused, is in `configuration.py`; here it becomes settings.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -208,6 +209,7 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         # uvicorn has set these up before it loads the application; they follow the same form from here on.
         "uvicorn": {"handlers": [], "propagate": True},
-        "uvicorn.access": {"handlers": [], "propagate": True},
+        # This one has no handler if uvicorn was told --no-access-log; then it stays silent.
+        "uvicorn.access": {"handlers": [], "propagate": logging.getLogger("uvicorn.access").hasHandlers()},
     },
 }

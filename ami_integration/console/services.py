@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.heartbeats import Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
+from ami_integration.heartbeats import SILENT, Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
 from ami_integration.schedules.alerts.services import mail_problem
 
 #: What each kind is for, and so what doesn't happen without it, with how to start one.
@@ -34,6 +34,8 @@ LATE_FAULT = 60.0
 _PATIENCE = 0.5
 #: Seconds for which the header's look at Valkey is good for every page of a process.
 GLANCE_SECONDS = 2.0
+#: Seconds behind the moment in which one falls silent.
+_AFTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,21 @@ class Glance:
         """
         if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
             try:
-                self._faults = _faults(process_rows())
+                good_for = GLANCE_SECONDS
+                rows = process_rows()
+                self._faults, good_for = _faults(rows), _good_for(rows)
             except redis.RedisError as error:
                 self._faults = [_valkey_away(error)]
             finally:
-                self._until = time.monotonic() + GLANCE_SECONDS
+                self._until = time.monotonic() + good_for
                 self._lock.release()
         return self._faults
+
+
+def _good_for(rows: list[Row]) -> float:
+    """Seconds for which this look will do: one may fall silent meanwhile, and headers tell at once."""
+    silent_in = [SILENT - row.age for row in rows if row.age is not None and row.age < SILENT]
+    return min(GLANCE_SECONDS, *silent_in) + _AFTER if silent_in else GLANCE_SECONDS
 
 
 glance = Glance()

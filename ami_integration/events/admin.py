@@ -5,10 +5,11 @@ The tables are large, so these pages never count their rows, and page through th
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -31,6 +32,17 @@ from ami_integration.servers.models import server_label
 
 _PAGES = 100
 _PER_PAGE = 100
+
+
+def moment_shown(moment: datetime) -> str:
+    """A moment to the second with its zone, and in UTC to the millisecond in its tooltip."""
+    local, utc = timezone.localtime(moment), moment.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        utc.isoformat(),
+        f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d}",
+        f"{local:%Y-%m-%d %H:%M:%S %Z}",
+    )
 
 
 class UncountedPaginator(Paginator):
@@ -74,6 +86,15 @@ class TimeFilter(admin.SimpleListFilter):
         return queryset.filter(id__gte=first_id_at(timezone.now() - timedelta(minutes=int(value))))
 
 
+class Uncounted(ChangeList):
+    """A list that offers to show all only where something is filtered; Django does always, without counts."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
 class EventsView(ReadOnlyAdmin):
     """What is the same for all of what comes from servers whose events one may see."""
 
@@ -81,6 +102,13 @@ class EventsView(ReadOnlyAdmin):
     show_full_result_count = False
     list_per_page = _PER_PAGE
     list_max_show_all = _PER_PAGE
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Uncounted
+
+    @admin.display(description="time")
+    def time(self, row: Any) -> str:
+        return moment_shown(row.at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return rows_watchable(user=request.user, rows=super().get_queryset(request))
@@ -94,7 +122,7 @@ class EventsView(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(EventsView):
-    list_display = ("at", "server", "name", "channel", "linkedid")
+    list_display = ("time", "server", "name", "channel", "linkedid")
     list_filter = (ServerFilter, TimeFilter)
     # An inner join: rows of a deleted server are shown nowhere.
     list_select_related = ("server",)
@@ -103,7 +131,7 @@ class EventAdmin(EventsView):
     search_help_text = "A whole event name, channel, linkedid or uniqueid."
     ordering = ("-id",)
     sortable_by = ()
-    fields = ("id", "server", "at", "name", "channel", "uniqueid", "linkedid", "all_headers")
+    fields = ("id", "server", "time", "name", "channel", "uniqueid", "linkedid", "all_headers")
 
     def size(self, request: HttpRequest) -> HttpResponse:
         """What the store takes today, and how long it keeps what."""
@@ -142,11 +170,36 @@ class EventAdmin(EventsView):
 @admin.register(Gap)
 class GapAdmin(EventsView):
     change_list_template = "ami_integration/events/note_list.html"
-    list_display = ("started_at", "ended_at", "server", "reason", "lost", "lost_kind", "detail")
+    list_display = ("started", "ended", "server", "reason", "lost", "known", "detail")
     list_filter = (ServerFilter, TimeFilter, "reason")
     list_select_related = ("server",)
     ordering = ("-id",)
     sortable_by = ()
+
+    fields = (
+        "id",
+        "server",
+        "reason",
+        "detail",
+        "started",
+        "ended",
+        "after_id",
+        "before_id",
+        "lost",
+        "known",
+    )
+
+    @admin.display(description="started")
+    def started(self, gap: Gap) -> str:
+        return moment_shown(gap.started_at)
+
+    @admin.display(description="ended")
+    def ended(self, gap: Gap) -> str:
+        return "" if gap.ended_at is None else moment_shown(gap.ended_at)
+
+    @admin.display(description="known")
+    def known(self, gap: Gap) -> str:
+        return gap.get_lost_kind_display()
 
 
 @admin.register(Snapshot)
@@ -154,12 +207,12 @@ class SnapshotAdmin(EventsView):
     """What PBXs said of their state after gaps."""
 
     change_list_template = "ami_integration/events/note_list.html"
-    list_display = ("at", "server", "action", "items_count", "error")
+    list_display = ("time", "server", "action", "items_count", "error")
     list_filter = (ServerFilter, TimeFilter)
     list_select_related = ("server",)
     ordering = ("-id",)
     sortable_by = ()
-    fields = ("id", "server", "at", "action", "error", "all_items")
+    fields = ("id", "server", "time", "action", "error", "all_items")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Of whoever may watch events; a right of its own would only be forgotten."""

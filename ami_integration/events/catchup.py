@@ -20,11 +20,11 @@ from django.db.models.functions import Cast
 from ami_integration.access.pushes import VALKEY_ERRORS, valkey
 from ami_integration.events.filters import EventFilter
 from ami_integration.events.ids import first_id_at, id_earlier
-from ami_integration.events.models import Event, Gap, Snapshot
+from ami_integration.events.models import Event, Gap
 from ami_integration.events.pushes import ID, Row, item_row
 from ami_integration.events.queries import names_stored
 from ami_integration.events.rows import EventRow, event_row, pushed_row
-from ami_integration.events.services import gap_item, snapshot_item
+from ami_integration.events.services import gap_item, snapshots_after
 from ami_integration.events.stream import (
     RECORDED,
     STREAM,
@@ -206,13 +206,8 @@ def _microseconds(moment: datetime) -> int:
 def _marks(gaps: QuerySet[Gap]) -> list[Row]:
     """The newest of these gaps, and what the PBXs said after them."""
     found = list(gaps.order_by("-id")[:_GAP_ROWS])
-    snapshots = Snapshot.objects.filter(
-        server_id__in={gap.server_id for gap in found}, after_id__in=[gap.after_id for gap in found]
-    )
-    known = {(gap.server_id, gap.after_id) for gap in found}
-    return [item_row(gap_item(gap)) for gap in found] + [
-        item_row(snapshot_item(one)) for one in snapshots if (one.server_id, one.after_id) in known
-    ]
+    said = snapshots_after({(gap.server_id, gap.after_id) for gap in found})
+    return [item_row(item) for item in (*map(gap_item, found), *said)]
 
 
 def tail_read(*, url: str, servers: Collection[int], lowest_id: int) -> Tail:

@@ -24,6 +24,7 @@ from ami_integration.access.consumers import PageConsumer, PageGone, database
 from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.catchup import CatchUp, bounds_of, catch_up
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
+from ami_integration.events.flow import Flow
 from ami_integration.events.hub import Hub
 from ami_integration.events.pushes import ID, JSON
 from ami_integration.events.services import Item, live_servers
@@ -74,6 +75,7 @@ class LiveConsumer(PageConsumer):
         self._cursor_sent: dict[int, int] = {}
         self._begun = 0.0
         self._complained = ""
+        self._stopped_by = ""
         self._closing: tuple[int, str] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -119,6 +121,7 @@ class LiveConsumer(PageConsumer):
             self._wake.clear()
             try:
                 await self._turn()
+                await self._tell_flow()
                 self._words.pop("away", None)
             except Error as error:
                 database.failed(error)
@@ -150,12 +153,19 @@ class LiveConsumer(PageConsumer):
             if new := chosen - self._tab.servers:
                 await self._hub.watch(self._tab, chosen | self._tab.servers)
                 past = await self._past_of(self._hub, self._current, new, {}, {})
+                self._tab.know({row[ID] for row in past.rows})
                 self._past.extend(row[JSON] for row in past.rows)
                 self._ready.set()
             if chosen != self._tab.servers:
                 await self._hub.watch(self._tab, chosen)
         if self._current is not None:
             self._complain(self._current)
+
+    async def _tell_flow(self) -> None:
+        stopped_by = await Flow.of_loop().stopped_by()
+        if stopped_by != self._stopped_by:
+            self._stopped_by = stopped_by
+            self._say("flow", {"type": "flow", "message": stopped_by})
 
     async def _begin(self, wanted: Subscription) -> None:
         """Let the hub begin, then read what there was, then let the rows go."""
@@ -249,7 +259,8 @@ class LiveConsumer(PageConsumer):
                 await self._send(json.dumps(self._words.pop(next(iter(self._words))), separators=(",", ":")))
             if self._closing is not None:
                 code, message = self._closing
-                await self._send(json.dumps({"type": "closed", "message": message}))
+                login = code == CLOSE_FORBIDDEN  # that mends it, if anything does
+                await self._send(json.dumps({"type": "closed", "message": message, "login": login}))
                 await self.close(code=code)
                 return
             current, tab = self._current, self._tab

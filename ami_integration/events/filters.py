@@ -212,6 +212,10 @@ def parse_filter(*, names: Any, text: Any, linkedid: Any) -> EventFilter:
         raise InvalidSubscription(f"The text to look for has at most {MAX_TEXT_LENGTH} characters.")
     if not isinstance(linkedid, str) or len(linkedid) > MAX_LINKEDID_LENGTH:
         raise InvalidSubscription(f"A linkedid has at most {MAX_LINKEDID_LENGTH} characters.")
+    if any(not _is_text(one) for one in (*names, text, linkedid)):
+        raise InvalidSubscription(
+            "What you look for holds half a character or a NUL, which no event has. Type it again."
+        )
     if _stars((*names, text)) > MAX_STARS:
         raise InvalidSubscription(f"Use at most {MAX_STARS} stars in a text or a name.")
     return EventFilter(
@@ -219,6 +223,11 @@ def parse_filter(*, names: Any, text: Any, linkedid: Any) -> EventFilter:
         text=TextPattern.parse(text) if text.strip() else None,
         linkedid=linkedid.strip(),
     )
+
+
+def _is_text(text: str) -> bool:
+    """Whether a database takes it: JSON may carry half a surrogate pair, and a NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _stars(texts: Iterable[str]) -> int:

@@ -28,7 +28,7 @@ from ami_integration.events.search import (
     events_search,
     gaps_search,
 )
-from ami_integration.events.services import Item, live_servers
+from ami_integration.events.services import Item, live_servers, snapshots_after
 
 #: The last so many seconds, where the address names no time; what the page offers.
 RANGE = 3_600
@@ -43,6 +43,8 @@ MOST_SECONDS = 10 * 366 * 86_400
 ROWS = 200
 #: Gaps on one page; it says when there are more.
 GAPS = 200
+#: What the PBXs said after them, of all on one page: channels, members and the like. More are counted only.
+SNAPSHOT_ITEMS = 5_000
 BARS = 60
 _LARGEST_ID = 2**63 - 1
 #: Parameters of the address, with how long each may be.
@@ -155,7 +157,7 @@ def history_page(*, user: AnyUser, question: Question, before_id: int | None = N
     found = events_search(user=user, conditions=question, before_id=before_id, limit=ROWS)
     gaps = _gaps(user, question, found, before_id)
     page: Item = {
-        "items": [*found.items, *gaps[:GAPS]],
+        "items": [*found.items, *gaps[:GAPS], *_said_after(gaps[:GAPS])],
         "gaps_cut": len(gaps) > GAPS,
         "more": None if found.more is None else str(found.more),
         "back_to": None if found.back_to is None else found.back_to.isoformat(),
@@ -195,6 +197,15 @@ def _gaps(user: AnyUser, question: Question, found: Found, before_id: int | None
         before_id=before_id,
         limit=GAPS + 1,
     )
+
+
+def _said_after(gaps: list[Item]) -> list[Item]:
+    said = snapshots_after({(int(gap["server"]), int(gap["after"])) for gap in gaps})
+    room = SNAPSHOT_ITEMS
+    for snapshot in said:
+        snapshot["items"] = snapshot["items"][:room]
+        room -= len(snapshot["items"])
+    return said
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -101,6 +101,7 @@ class Gap(models.Model):
         OVERLOAD = "overload", "More events than could be taken"
         LOST = "lost", "Valkey lost its data"
         LISTENER_STOPPED = "listener_stopped", "The listener was not running"
+        HANDED_OVER = "handed_over", "Handed over to another listener"
         DISABLED = "disabled", "The server was disabled"
         RECONFIGURED = "reconfigured", "The server's settings were changed"
 

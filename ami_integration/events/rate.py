@@ -12,19 +12,24 @@ _GUESS_AT_MOST = 3600.0
 
 
 class Rate:
-    """The rate of one connection.
+    """The rate of one connection, or of all.
 
     Args:
         received: how many events had come when it began.
+        seconds: over which it is reckoned at most.
+        known_after: seconds.
     """
 
-    def __init__(self, received: int = 0) -> None:
+    def __init__(
+        self, received: int = 0, *, seconds: float = _SECONDS, known_after: float = _KNOWN_AFTER
+    ) -> None:
+        self._seconds, self._known_after = seconds, known_after
         self._looks = deque([(time.monotonic(), received)])
 
     def note(self, received: int) -> None:
         """Look: so many have come by now. To be called every few seconds."""
         now = time.monotonic()
-        while len(self._looks) > 1 and now - self._looks[0][0] > _SECONDS:
+        while len(self._looks) > 1 and now - self._looks[0][0] > self._seconds:
             self._looks.popleft()
         self._looks.append((now, received))
 
@@ -32,7 +37,7 @@ class Rate:
     def per_second(self) -> float | None:
         """Events a second, or None where it is too early to say."""
         (began, first), (ended, last) = self._looks[0], self._looks[-1]
-        return (last - first) / (ended - began) if ended - began >= _KNOWN_AFTER else None
+        return (last - first) / (ended - began) if ended - began >= self._known_after else None
 
     def guess(self, seconds: float) -> tuple[int | None, LostKind]:
         """How many events a gap of so many seconds may have cost."""

@@ -1,9 +1,11 @@
 """What pages are told of servers, events, gaps and snapshots."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ami_integration.access.services import AnyUser, servers_watchable
+from ami_integration.events.ids import id_milliseconds
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.servers.models import Server, ServerHealth
 
@@ -65,12 +67,16 @@ def event_item(event: Event) -> Item:
 
 
 def gap_item(gap: Gap) -> Item:
-    """A gap as pages get it; when it ends it is sent again with the same id. Snapshots know it by `after`."""
+    """A gap as pages get it; when it ends it is sent again with the same id. Snapshots know it by `after`.
+
+    Its row stands where its id does, and shows that moment, `known`: `at`, when it began, may be long before.
+    """
     return {
         "kind": "gap",
         "id": str(gap.pk),
         "server": str(gap.server_id),
         "at": _milliseconds(gap.started_at),
+        "known": id_milliseconds(gap.pk),
         "ended": None if gap.ended_at is None else _milliseconds(gap.ended_at),
         "reason": gap.get_reason_display(),
         "detail": gap.detail,
@@ -78,6 +84,14 @@ def gap_item(gap: Gap) -> Item:
         "lost_kind": gap.lost_kind,
         "after": str(gap.after_id),
     }
+
+
+def snapshots_after(gaps: Collection[tuple[int, int]]) -> list[Item]:
+    """What the PBXs said after these gaps, each a server's id and the gap's `after`; as pages get it."""
+    found = Snapshot.objects.filter(
+        server_id__in={server for server, _ in gaps}, after_id__in={after for _, after in gaps}
+    )
+    return [snapshot_item(one) for one in found if (one.server_id, one.after_id) in gaps]
 
 
 def snapshot_item(snapshot: Snapshot) -> Item:

@@ -92,12 +92,16 @@ class Tab:
 
         Some of those come yet: an event is stored before pages are told of it.
         """
-        self._known, self._known_until = frozenset(known), self._clock() + _KNOWN_SECONDS
+        self.know(known)
+        self.holding = False
+        self.ready.set()
+
+    def know(self, known: Collection[int]) -> None:
+        """The page is sent these, of servers that it begins to watch, from the store: see `begin`."""
+        self._known, self._known_until = self._known.union(known), self._clock() + _KNOWN_SECONDS
         rest = self._without_known(list(self._ring))
         self._ring.clear()
         self._ring.extend(rest)
-        self.holding = False
-        self.ready.set()
 
     def _without_known(self, rows: Sequence[Row]) -> Sequence[Row]:
         """These rows, without and not counting the events that the page has been sent from the store."""

@@ -23,6 +23,7 @@ from ami_integration.events.ids import IdSource, id_milliseconds
 from ami_integration.events.leases import Slot
 from ami_integration.events.models import Gap
 from ami_integration.events.outbox import Outbox
+from ami_integration.events.rate import Rate
 from ami_integration.events.session import Means, Session, Target
 from ami_integration.events.snapshots import Snapshots
 from ami_integration.events.writer import StreamWriter
@@ -41,6 +42,9 @@ _FLOOR_AHEAD = 60.0
 #: After Valkey was away nothing is claimed for so long (seconds): whoever came back first would see nobody
 #: else alive, and take what isn't theirs.
 _PATIENCE = 3.0
+#: Seconds over which the rate is reckoned, like the recorder's: calls come in bursts, and one second without
+#: any says nothing. It is known after so many.
+_RATE_SECONDS, _RATE_KNOWN_AFTER = 10.0, 0.5
 
 
 def load_targets() -> dict[int, Target]:
@@ -109,7 +113,7 @@ class Work:
         self._beating = asyncio.Lock()
         self._claims_from = time.monotonic() + (_PATIENCE if waited else 0.0)
         self._ending: set[asyncio.Task[None]] = set()
-        self._counted = (time.monotonic(), 0)
+        self._rate = Rate(seconds=_RATE_SECONDS, known_after=_RATE_KNOWN_AFTER)
         self._gone = 0  # events of sessions that have ended
         self._database = Outage(logger, "the database is away; the servers known so far are listened to")
         self._leases = Outage(logger, "Valkey is away; the listener's leases can't be renewed")
@@ -248,7 +252,7 @@ class Work:
         await cancel([task for _, task in parted])
         for session, _ in parted:
             logger.info("%s: handed over to another listener", session.target.name)
-            session.close(Gap.Reason.LISTENER_STOPPED, "It was handed over to another listener.")
+            session.close(Gap.Reason.HANDED_OVER)
             self._gone += session.received
             self._give_up(session.target.server_id)
 
@@ -341,8 +345,5 @@ class Work:
         self._sessions[session.target.server_id] = session, asyncio.create_task(session.run())
 
     def _count(self) -> None:
-        now = time.monotonic()
-        then, before = self._counted
-        received = self._gone + sum(session.received for session in self.sessions())
-        self.per_second = max(0, received - before) / max(now - then, 0.001)
-        self._counted = now, received
+        self._rate.note(self._gone + sum(session.received for session in self.sessions()))
+        self.per_second = max(0.0, self._rate.per_second or 0.0)

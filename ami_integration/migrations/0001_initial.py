@@ -374,7 +374,7 @@ class Migration(migrations.Migration):
             name='Gap',
             fields=[
                 ('id', models.BigIntegerField(help_text="Made like an event's id, so that both have one order.", primary_key=True, serialize=False)),
-                ('reason', models.CharField(choices=[('disconnected', 'Connection lost'), ('cut', 'Cut by the PBX'), ('overload', 'More events than could be taken'), ('lost', 'Valkey lost its data'), ('listener_stopped', 'The listener was not running'), ('disabled', 'The server was disabled'), ('reconfigured', "The server's settings were changed")], max_length=20)),
+                ('reason', models.CharField(choices=[('disconnected', 'Connection lost'), ('cut', 'Cut by the PBX'), ('overload', 'More events than could be taken'), ('lost', 'Valkey lost its data'), ('listener_stopped', 'The listener was not running'), ('handed_over', 'Handed over to another listener'), ('disabled', 'The server was disabled'), ('reconfigured', "The server's settings were changed")], max_length=20)),
                 ('detail', models.TextField(blank=True, help_text='The error that was seen.')),
                 ('started_at', models.DateTimeField()),
                 ('ended_at', models.DateTimeField(blank=True, help_text='Empty while it lasts.', null=True)),

@@ -168,12 +168,15 @@ def test_an_address_with_rubbish_for_a_number_is_answered(address: str) -> None:
         "actionrun/?action=%00",
         "actionrun/?username=a%00b",
         "actionrun/%00/change/",
+        "event/history/data/?names=%00",
     ],
 )
-def test_an_address_with_a_nul_is_refused(address: str) -> None:
+def test_an_address_with_a_nul_is_refused(address: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = signed_in(make_operator()).get(f"/admin/ami_integration/{address}")
     assert answer.status_code == 400
-    assert "amiweb" in answer.content.decode()
+    content = answer.content.decode()
+    assert "The address holds a NUL" in content and "AMIWEB_ALLOWED_HOSTS" not in content
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_back_to_the_form_brings_everything_along_and_no_secret_into_the_page() -> None:

@@ -181,3 +181,23 @@ def test_the_limits_of_the_environment_become_settings(tmp_path: Path) -> None:
     given = dict(zip(names, ("7", "8", "9"), strict=True))
     result = manage("shell", "--command", shown, AMIWEB_VAR_DIR=str(tmp_path / "var"), **given)
     assert result.stdout.split()[-3:] == ["7", "8", "9"], result.stderr
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_requests_are_logged_only_if_uvicorn_was_told_so(tmp_path: Path, wanted: bool) -> None:
+    script = (
+        f"import logging, django, uvicorn; uvicorn.Config('x', access_log={wanted}); django.setup(); "
+        "logging.getLogger('uvicorn.access').info('GET /'); logging.getLogger('uvicorn.error').info('Up')"
+    )
+    environ = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "amiweb.settings"}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environ | {"AMIWEB_VAR_DIR": str(tmp_path / "var")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "INFO" in result.stderr and "uvicorn.error: Up" in result.stderr
+    assert ("uvicorn.access: GET /" in result.stderr) is wanted

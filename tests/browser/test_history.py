@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
 from ami_integration.servers.models import Server, Tag
-from tests.browser.chromium import Visitor, expect
+from tests.browser.chromium import Chromium, Visitor, expect
 from tests.browser.people import log_in
 from tests.processes import Stack
 from tests.servers.factories import make_server
@@ -96,6 +98,8 @@ def test_a_person_finds_what_happened(stack: Stack, visitor: Visitor, tmp_path: 
     page.get_by_label("Name of the filter").fill("Hangups of 101")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_label("Saved filters")).to_have_value("Hangups of 101")
+    expect(page.get_by_role("button", name="Delete it")).to_be_visible()
+    visitor.picture(page, "history-saved")  # five buttons in a row, on a phone too
     with page.expect_download() as download:
         page.get_by_role("link", name="JSON").click()
     kept = tmp_path / "events.json"
@@ -107,6 +111,12 @@ def test_a_person_finds_what_happened(stack: Stack, visitor: Visitor, tmp_path: 
     page.get_by_role("button", name="This call alone").click()
     expect(rows).to_have_count(5)
     visitor.picture(page, "history-call")
+    expect(page.locator("#history-call")).to_contain_text("Only the call 1790000000.")
+    page.get_by_role("button", name="Show all calls").click()
+    expect(page.get_by_label("Words")).to_have_value("101")  # as it was before the call
+    expect(rows).to_have_count(3)
+    page.go_back()
+    expect(rows).to_have_count(5)
     page.get_by_label("Saved filters").select_option("Hangups of 101")
     expect(rows).to_have_count(3)
 
@@ -132,3 +142,61 @@ def test_a_person_finds_what_happened(stack: Stack, visitor: Visitor, tmp_path: 
     expect(page.get_by_text("The time range ends before it begins.")).to_be_visible()
     page.go_back()
     expect(page.get_by_text("The time range ends before it begins.")).to_be_hidden()
+
+
+@pytest.fixture
+def in_berlin(chromium: Chromium) -> Iterator[Visitor]:
+    person = chromium.visitor(timezone_id="Europe/Berlin")
+    yield person
+    complaints = person.complaints
+    person.close()
+    assert not complaints, "\n".join(complaints)
+
+
+def test_a_moment_stays_what_it_is_when_the_clocks_are_set(stack: Stack, in_berlin: Visitor) -> None:
+    make_server()
+    stack.start("web")
+    page = log_in(in_berlin, stack)
+    history = f"{stack.url}/admin/ami_integration/event/history/"
+    page.goto(f"{history}?since=2026-10-25T01:10:00.250Z&until=2026-10-25T01:50:00Z")
+    asked = re.compile("since=2026-10-25T01%3A10%3A00.250Z&until=2026-10-25T01%3A50%3A00Z")
+    for name in ("CSV", "JSON"):
+        expect(page.get_by_role("link", name=name)).to_have_attribute("href", asked)
+    expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2026-10-25T02:10"))
+    note = page.locator("#history-clock")
+    expect(note).to_contain_text(re.compile("From: 02:10.* comes twice .* The second is meant .01:10:00 UTC"))
+    expect(note).to_contain_text(re.compile("To: 02:50.* comes twice .* The second is meant .01:50:00 UTC"))
+    in_berlin.picture(page, "history-clock")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page).to_have_url(asked)  # to look is not to change
+    page.get_by_role("button", name="Take the first").first.click()
+    expect(page.get_by_role("button", name="Take the second")).to_be_focused()
+    expect(note).to_contain_text("The first is meant (00:10:00 UTC)")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page).to_have_url(re.compile("since=2026-10-25T00%3A10%3A00.000Z&until=2026-10-25T01%3A50"))
+
+    page.get_by_label("From", exact=True).fill("2026-03-29T02:30:00")
+    page.get_by_label("To", exact=True).fill("2026-03-29T12:00:00")
+    expect(note).to_have_text(re.compile("From: 02:30.* does not exist .* 03:30:00 is meant .01:30:00 UTC"))
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page).to_have_url(re.compile("since=2026-03-29T01%3A30%3A00.000Z&until=2026-03-29T10%3A00"))
+
+
+def test_an_address_may_ask_for_any_range(stack: Stack, visitor: Visitor) -> None:
+    fill(make_server(), 60, seconds=7000)
+    stack.start("web")
+    page = log_in(visitor, stack)
+    history = f"{stack.url}/admin/ami_integration/event/history/"
+    page.goto(f"{history}?range=7200")
+    expect(page.locator("select[name=range] option:checked")).to_have_text("Last 2 hours")
+    expect(page.get_by_text("60 events, ")).to_be_visible()
+    expect(page.locator("#history-total time").first).to_have_attribute("title", re.compile(r"Z \(UTC\)$"))
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page).to_have_url(f"{history}?range=7200")
+    page.goto(f"{history}?range=900&until=2026-10-25T01:50:00Z")
+    expect(page.get_by_role("link", name="CSV")).to_have_attribute(
+        "href", re.compile("since=2026-10-25T01%3A35%3A00.000Z&until=2026-10-25T01%3A50%3A00Z")
+    )
+    visitor.allow("400 \\(Bad Request\\)")
+    page.goto(f"{history}?range=soon")
+    expect(page.get_by_role("alert")).to_contain_text("The range is a number of seconds")

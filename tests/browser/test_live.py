@@ -113,13 +113,22 @@ def test_one_click_shows_a_call_alone_and_the_address_keeps_it(
     calls = [raw(name, Linkedid=call) for call in ("17.1", "17.2") for name in ("Newchannel", "Hangup")]
     send(batch(server.pk, *calls))
     expect(rows(live)).to_have_count(4)
-    live.get_by_title("Show this call alone (linkedid 17.1)").first.click()
+    live.get_by_label("Event names").fill("Hangup")
     expect(rows(live)).to_have_count(2)
+    live.get_by_title("Show this call alone (linkedid 17.1)").first.click()
+    expect(live.get_by_label("Event names")).to_have_value("")  # the whole call
+    expect(rows(live)).to_have_count(2)
+    live.go_back()
+    expect(live.get_by_label("Event names")).to_have_value("Hangup")
+    expect(live.locator("#live-call")).to_be_hidden()
+    live.get_by_title("Show this call alone (linkedid 17.1)").first.click()
     live.reload()
     expect(rows(live)).to_have_count(2)
     expect(live.locator("#live-call")).to_contain_text("Only the call 17.1")
     visitor.picture(live, "live-one-call")
     live.get_by_role("button", name="Show all calls").click()
+    expect(live.get_by_label("Event names")).to_have_value("Hangup")  # what was there before the call
+    live.get_by_label("Event names").fill("")
     expect(rows(live)).to_have_count(4)
     # By keyboard: from the opened row.
     rows(live).first.locator(".aw-event-line").press("Enter")
@@ -194,6 +203,24 @@ def test_a_gap_says_what_it_cost_and_what_the_pbx_said_after_it(
     visitor.picture(live, "live-gap-snapshots")
     live.reload()
     expect(live.locator(".aw-gap")).to_contain_text("CoreShowChannels: 3")
+    expect(live.locator("#live-count")).to_have_text("1 event and 1 gap")
+    live.get_by_label("Event names").fill("NoSuchEvent")  # a gap passes every filter, and is no event
+    expect(live.locator("#live-empty")).to_contain_text("Nothing has matched the filter yet.")
+    expect(live.locator("#live-count")).to_have_text("1 gap")
+    expect(live.locator(".aw-gap")).to_be_visible()
+    visitor.picture(live, "live-gap-alone")
+    # The same in the history.
+    live.get_by_role("button", name="Remove the filter").click()
+    expect(rows(live)).to_have_count(2)
+    live.locator("#live-history").click()
+    live.locator(".aw-gap button").click()
+    expect(live.locator(".aw-gap")).to_contain_text("QueueStatus: no answer")
+    expect(live.locator(".aw-gap")).to_contain_text("PJSIP/102-00000002")
+    visitor.picture(live, "history-gap-snapshots")
+    live.get_by_label("Event names").fill("NoSuchEvent")
+    live.get_by_role("button", name="Search", exact=True).click()
+    expect(live.locator("#history-empty")).to_contain_text("Nothing of this was kept.")
+    expect(live.locator(".aw-gap")).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,20 @@ def test_calls_of_a_real_asterisk_are_shown_as_they_come(
     send(batch(simulated.pk, *captured()[-12:]))
     send(batch(server.pk, *captured()[:8], after=gap.last_id))
     expect(rows(live)).to_have_count(len(captured()) + 21)
-    expect(live.locator(".aw-gap")).to_contain_text("Connection lost no events for 12 s")
+    expect(live.locator(".aw-gap")).to_contain_text(
+        re.compile("Connection lost no events from .* on, for 12 s")
+    )
     expect(rows(live).filter(has_text="VarSet").first).to_contain_text("Variable")
     rows(live).filter(has_text="Newchannel").first.locator(".aw-event-line").click()
     expect(live.locator(".aw-event-headers")).to_contain_text("ChannelStateDesc")
     visitor.picture(live, "live-calls")
     live.locator(".aw-gap").scroll_into_view_if_needed()
     visitor.picture(live, "live-gap")
-    times = live.locator("#live-rows time").evaluate_all("all => all.map(one => one.dateTime)")
+    times = live.locator("#live-rows .aw-event-line > time").evaluate_all(
+        "all => all.map(one => one.dateTime)"
+    )
     assert len(times) == len(captured()) + 21
+    assert times == sorted(times, reverse=True)  # also of the gap, which is known later than it begins
 
 
 def test_the_newest_row_is_on_top_and_rows_are_bounded(server: Server, live: Any, send: Send) -> None:
@@ -73,7 +78,7 @@ def test_the_newest_row_is_on_top_and_rows_are_bounded(server: Server, live: Any
         send(made)
         expect(rows(live).first).to_have_attribute("data-id", str(last))
     expect(rows(live)).to_have_count(500)
-    expect(live.locator("#live-count")).to_have_text("the newest 500 rows")
+    expect(live.locator("#live-count")).to_have_text("the newest 500 events")
 
 
 def test_what_strangers_write_stays_text(server: Server, live: Any, send: Send) -> None:
@@ -164,6 +169,22 @@ def test_logging_out_elsewhere_ends_the_page_with_a_word(server: Server, live: A
     Session.objects.all().delete()
     expect(live.get_by_role("alert")).to_contain_text("You are logged out")
     expect(live.locator("#live-state")).to_have_attribute("data-state", "closed")
+    back = live.get_by_role("link", name="Log in again to go on from here")
+    expect(back).to_have_attribute("href", "/admin/login/?next=%2Fadmin%2Flive%2F")
+    expect(live.locator("#aw-faults")).to_have_text(" logged out")  # and not that amiweb isn't reached
+
+
+def test_a_page_that_is_connected_while_nobody_listens_is_not_live(
+    stack: Stack, visitor: Visitor, server: Server, live: Any
+) -> None:
+    expect(live.locator("#live-state")).to_have_text("Stopped")
+    expect(live.locator("#live-flow")).to_contain_text("No listener has given a sign of life")
+    visitor.picture(live, "live-stopped")
+    stack.start("listener")
+    expect(live.locator("#live-state")).to_have_text("Live")
+    expect(live.locator("#live-flow")).to_be_hidden()
+    stack.kill("listener")
+    expect(live.locator("#live-state")).to_have_text("Stopped", timeout=45_000)
 
 
 def test_an_empty_amiweb_says_how_to_begin(stack: Stack, live: Any) -> None:

@@ -21,10 +21,11 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
 from ami_integration.console import services
 from ami_integration.console.services import LATE, Status, status_read
-from ami_integration.heartbeats import ROWS, Kind, connection
+from ami_integration.heartbeats import ROWS, SILENT, Kind, connection
 from tests.access.factories import make_person
 from tests.actions.factories import make_run
 from tests.beats import beat_write
+from tests.polling import wait_until
 from tests.processes import Valkey
 from tests.schedules.alerts.factories import make_channel
 from tests.servers.factories import make_server
@@ -272,3 +273,14 @@ def test_a_mail_channel_without_a_mail_server_is_a_fault(client_of: redis.Redis)
     make_channel(name="Night shift")
     (fault,) = [fault for fault in status_read().faults if "AMIWEB_SMTP_HOST" in fault]
     assert fault.startswith("Alerts of schedules wait. Mail can't be sent")
+
+
+def test_the_header_tells_of_one_that_falls_silent_while_its_last_look_is_still_good(
+    client_of: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "GLANCE_SECONDS", 3600.0)
+    all_well(client_of)
+    beat_write(client_of, Kind.BEAT, age=SILENT - 1.0, uptime=3600)
+    assert services.glance.faults() == []
+    wait_until(services.glance.faults, seconds=10, what="the header tells of it")
+    assert "has been silent" in services.glance.faults()[0]

@@ -57,6 +57,7 @@ class Page:
         self.begun = 0
         self.servers: list[dict[str, Any]] = []
         self.error = ""
+        self.flow = ""
         self.closed: int | None = None
         self._socket: ApplicationCommunicator | None = None
 
@@ -117,6 +118,8 @@ class Page:
                 self.servers = message["servers"]
             case "error" | "closed":
                 self.error = message["message"]
+            case "flow":
+                self.flow = message["message"]
             case "begin":
                 self.begun = message["seq"]
                 self.cut = message["cut"]

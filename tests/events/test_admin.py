@@ -190,3 +190,21 @@ def test_a_snapshot_shows_its_items_as_text_to_those_who_may_read_its_server(ser
     assert "CoreShowChannels" in client.get("/admin/ami_integration/snapshot/").content.decode()
     client.force_login(stranger)
     assert client.get(path).status_code != 200
+
+
+def test_lists_show_seconds_and_the_zone_and_utc_on_hover(viewer: Client, server: Server) -> None:
+    at = datetime(2026, 1, 31, 19, 11, 5, 120_000, tzinfo=UTC)
+    Event.objects.create(id=first_id_at(at), server=server, at=at, name="Newchannel", linkedid="", headers=[])
+    Gap.objects.create(
+        id=first_id_at(at), server=server, reason="cut", started_at=at, ended_at=at, after_id=1
+    )
+    shown = 'title="2026-01-31 19:11:05.120 UTC">2026-01-31 19:11:05 UTC</time>'
+    assert viewer.get(EVENTS).content.decode().count(shown) == 1
+    assert viewer.get(GAPS).content.decode().count(shown) == 2
+    assert shown in viewer.get(f"{GAPS}{first_id_at(at)}/change/").content.decode()
+
+
+def test_show_all_is_offered_only_where_something_is_filtered(viewer: Client, server: Server) -> None:
+    store(server)
+    assert "Show all" not in viewer.get(EVENTS).content.decode()
+    assert "Show all" in viewer.get(f"{EVENTS}?q=Newchannel").content.decode()

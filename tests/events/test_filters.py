@@ -161,3 +161,15 @@ def test_counts_are_of_everything_but_the_names() -> None:
 def test_what_a_page_would_never_send_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidSubscription):
         parse_subscription({"type": "subscribe", "seq": 1} | wrong)
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a\udfff", "a\0b"])
+@pytest.mark.parametrize("field", ["names", "text", "linkedid"])
+def test_half_a_character_and_nul_are_refused_with_a_sentence(field: str, bad: str) -> None:
+    wish = {"names": [], "text": "", "linkedid": ""} | {field: [bad] if field == "names" else bad}
+    with pytest.raises(InvalidSubscription, match="half a character or a NUL"):
+        parse_filter(**wish)
+
+
+def test_a_whole_character_beyond_the_basic_plane_is_looked_for() -> None:
+    assert parse_filter(names=[], text="\U0001f4de", linkedid="\U0001f4de").linkedid == "\U0001f4de"

@@ -14,15 +14,16 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db import connections
+from django.db import connection, connections
 from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
 
 from ami_integration.access.danger import Danger
 from ami_integration.access.models import AccessRule
 from ami_integration.events import history, history_views, search
 from ami_integration.events.history import LENGTHS, ROWS, Question
 from ami_integration.events.ids import first_id_at
-from ami_integration.events.models import Event, Gap
+from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.saved import SavedFilter
 from ami_integration.events.search import InvalidSearch, RightWithdrawn
 from ami_integration.servers.models import Server, Tag
@@ -138,6 +139,47 @@ def test_events_come_newest_first_with_the_gaps_between_them(page: Client, serve
     assert answer["servers"] == [{"id": str(server.pk), "name": "Berlin", "simulated": False, "tags": []}]
     assert sum(count for _, count in answer["bars"]) == 2
     assert answer["scanned"] is None
+
+
+def test_a_gap_has_what_the_pbx_said_after_it(
+    page: Client, server: Server, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(history, "SNAPSHOT_ITEMS", 3)
+
+    def make_gap(ago: float) -> int:
+        at = NOW - timedelta(seconds=ago)
+        key = first_id_at(at)
+        Gap.objects.create(
+            id=key, server=server, reason=Gap.Reason.DISCONNECTED, started_at=at - timedelta(seconds=60),
+            ended_at=at, after_id=key - 1,
+        )  # fmt: skip
+        for number in range(2):
+            Snapshot.objects.create(
+                id=key + 1 + number, server=server, after_id=key - 1, at=at, action=f"Action{number}",
+                items=[[["Event", "One"]], [["Event", "Two"]]],
+            )  # fmt: skip
+        return key
+
+    make_gap(60)
+    with CaptureQueriesContext(connection) as one:
+        items = ask(page)["items"]
+    assert {item["kind"] for item in items} == {"gap", "snapshot"}
+    (gap,) = (item for item in items if item["kind"] == "gap")
+    said = [item for item in items if item["kind"] == "snapshot"]
+    assert [item["action"] for item in said] == ["Action1", "Action0"]
+    assert {item["after"] for item in said} == {gap["after"]}
+    assert gap["known"] - gap["at"] == 60_000  # its row stands where it became known
+    # All that is on one page has an end; how many there are is said.
+    assert [(len(item["items"]), item["count"]) for item in said] == [(2, 2), (1, 2)]
+    make_gap(30)
+    with django_assert_num_queries(len(one)):
+        assert len(ask(page)["items"]) == 6
+
+    Snapshot.objects.create(
+        id=first_id_at(NOW), server=make_server(name="Paris"), after_id=int(gap["after"]), at=NOW,
+        action="Theirs", items=[],
+    )  # fmt: skip
+    assert "Theirs" not in {item.get("action") for item in ask(page)["items"]}
 
 
 def test_newer_gaps_hide_none_of_an_older_page(

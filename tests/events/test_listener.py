@@ -375,8 +375,8 @@ async def test_two_listeners_share_the_servers_and_a_graceful_stop_hands_over(
     assert len(first.owned) == len(second.owned) == 8
     assert first.status()["listeners"] == second.status()["listeners"] == 2
     await running.until(lambda: not Gap.objects.open().exists(), what="the gaps of the hand-over have ended")
-    details = await running.look(lambda: set(Gap.objects.values_list("reason", "detail")))
-    assert details == {(Gap.Reason.LISTENER_STOPPED, "It was handed over to another listener.")}
+    gaps = await running.look(lambda: list(Gap.objects.all()))
+    assert {gap.get_reason_display() for gap in gaps} == {"Handed over to another listener"}  # both ran
     pbx.say(10)
     await running.until(
         lambda: all(len(numbers(server)) == 10 for server in servers), what="events of all are stored"
@@ -432,7 +432,7 @@ async def test_the_status_tells_what_it_does(running: Running, pbx: PBX, make: M
     await running.until(lambda: listener.status()["events_per_second"] > 0, what="it counts events")
     status = listener.status()
     assert 0 <= status.pop("slot") < 512
-    assert status.pop("events_per_second") > 100
+    assert status.pop("events_per_second") > 50
     assert status.pop("lag") < 5
     assert status == {
         "servers": 1, "online": 1, "listeners": 1, "waiting": 0, "waiting_bytes": 0, "dropped": 0,

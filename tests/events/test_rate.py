@@ -38,6 +38,16 @@ def test_only_the_last_minute_counts(clock: Clock) -> None:
     assert rate.per_second == pytest.approx(2.0)
 
 
+def test_events_in_bursts_have_a_rate_in_the_seconds_between_too(clock: Clock) -> None:
+    rate = Rate(seconds=10, known_after=0.5)
+    received = 0
+    for second in range(60):
+        clock.now += 1
+        received += 100 if second % 5 == 0 else 0
+        rate.note(received)
+        assert second < 10 or rate.per_second == pytest.approx(20.0)
+
+
 @pytest.mark.parametrize("seconds", [-5.0, 3601.0])
 def test_of_a_gap_without_a_sensible_length_nothing_is_guessed(clock: Clock, seconds: float) -> None:
     rate = Rate()

@@ -144,7 +144,10 @@ def test_when_one_of_two_is_killed_the_other_has_its_servers_soon(fleet: Fleet) 
     fleet.say(20)
     fleet.until_heard()
     fleet.check()
-    assert set(Gap.objects.values_list("reason", flat=True)) == {Gap.Reason.LISTENER_STOPPED}
+    assert set(Gap.objects.values_list("reason", flat=True)) == {
+        Gap.Reason.LISTENER_STOPPED,
+        Gap.Reason.HANDED_OVER,
+    }
 
 
 @pytest.mark.parametrize("fleet", [2], indirect=True, ids=["2 servers"])

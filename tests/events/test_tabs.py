@@ -113,6 +113,15 @@ def test_what_the_store_brought_is_not_counted_when_it_comes_late(tab: Tab, cloc
     assert tab.take() == ["json 5"]
 
 
+def test_what_the_store_brought_of_a_new_server_is_counted_once(tab: Tab) -> None:
+    tab.begin({row[0] for row in rows(range(1))})
+    offer(tab, rows(range(1, 3)))
+    tab.know({row[0] for row in rows(range(1, 4))})
+    offer(tab, rows(range(0, 5)))
+    assert tab.take() == ["json 4"]
+    assert tab.take_counts() == {"Event": 1}
+
+
 async def test_whoever_sends_is_told_that_there_is_something(tab: Tab) -> None:
     sender = asyncio.create_task(tab.ready.wait())
     await asyncio.sleep(0)

@@ -34,8 +34,8 @@ export class Filter {
     return id.length ? { [kind]: id.join(":") } : {};
   }
 
-  readAddress() {
-    const address = new URLSearchParams(window.location.search);
+  readAddress(search = window.location.search) {
+    const address = new URLSearchParams(search);
     for (const name of FIELDS) {
       this.set(name, address.get(name) ?? "");
     }
@@ -64,7 +64,27 @@ export class Filter {
 
   writeAddress() {
     const query = this.query();
-    window.history.replaceState(null, "", query ? `?${query}` : window.location.pathname);
+    const state = this.value("linkedid") ? window.history.state : null;
+    window.history.replaceState(state, "", query ? `?${query}` : window.location.pathname);
+  }
+
+  /** Ask for one call, whole. What was asked for before is a step back, and what `leaveCall` returns to. */
+  enterCall(linkedid) {
+    const before = this.value("linkedid") ? window.history.state?.before : this.query();
+    for (const name of FIELDS) {
+      this.set(name, "");
+    }
+    this.set("linkedid", linkedid);
+    window.history.pushState({ before }, "", `?${this.query()}`);
+  }
+
+  leaveCall() {
+    const before = window.history.state?.before;
+    if (before === undefined) {
+      this.set("linkedid", ""); // the page was opened with the call
+    } else {
+      this.readAddress(before);
+    }
   }
 
   showPlaces(servers, tags) {

@@ -1,7 +1,8 @@
 // The history page: its question stands in the address and the form, the answer is fetched and shown newest first.
 
 import { Filter } from "./filter.js";
-import { Rows, element } from "./rows.js";
+import { Moments } from "./moments.js";
+import { Rows, element, timeElement } from "./rows.js";
 
 const MOST_ROWS = 5_000;
 const FIELDS = ["names", "words", "text", "linkedid", "uniqueid", "channel"];
@@ -19,24 +20,43 @@ let more = null;
 let scanned = 0;
 let asked = 0;
 const places = new Filter(form);
+const times = new Moments(form.elements, byId("history-clock"));
+const usualRange = [...form.elements.range.options].find((option) => option.defaultSelected).value;
 const rows = new Rows(byId("history-rows"), {
   limit: MOST_ROWS,
   serverOf: (id) => servers.get(id) ?? { name: "deleted server", simulated: false },
   onCall: (linkedid) => {
-    for (const name of ["names", ...MORE, "words"]) form.elements[name].value = "";
+    const before = new URLSearchParams(window.location.search).get("linkedid") ? undefined : query().toString();
+    for (const name of FIELDS) form.elements[name].value = "";
     form.elements.linkedid.value = linkedid;
-    byId("history-more").open = true;
-    ask();
+    ask({ before });
   },
 });
 
 // The question
 
-/** A datetime-local's text as a moment in the person's zone, and back. */
-const toUtc = (text) => new Date(text).toISOString();
-function toLocal(iso) {
-  const at = new Date(iso);
-  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+const stamp = (at) => timeElement(at, moment.format(at));
+
+const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
+
+function rangeWords(text) {
+  const seconds = Number(text);
+  if (!/^\d+$/.test(text) || seconds === 0) return `“${text}”`;
+  const [unit, length] = UNITS.find(([, one]) => seconds % one === 0);
+  const many = seconds / length;
+  return many === 1 ? `Last ${unit}` : `Last ${number.format(many)} ${unit}s`;
+}
+
+/** Choose a range, also one that only an address asks for: the list has it while it is asked for. */
+function chooseRange(value) {
+  const range = form.elements.range;
+  range.querySelector("[data-asked]")?.remove();
+  if (![...range.options].some((option) => option.value === value)) {
+    const own = new Option(rangeWords(value), value);
+    own.dataset.asked = "";
+    range.insertBefore(own, range.lastElementChild);
+  }
+  range.value = value;
 }
 
 function showMoments() {
@@ -49,19 +69,13 @@ function read(search) {
   byId("history-more").open = MORE.some((name) => address.get(name));
   const place = ["server", "tag"].find((kind) => address.get(kind));
   places.choosePlace(place ? `${place}:${address.get(place)}` : "");
-  const range = form.elements.range;
-  form.elements.since.value = form.elements.until.value = "";
-  if (address.get("since") || address.get("until")) {
-    range.value = "";
-    for (const name of ["since", "until"]) {
-      const at = new Date(address.get(name) ?? Number.NaN);
-      if (!Number.isNaN(at.getTime())) form.elements[name].value = toLocal(at.toISOString());
-    }
-  } else if (address.get("range") && [...range.options].some((option) => option.value === address.get("range"))) {
-    range.value = address.get("range");
-  } else {
-    range.value = [...range.options].find((option) => option.defaultSelected).value;
+  const range = address.get("range") || usualRange;
+  for (const name of ["since", "until"]) times.set(name, address.get(name) ?? "");
+  if (!times.get("since") && times.get("until")) {
+    const begin = new Date(Date.parse(times.get("until")) - Number(range) * 1000);
+    if (!Number.isNaN(begin.getTime())) times.set("since", begin.toISOString());
   }
+  chooseRange(times.get("since") || times.get("until") ? "" : range);
   showMoments();
 }
 
@@ -76,24 +90,27 @@ function query() {
     address.set("range", range);
   } else {
     for (const name of ["since", "until"]) {
-      if (form.elements[name].value) address.set(name, toUtc(form.elements[name].value));
+      if (times.get(name)) address.set(name, times.get(name));
     }
   }
   return address;
 }
 
 function showTime(since, until) {
-  form.elements.range.value = "";
-  form.elements.since.value = toLocal(since);
-  form.elements.until.value = toLocal(until);
+  chooseRange("");
+  times.set("since", since);
+  times.set("until", until);
   showMoments();
 }
 
 // Asking
 
-/** Ask anew; the address changes unless it is what was read. */
-function ask({ keep = false } = {}) {
-  if (!keep) window.history.pushState(null, "", `?${query()}`);
+/** Ask anew; the address changes unless it is what was read. `before`: what a call alone was asked for from. */
+function ask({ keep = false, before } = {}) {
+  const call = form.elements.linkedid.value.trim();
+  if (!keep) window.history.pushState(call ? { before: before ?? window.history.state?.before } : null, "", `?${query()}`);
+  byId("history-call").hidden = !call;
+  byId("history-call-id").textContent = call;
   const address = query().toString();
   byId("history-csv").href = `${page.dataset.csvUrl}?${address}`;
   byId("history-json").href = `${page.dataset.jsonUrl}?${address}`;
@@ -115,6 +132,7 @@ async function fetchPage(before) {
   const status = byId("history-scanned");
   older.hidden = true;
   status.textContent = "Searching …";
+  status.title = "";
   showError("");
   const address = query();
   if (before) address.set("before", before);
@@ -139,6 +157,7 @@ async function fetchPage(before) {
     scanned += answer.scanned;
     const end = answer.back_to ? ` back to ${moment.format(new Date(answer.back_to))}` : ", all of the time chosen";
     status.textContent = `Looked into the headers of ${number.format(scanned)} events${end}.`;
+    status.title = answer.back_to ? `${new Date(answer.back_to).toISOString()} (UTC)` : "";
   }
   if (answer.gaps_cut) {
     status.textContent += " There are more gaps here than are shown: narrow the time to see all.";
@@ -169,31 +188,34 @@ function drawBars({ bars, estimated, since, until }) {
   if (bars === null) return;
   const most = Math.max(1, ...bars.map(([, count]) => count));
   const total = bars.reduce((sum, [, count]) => sum + count, 0);
-  byId("history-total").textContent =
-    `${estimated ? "About " : ""}${number.format(total)} ${total === 1 ? "event" : "events"}, ${moment.format(new Date(since))} to ${moment.format(new Date(until))}`;
+  byId("history-total").replaceChildren(
+    `${estimated ? "About " : ""}${number.format(total)} ${total === 1 ? "event" : "events"}, `,
+    stamp(new Date(since)), " to ", stamp(new Date(until)),
+  );
   const made = bars.map(([at, count], place) => {
     const end = place + 1 < bars.length ? bars[place + 1][0] : Date.parse(until);
     const bar = element("button", "history-bar");
     bar.type = "button";
-    bar.title = `${moment.format(new Date(at))}: ${number.format(count)}`;
-    bar.setAttribute("aria-label", `${bar.title}. Show only these`);
+    const said = `${moment.format(new Date(at))}: ${number.format(count)}`;
+    bar.title = `${said}\n${new Date(at).toISOString()} (UTC)`;
+    bar.setAttribute("aria-label", `${said}. Show only these`);
     bar.tabIndex = -1; // by keyboard: the fields From and To
     bar.style.setProperty("--share", count ? Math.max(0.03, count / most) : 0);
     bar.addEventListener("click", () => {
-      showTime(new Date(Math.floor(at / 1000) * 1000).toISOString(), new Date(Math.ceil(end / 1000) * 1000).toISOString());
+      showTime(new Date(at).toISOString(), new Date(end).toISOString());
       ask();
     });
     return bar;
   });
   figure.querySelector(".history-chart").replaceChildren(...made);
   const [first, last] = figure.querySelectorAll(".history-axis span");
-  first.textContent = moment.format(new Date(since));
-  last.textContent = moment.format(new Date(until));
+  first.replaceChildren(stamp(new Date(since)));
+  last.replaceChildren(stamp(new Date(until)));
 }
 
 function showEmpty() {
   const empty = byId("history-empty");
-  empty.hidden = rows.size > 0 || more !== null;
+  empty.hidden = rows.events > 0 || more !== null; // a gap is nothing that was asked for
   empty.textContent = servers.size === 0
     ? "There is no server whose events you may see. Ask an administrator for a rule that grants the class read."
     : "Nothing of this was kept. Choose a longer time or fewer conditions. What a server keeps is set on its page.";
@@ -262,10 +284,20 @@ form.addEventListener("submit", (event) => {
   ask();
 });
 form.elements.range.addEventListener("change", () => {
-  if (form.elements.range.value === "" && !form.elements.since.value) {
+  if (form.elements.range.value === "" && !times.get("since")) {
     showTime(new Date(Date.now() - 3_600_000).toISOString(), new Date().toISOString());
   }
   showMoments();
+});
+byId("history-call-all").addEventListener("click", () => {
+  const before = window.history.state?.before;
+  if (before === undefined) {
+    form.elements.linkedid.value = ""; // the page was opened with the call
+  } else {
+    read(before);
+  }
+  ask();
+  form.elements.words.focus(); // the button has gone
 });
 byId("history-older").addEventListener("click", () => fetchPage(more));
 window.addEventListener("popstate", () => {

@@ -24,6 +24,7 @@ const state = byId("live-state");
 const count = byId("live-count");
 const shedLine = byId("live-shed");
 const errorLine = byId("live-error");
+const flowLine = byId("live-flow");
 const troubles = byId("live-troubles");
 const empty = byId("live-empty");
 const pauseButton = byId("live-pause");
@@ -58,7 +59,7 @@ const rows = new Rows(byId("live-rows"), {
   limit: MOST_ROWS,
   serverOf: (id) => servers.get(id) ?? { name: "deleted server", simulated: false },
   onCall: (linkedid) => {
-    filter.set("linkedid", linkedid);
+    filter.enterCall(linkedid);
     filterChanged();
     jumpToNow();
   },
@@ -109,8 +110,13 @@ function filterChanged() {
 function onMessage(message) {
   if (message.type === "servers") {
     showServers(message.servers);
+  } else if (message.type === "flow") {
+    showFlow(message.message);
   } else if (message.type === "error" || message.type === "closed") {
     showError(message.message);
+    if (message.login) {
+      showLogin();
+    }
     refused = Boolean(message.message);
   } else if (message.seq !== seq) {
     return; // for an earlier filter
@@ -208,6 +214,25 @@ function showError(message) {
   errorLine.hidden = !message;
 }
 
+/** The way back to this address, with its filter. */
+function showLogin() {
+  const { pathname, search } = window.location;
+  errorLine.append(" ", link("Log in again to go on from here", `${page.dataset.loginUrl}?next=${encodeURIComponent(pathname + search)}`));
+}
+
+/** What keeps events from coming, though the page is connected; "" if nothing does. */
+function showFlow(message) {
+  flowLine.textContent = message;
+  flowLine.hidden = !message;
+  showState();
+}
+
+function showState() {
+  const stopped = state.dataset.state === "open" && !flowLine.hidden;
+  state.dataset.flow = stopped ? "stopped" : "";
+  state.textContent = stopped ? "Stopped" : STATES[state.dataset.state];
+}
+
 // Pause, clear, and reading further down
 
 function goOn() {
@@ -270,13 +295,15 @@ function renderNow() {
   say(pauseButton, paused ? `Resume (${waits})` : "Pause");
   jump.hidden = !reading || rows.size === 0; // at the top it would cover a row, and there is Resume
   say(jumpButton, waitingCount ? `Jump to now (${waits})` : "Jump to now");
-  const shown = `${number.format(rows.size)} ${rows.size === 1 ? "row" : "rows"}`;
-  say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : rows.size ? shown : "");
+  const gaps = rows.size - rows.events;
+  const shown = [[rows.events, "event"], [gaps, "gap"]].filter(([many]) => many)
+    .map(([many, what]) => `${number.format(many)} ${what}${many === 1 ? "" : "s"}`).join(" and ");
+  say(count, rows.size === MOST_ROWS ? `the newest ${shown}` : shown);
   renderLeftOut();
   chips.render();
   call.hidden = !filter.value("linkedid");
   say(byId("live-call-id"), filter.value("linkedid"));
-  empty.hidden = rows.size > 0;
+  empty.hidden = rows.events > 0; // a gap passes every filter
   if (!empty.hidden) {
     renderEmpty();
   }
@@ -341,7 +368,7 @@ let probe = 0;
 
 function onState(value) {
   state.dataset.state = value;
-  state.textContent = STATES[value];
+  showFlow(""); // each connection tells anew
   clearTimeout(probe);
   if (value === "open") {
     showError("");
@@ -359,8 +386,11 @@ async function askWhy() {
       showError(
         answer.status === 403
           ? "You may not watch events any more. Ask an administrator for the permission to view events."
-          : "You are logged out. Reload the page to log in again.",
+          : "You are logged out.",
       );
+      if (answer.status !== 403) {
+        showLogin();
+      }
       return;
     }
   } catch {
@@ -400,7 +430,7 @@ clearButton.addEventListener("click", () => {
 });
 jumpButton.addEventListener("click", jumpToNow);
 byId("live-call-all").addEventListener("click", () => {
-  filter.set("linkedid", "");
+  filter.leaveCall();
   filterChanged();
   form.elements.text.focus(); // the button has gone
 });

@@ -38,12 +38,18 @@ function button(className, text) {
   return made;
 }
 
+export function timeElement(at, text) {
+  const made = element("time", "", text);
+  made.dateTime = at.toISOString();
+  made.title = `${at.toISOString()} (UTC)`;
+  return made;
+}
+
 /** A moment in the person's own time zone; UTC stands behind it, for whoever points at it. */
 export function moment(milliseconds) {
   const at = new Date(milliseconds);
-  const made = element("time", "aw-event-time", time.format(at));
-  made.dateTime = at.toISOString();
-  made.title = `${at.toISOString()} (UTC)`;
+  const made = timeElement(at, time.format(at));
+  made.className = "aw-event-time";
   const day = date.format(at);
   if (day !== date.format(new Date())) {
     made.prepend(`${day} `);
@@ -146,21 +152,29 @@ function lostWords(item) {
     : `; ${number.format(item.lost)} ${events} lost`;
 }
 
+/** From when to when a gap lasts. Its row stands where it became known, which may be long after it began. */
+function lastsWords(item) {
+  const later = Math.abs(item.known - item.at) >= 1000;
+  if (item.ended === null) {
+    return later ? ["no events since ", moment(item.at)] : ["no events since then"];
+  }
+  const lasts = `for ${duration(item.ended - item.at)}`;
+  return later ? ["no events from ", moment(item.at), ` on, ${lasts}`] : [`no events ${lasts}`];
+}
+
 function gapRow(item, server, snapshots) {
   const row = element("li", "aw-event aw-gap");
   const line = snapshots.length ? button("aw-event-line") : element("div", "aw-event-line");
   if (snapshots.length) {
     line.setAttribute("aria-expanded", "false");
   }
-  const lasts = item.ended === null
-    ? "no events since then"
-    : `no events for ${duration(item.ended - item.at)}`;
-  const text = element("span", "aw-event-summary", `${lasts}${lostWords(item)}${item.detail ? `. ${item.detail}` : ""}`);
+  const text = element("span", "aw-event-summary");
+  text.append(...lastsWords(item), `${lostWords(item)}${item.detail ? `. ${item.detail}` : ""}`);
   if (snapshots.length) {
     const said = snapshots.map((one) => one.error ? `${one.action}: no answer` : `${one.action}: ${number.format(one.count)}`);
     text.append(element("span", "aw-gap-after", `Asked after it: ${said.join(", ")}`));
   }
-  line.append(moment(item.at), " ", serverLabel(server), " ", element("strong", "aw-event-name", item.reason), " ", text);
+  line.append(moment(item.known), " ", serverLabel(server), " ", element("strong", "aw-event-name", item.reason), " ", text);
   row.append(line);
   return row;
 }
@@ -231,6 +245,7 @@ export class Rows {
   #serverOf;
   #onCall;
   #size = 0;
+  #events = 0;
   #items = new WeakMap(); // by row
   #snapshots = new Map(); // by gap, of gaps that are shown or about to be
 
@@ -245,6 +260,11 @@ export class Rows {
 
   get size() {
     return this.#size;
+  }
+
+  /** How many of the rows are events: a gap is none. */
+  get events() {
+    return this.#events;
   }
 
   /** Insert an item; a gap that is there already is replaced by its news. */
@@ -268,10 +288,13 @@ export class Rows {
     }
     this.#list.insertBefore(row, next);
     this.#size += 1;
+    this.#events += item.kind === "event" ? 1 : 0;
     while (this.#size > this.#limit) {
       const gone = this.#items.get(this.#list.lastElementChild);
-      if (gone?.kind === "gap") {
+      if (gone.kind === "gap") {
         this.#snapshots.delete(gapKey(gone));
+      } else {
+        this.#events -= 1;
       }
       this.#list.lastElementChild.remove();
       this.#size -= 1;
@@ -281,6 +304,7 @@ export class Rows {
   clear() {
     this.#list.replaceChildren();
     this.#size = 0;
+    this.#events = 0;
     this.#snapshots.clear();
   }
 
