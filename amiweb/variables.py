@@ -67,7 +67,8 @@ VARIABLES = (
         "AMIWEB_TRUSTED_ORIGINS",
         "none",
         "optional; `https://` only, no `*`",
-        "Further origins that may post forms, such as `https://pbx.example.com:8443`, separated by commas.",
+        "Further origins whose pages may post forms and open WebSockets, such as "
+        "`https://pbx.example.com:8443`, separated by commas.",
     ),
     Variable(
         "AMIWEB_BIND",
