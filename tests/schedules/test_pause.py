@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry
-from ami_integration.schedules import services
-from ami_integration.schedules.models import PlannedRun, SchedulesPause
+from ami_integration.schedules import pausing, services
+from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
 from tests.schedules.factories import make_planner, make_schedule, server_of
+from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +83,36 @@ def test_what_had_not_begun_is_taken_back_and_what_has_goes_on() -> None:
         run.refresh_from_db()
     assert [run.status for run in (*runs, by_hand)] == ["cancelled", "running", "queued"]
     assert "ada paused all schedules" in runs[0].reason
+
+
+def test_a_deadlock_with_one_keeps_no_other_and_pausing_again_finishes(
+    monkeypatch: pytest.MonkeyPatch, rung: list[int]
+) -> None:
+    ada = make_planner()
+    schedules = [
+        make_schedule(name=name, owner=ada, server=make_server(name=f"PBX of {name}"), jitter_seconds=3600)
+        for name in ("First", "Second", "Third")
+    ]
+    for schedule in schedules:
+        services.schedule_run_now(user=ada, schedule=schedule)
+    take_back, tries = pausing.planned_take_back, Counter[str]()
+
+    def die_of(*deaths: tuple[str, int]) -> None:
+        def victim(*, schedule: Schedule, **values: Any) -> int:
+            tries[schedule.name] += 1
+            if tries[schedule.name] <= dict(deaths).get(schedule.name, 0):
+                raise OperationalError("deadlock detected")
+            return take_back(schedule=schedule, **values)
+
+        monkeypatch.setattr(pausing, "planned_take_back", victim)
+
+    die_of(("First", pausing.ATTEMPTS), ("Second", 1))
+    with pytest.raises(RunRefused, match="All schedules are paused, but .* what First had submitted"):
+        services.schedules_pause_all(user=ada, reason="Fire")
+    assert services.schedules_paused() is not None
+    assert list(ActionRun.objects.queued().values_list("origin_detail", flat=True)) == ["First"]
+    services.schedules_pause_all(user=ada, reason="Fire")
+    assert not ActionRun.objects.queued().exists()
 
 
 def test_nothing_is_run_by_hand_while_all_are_paused() -> None:
