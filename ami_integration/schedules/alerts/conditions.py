@@ -1,16 +1,23 @@
 """What is wrong with schedules, and what isn't any more. Only reads; `services` makes alerts of it.
 
-- **failing**: as many planned times in a row failed as the schedule says. Over with the next success.
+- **failing**: as many planned times in a row failed as the schedule says. Over with the next success, or when
+  it says more than failed. The same failures open no second alert, however often it is disabled and resumed.
 - **silent**: nothing has succeeded for as long as it says. Counted from the last success, and from no earlier
   than it can have run: its creation or its last edit (to enable it is one), the end of a pause of all
-  schedules, its own beginning. Not while all are paused, and not of one that has ended. Over with a success.
+  schedules, its own beginning. Not while all are paused, and not of one that has ended. Over with a success,
+  when it says longer than nothing has succeeded, or when no planned time is left.
 - **late**: a planned time began so long after its moment, or hasn't begun by then, or was missed because
   amiweb's own clock was. Where the servers are spread, the moment is the end of the spread. Over when a later
   planned time begins in time. What somebody runs by hand is neither.
 - **stopped**: amiweb stopped it. Over when somebody takes it over or resumes it.
 
-A schedule that is disabled or deleted has no alert. Each look is bounded: 5,000 schedules may be wrong at
-once, and the tick of the clock has a second for all that it does.
+Where no planned time is left, none can begin in time: what was late is over when it ended, and what was
+missed for good when somebody ran it by hand. That it failed, or never ran, is not mended by its being the
+last time, so these stay open for somebody to see: until a success by hand, or until the history forgets them.
+
+An alert about what nobody wants to know any more is over, and a schedule that is disabled or deleted has
+none. Each look is bounded: 5,000 schedules may be wrong at once, and the tick of the clock has a second for
+all that it does.
 """
 
 from collections.abc import Iterator
@@ -20,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from django.db.models import Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from ami_integration.actions.fanouts import FAILURES
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.durations import duration_text
@@ -30,6 +38,10 @@ from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPaus
 LOOK_BACK, LOOK_BACK_TIMELY = timedelta(minutes=10), timedelta(minutes=3)
 #: Alerts of one kind that one look opens, and that it closes; the next one goes on.
 MOST = 250
+#: The shortest limit of silence that a schedule may have.
+SHORTEST_SILENCE = timedelta(seconds=60)
+NONE_LEFT = "It has ended: no planned time is left."
+FORGOTTEN = f"{NONE_LEFT} The history has forgotten what this was about."
 
 _Kind = Alert.Kind
 
@@ -78,9 +90,14 @@ def findings(*, now: datetime, punctuality: dict[int, Punctuality]) -> Iterator[
 
 def endings(*, now: datetime, punctuality: dict[int, Punctuality]) -> list[Ending]:
     """The open alerts that are over."""
-    return [*_over_with_schedule(), *_over_failing(), *_over_stopped(), *_over_silent(now)][:MOST] + list(
-        _over_late(punctuality)
-    )
+    over = [
+        *_over_with_schedule(),
+        *_over_failing(),
+        *_over_stopped(),
+        *_over_silent(now),
+        *_over_late_last(),
+    ]
+    return over[:MOST] + list(_over_late(punctuality))
 
 
 def _without_alert(kind: Alert.Kind) -> QuerySet[Schedule]:
@@ -100,7 +117,21 @@ def _stopped() -> Iterator[Finding]:
 
 
 def _failing() -> Iterator[Finding]:
-    found = _without_alert(_Kind.FAILING).filter(alert_failures__gt=0, failures__gte=F("alert_failures"))
+    told = Alert.objects.filter(schedule=OuterRef("pk"), kind=_Kind.FAILING).order_by("-opened_at")
+    failed_since = PlannedRun.objects.filter(
+        Q(outcome=PlannedRun.Outcome.REFUSED) | Q(result__in=(*FAILURES, PlannedRun.Result.PARTLY)),
+        schedule=OuterRef("pk"),
+        planned_at__gt=OuterRef("told_until"),
+    )
+    found = (
+        _without_alert(_Kind.FAILING)
+        .filter(alert_failures__gt=0, failures__gte=F("alert_failures"))
+        .annotate(
+            told_at=Subquery(told.values("opened_at")[:1]), told_until=Subquery(told.values("closed_at")[:1])
+        )
+        # The last alert was about the same failures, unless something succeeded or failed since.
+        .filter(Q(told_at=None) | Q(last_good_at__gt=F("told_at")) | Exists(failed_since))
+    )
     for pk, name, failures, good in found.values_list("pk", "name", "failures", "last_good_at")[:MOST]:
         times = "once" if failures == 1 else f"{failures} times in a row"
         last = f"The last success was at {moment_text(good)}." if good else "It has never succeeded."
@@ -163,15 +194,22 @@ def _over_with_schedule() -> Iterator[Ending]:
 
 
 def _over_failing() -> Iterator[Ending]:
-    over = _open(_Kind.FAILING).filter(
-        Q(schedule__failures__lt=F("schedule__alert_failures")) | Q(schedule__alert_failures=None),
-        schedule__enabled=True,
+    failing = _open(_Kind.FAILING).filter(schedule__enabled=True)
+    over = failing.filter(
+        Q(schedule__failures__lt=F("schedule__alert_failures")) | Q(schedule__alert_failures=None)
     )
-    for pk, failures, good in over.values_list("pk", "schedule__failures", "schedule__last_good_at")[:MOST]:
-        if failures == 0 and good is not None:
+    columns = (f"schedule__{name}" for name in ("failures", "alert_failures", "last_good_at"))
+    for pk, opened, failures, wanted, good in over.values_list("pk", "opened_at", *columns)[:MOST]:
+        if good is not None and (failures == 0 or good > opened):
             yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+        elif wanted is None:
+            yield Ending(pk, "Nobody wants to know any more how often it fails.")
         else:
-            yield Ending(pk, "It was edited, and counts anew.")
+            times = "once" if failures == 1 else f"{failures} times"
+            yield Ending(pk, f"It was edited: it failed {times} in a row, and alerts after {wanted}.")
+    history = PlannedRun.objects.filter(schedule=OuterRef("schedule"))
+    for pk in _ended(failing).exclude(Exists(history)).values_list("pk", flat=True)[:MOST]:
+        yield Ending(pk, FORGOTTEN)
 
 
 def _over_stopped() -> Iterator[Ending]:
@@ -184,15 +222,19 @@ def _over_stopped() -> Iterator[Ending]:
 def _over_silent(now: datetime) -> Iterator[Ending]:
     columns = ("alert_silent_seconds", "last_good_at", "created_at", "next_at", "stopped_at")
     silent = _open(_Kind.SILENT).filter(schedule__enabled=True)
-    for pk, seconds, good, created, following, stopped in silent.values_list(
-        "pk", *(f"schedule__{column}" for column in columns)
+    for pk, opened, seconds, good, created, following, stopped in silent.values_list(
+        "pk", "opened_at", *(f"schedule__{column}" for column in columns)
     ):
         if seconds is None:
             yield Ending(pk, "Nobody wants to know any more how long nothing ran.")
         elif (good or created) + timedelta(seconds=seconds) > now:
-            yield Ending(pk, f"It succeeded at {moment_text(good)}." if good else "It was edited.")
+            # What succeeded longer ago was known when it opened; then it is the limit that changed.
+            if good is not None and good > opened - SHORTEST_SILENCE:
+                yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+            else:
+                yield Ending(pk, f"It was edited: it should succeed once in {duration_text(seconds)}.")
         elif following is None and stopped is None:
-            yield Ending(pk, "It has ended: no planned time is left.")
+            yield Ending(pk, NONE_LEFT)
 
 
 def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
@@ -205,6 +247,35 @@ def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
         one = punctuality[schedule_id].timely
         if one is not None and (planned_at is None or one > planned_at):
             yield Ending(pk, f"What was planned for {moment_text(one)} began in time.")
+
+
+def _over_late_last() -> Iterator[Ending]:
+    """Of schedules that have ended, so that nothing of them can begin in time any more."""
+    late = _ended(_open(_Kind.LATE)).filter(schedule__alert_late_seconds__isnull=False)
+    about = PlannedRun.objects.filter(schedule=OuterRef("schedule"), planned_at=OuterRef("planned_at"))
+    rows = late.exclude(Exists(about.open())).annotate(
+        outcome=Subquery(about.values("outcome")), finished=Subquery(about.values("finished_at"))
+    )
+    mended = ~Q(outcome=PlannedRun.Outcome.MISFIRED) | Q(schedule__last_good_at__gt=F("opened_at"))
+    columns = ("planned_at", "outcome", "finished", "schedule__last_good_at")
+    for pk, at, outcome, finished, good in rows.filter(Q(outcome=None) | mended).values_list("pk", *columns)[
+        :MOST
+    ]:
+        if outcome is None:
+            yield Ending(pk, FORGOTTEN)
+        elif outcome == PlannedRun.Outcome.MISFIRED:
+            yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+        elif finished is not None:
+            yield Ending(
+                pk, f"What was planned for {moment_text(at)} has ended, and no planned time is left."
+            )
+        else:
+            yield Ending(pk, NONE_LEFT)
+
+
+def _ended(alerts: QuerySet[Alert]) -> QuerySet[Alert]:
+    """Those of schedules that have no planned time left, and weren't turned off."""
+    return alerts.filter(schedule__enabled=True, schedule__next_at=None, schedule__stopped_at=None)
 
 
 # Who is late
