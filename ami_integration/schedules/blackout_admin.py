@@ -98,6 +98,7 @@ class BlackoutForm(forms.ModelForm):
             "starts_time",
             "minutes",
             "tag",
+            "scope",
             "schedules",
         )
         widgets = {  # noqa: RUF012 - Django reads it as it stands
@@ -117,7 +118,7 @@ class BlackoutForm(forms.ModelForm):
         schedules: Any = self.fields["schedules"]
         schedules.queryset = Schedule.objects.visible_to(self.user).only("pk", "name").order_by("name")
         if not schedules.queryset.exists():
-            schedules.help_text = "There is no schedule yet: it holds for all."
+            schedules.help_text = "There is no schedule yet that could be chosen."
         if self.instance.pk:
             zone = zoneinfo.ZoneInfo(self.instance.timezone)
             for name in _WALL:
@@ -127,6 +128,8 @@ class BlackoutForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
         values = self.cleaned_data
+        if values.get("scope") == Blackout.Scope.SOME and not (values.get("schedules") or self._hidden()):
+            self.add_error("schedules", "Choose at least one, or let it hold for every schedule.")
         zone = (values.get("timezone") or "").strip()
         if zone and zone not in zone_names():
             self.add_error(
@@ -137,6 +140,13 @@ class BlackoutForm(forms.ModelForm):
                 if values.get(name) is not None:
                     values[name] = wall_moment(values[name], zoneinfo.ZoneInfo(zone))
         return values
+
+    def _hidden(self) -> bool:
+        """Whether it is about schedules that this form doesn't offer; they stay in it."""
+        offered: Any = self.fields["schedules"]
+        return bool(self.instance.pk) and (
+            self.instance.schedules.exclude(pk__in=offered.queryset.order_by().values("pk")).exists()
+        )
 
 
 @admin.register(Blackout)
@@ -157,8 +167,9 @@ class BlackoutAdmin(AuditedAdmin):
         (
             "For what",
             {
-                "fields": ("tag", "schedules"),
-                "description": "Nothing chosen: for every schedule, on every server.",
+                "fields": ("tag", "scope", "schedules"),
+                "description": "A chosen schedule that is deleted leaves the window; it never becomes "
+                "everybody's by that.",
             },
         ),
     )
@@ -201,8 +212,13 @@ class BlackoutAdmin(AuditedAdmin):
 
     @admin.display(description="for")
     def holds_for(self, blackout: Blackout) -> str:
-        count = len(blackout.schedules.all())
-        what = f"{count} schedule{'' if count == 1 else 's'}" if count else "all schedules"
+        about = blackout.about
+        if about is None:
+            what = "all schedules"
+        elif not about:
+            what = "none: what it was about was deleted"
+        else:
+            what = f"{len(about)} schedule{'' if len(about) == 1 else 's'}"
         return f"{what} on servers with the tag {blackout.tag}" if blackout.tag is not None else what
 
     @admin.display(description="now")

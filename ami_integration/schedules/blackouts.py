@@ -33,6 +33,12 @@ class Blackout(models.Model):
         ONCE = "once", "Once"
         WEEKLY = "weekly", "Every week"
 
+    class Scope(models.TextChoices):
+        """Said, and not read from an empty list: deleting a schedule must not make its window everybody's."""
+
+        ALL = "all", "Every schedule"
+        SOME = "some", "The chosen schedules"
+
     name = models.CharField(
         max_length=100, unique=True, help_text="Why nothing shall start; shown where it held."
     )
@@ -65,8 +71,9 @@ class Blackout(models.Model):
         related_name="+",
         help_text="On which servers alone it holds. Empty: on all.",
     )
+    scope = models.CharField("holds for", max_length=10, choices=Scope.choices, default=Scope.ALL)
     schedules = models.ManyToManyField(
-        Schedule, blank=True, related_name="blackouts", help_text="For which alone it holds. None: for all."
+        Schedule, blank=True, related_name="blackouts", help_text="For which alone it holds."
     )
 
     class Meta:
@@ -95,6 +102,13 @@ class Blackout(models.Model):
             raise ValidationError({"starts_time": "Give the time at which it begins, for example 22:00."})
         if self.minutes is None:
             raise ValidationError({"minutes": "Give its length in minutes: 480 are eight hours."})
+
+    @property
+    def about(self) -> frozenset[int] | None:
+        """The ids of the schedules for which alone it holds; None: every schedule."""
+        if self.scope == self.Scope.ALL:
+            return None
+        return frozenset(schedule.pk for schedule in self.schedules.all())
 
     @property
     def words(self) -> str:
@@ -164,7 +178,7 @@ def blackouts_load() -> list[Rule]:
     return [
         Rule(
             blackout,
-            frozenset(schedule.pk for schedule in blackout.schedules.all()) or None,
+            blackout.about,
             None if blackout.tag is None else frozenset(server.pk for server in blackout.tag.servers.all()),
         )
         for blackout in rows.prefetch_related(

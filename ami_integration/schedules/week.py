@@ -313,8 +313,8 @@ def planned_entry(question: Question, moment: int, row: Any, links: Links, windo
     if question.now.timestamp() - moment > LATE:
         return Entry(question.local(moment), row.name, "late", "Due, not begun", url)
     for window in windows:
-        chosen = [schedule.pk for schedule in window.blackout.schedules.all()]
-        whole = window.blackout.tag_id is None and (not chosen or row.pk in chosen)
+        chosen = window.blackout.about
+        whole = window.blackout.tag_id is None and (chosen is None or row.pk in chosen)
         if whole and window.starts_at.timestamp() <= moment < window.ends_at.timestamp():
             note = f"in the blackout “{window.blackout.name}”: it will not start"
             return Entry(question.local(moment), row.name, "blackout", "Blackout", url, note)

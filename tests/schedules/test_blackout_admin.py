@@ -16,7 +16,7 @@ from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_user
 from tests.schedules.asking import errors_of, signed_in
-from tests.schedules.factories import make_schedule
+from tests.schedules.factories import make_planner, make_schedule
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
@@ -29,6 +29,7 @@ def weekly(**values: Any) -> dict[str, Any]:
     return {
         "name": "Business hours",
         "enabled": "on",
+        "scope": "all",
         "kind": "weekly",
         "timezone": "Europe/Berlin",
         "weekdays": ["1", "5"],
@@ -41,6 +42,7 @@ def once(**values: Any) -> dict[str, Any]:
     return {
         "name": "The move",
         "enabled": "on",
+        "scope": "all",
         "kind": "once",
         "timezone": "Europe/Berlin",
         "starts_at": "2031-07-01T22:00",
@@ -120,6 +122,7 @@ def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
         starts_time="08:00",
         minutes=60,
         timezone="Europe/Berlin",
+        scope="some",
     )
     blackout.schedules.set([mine, hidden])
     eve = make_person("eve", *PERMISSIONS)
@@ -128,8 +131,19 @@ def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
     page = client.get(change(blackout)).content.decode()
     assert "Mine" in page
     assert "Hidden" not in page and "north" not in page
-    assert client.post(change(blackout), weekly()).status_code == 302
+    assert client.post(change(blackout), weekly(scope="some")).status_code == 302
     assert list(blackout.schedules.all()) == [hidden]
+
+
+def test_one_for_chosen_schedules_wants_one_chosen_and_says_when_none_is_left() -> None:
+    client = signed_in(make_user("ada", *PERMISSIONS))
+    schedule = make_schedule(name="Nightly", owner=make_planner("bob"))
+    errors = errors_of(client.post(ADD, weekly(scope="some")))
+    assert errors["schedules"] == ["Choose at least one, or let it hold for every schedule."]
+    assert client.post(ADD, weekly(scope="some", schedules=[schedule.pk])).status_code == 302
+    assert "1 schedule<" in client.get(LIST).content.decode()
+    schedule.delete()
+    assert "none: what it was about was deleted" in client.get(LIST).content.decode()
 
 
 def test_who_may_only_look_changes_nothing() -> None:

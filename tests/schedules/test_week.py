@@ -193,7 +193,13 @@ def test_a_time_in_a_blackout_says_so_and_the_blackout_is_a_band_of_its_days(ada
     nightly = make_daily(ada)
     other = make_daily(ada, "Other")
     blackout = Blackout.objects.create(
-        name="Freeze", kind="weekly", timezone=BERLIN, weekdays="4", starts_time=time(22), minutes=300
+        name="Freeze",
+        kind="weekly",
+        timezone=BERLIN,
+        weekdays="4",
+        starts_time=time(22),
+        minutes=300,
+        scope="some",
     )
     blackout.schedules.add(nightly)
     week = read(ada)
@@ -275,7 +281,7 @@ def test_a_stranger_sees_nothing_of_servers_that_are_not_theirs(ada: User) -> No
     for schedule in (theirs, shared, hidden, frequent):
         ran(schedule, NOW - timedelta(hours=2), run=make_run(server=berlin))
     blackout = Blackout.objects.create(
-        name="Secret move", kind="once", starts_at=NOW, ends_at=NOW + timedelta(days=1)
+        name="Secret move", kind="once", scope="some", starts_at=NOW, ends_at=NOW + timedelta(days=1)
     )
     blackout.schedules.add(hidden)
     stranger = make_person("grace")
