@@ -85,6 +85,22 @@ def test_what_had_not_begun_is_taken_back_and_what_has_goes_on() -> None:
     assert "ada paused all schedules" in runs[0].reason
 
 
+def test_what_waited_is_audited_and_keeps_why_it_did() -> None:
+    schedule = make_schedule()
+    PlannedRun.objects.create(
+        schedule=schedule,
+        planned_at=timezone.now(),
+        outcome=PlannedRun.Outcome.WAITING,
+        reason="Waited for the one before.",
+    )
+    services.schedules_pause_all(user=make_planner("bob"), reason="Fire", address="192.0.2.7")
+    planned = PlannedRun.objects.get()
+    assert planned.outcome == PlannedRun.Outcome.SKIPPED
+    assert planned.reason.startswith("Waited for the one before. Taken back: bob paused all schedules")
+    entry = AuditEntry.objects.get(verb="schedule.leave_out")
+    assert (entry.actor_name, entry.address, entry.what["outcomes"]) == ("bob", "192.0.2.7", {"skipped": 1})
+
+
 def test_a_deadlock_with_one_keeps_no_other_and_pausing_again_finishes(
     monkeypatch: pytest.MonkeyPatch, rung: list[int]
 ) -> None:
