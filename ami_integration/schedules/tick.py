@@ -17,7 +17,8 @@ from ami_integration.actions.watch import runs_begin
 from ami_integration.schedules.alerts.services import alerts_look
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.settling import planned_settle
-from ami_integration.schedules.taking import RING_AT_ONCE, Tick, schedule_take
+from ami_integration.schedules.taking import schedule_take
+from ami_integration.schedules.turn import RING_AT_ONCE, Tick
 from ami_integration.schedules.waiting import waiting_schedules, waiting_submit
 
 logger = logging.getLogger(__name__)
