@@ -15,6 +15,7 @@ from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.watch import runs_sweep
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import submission, taking, turn
+from ami_integration.schedules import tick as tick_module
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
@@ -591,6 +592,16 @@ def test_where_every_server_is_gone_or_disabled_it_failed_and_a_maintenance_is_n
     schedule.refresh_from_db()
     assert PlannedRun.objects.get().outcome == PlannedRun.Outcome.REFUSED
     assert schedule.failures == (0 if gone == "in maintenance" else 1)
+
+
+def test_alerts_have_their_turn_in_a_tick_that_has_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    monkeypatch.setattr(tick_module, "alerts_look", lambda *, now: looked.append(now) or 0)
+    monkeypatch.setattr(tick_module, "_alerts_at", 0.0)
+    monkeypatch.setattr(turn.Tick, "over", property(lambda _: True))
+    schedules_tick(now=NOON)
+    schedules_tick(now=NOON + SECOND)
+    assert looked == [NOON]  # and not each second
 
 
 def test_nothing_that_is_spread_begins_after_the_end() -> None:
