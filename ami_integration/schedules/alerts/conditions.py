@@ -4,11 +4,14 @@
   it says more than failed. The same failures open no second alert, however often it is disabled and resumed.
 - **silent**: nothing has succeeded for as long as it says. Counted from the last success, and from no earlier
   than it can have run: its creation or its last edit (to enable it is one), the end of a pause of all
-  schedules, its own beginning. Not while all are paused, and not of one that has ended. Over with a success,
-  when it says longer than nothing has succeeded, or when no planned time is left.
+  schedules, its own beginning; without the time in which blackouts held it back whole. Not while all are
+  paused, and not of one that has ended. Over with a success, when it says longer than nothing has succeeded,
+  or when no planned time is left.
 - **late**: a planned time began so long after its moment, or hasn't begun by then, or was missed because
-  amiweb's own clock was. Where the servers are spread, the moment is the end of the spread. Over when a later
-  planned time begins in time. What somebody runs by hand is neither.
+  amiweb's own clock was. Where nobody takes it at all, the clock is away, so that the listener looks as well;
+  while all are paused or a blackout holds, nothing is meant to begin. Where the servers are spread, the
+  moment is the end of the spread. Over when a later planned time begins in time. What somebody runs by hand
+  is neither.
 - **stopped**: amiweb stopped it. Over when somebody takes it over or resumes it.
 
 Where no planned time is left, none can begin in time: what was late is over when it ended, and what was
@@ -20,16 +23,17 @@ none. Each look is bounded: 5,000 schedules may be wrong at once, and the tick o
 all that it does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import DateTimeField, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Greatest
 
 from ami_integration.actions.fanouts import FAILURES
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.alerts.quiet import Quiet, counted_silence
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 
@@ -144,10 +148,22 @@ def _silent(now: datetime, resumed_at: datetime | None) -> Iterator[Finding]:
         alert_silent_seconds__gt=0, next_at__isnull=False, stopped_at=None
     )
     columns = ("alert_silent_seconds", "last_good_at", "created_at", "updated_at", "starts_at")
-    found = 0
+    candidates = []
     for pk, name, seconds, good, created, edited, starts in watched.values_list("pk", "name", *columns):
         since = max(moment for moment in (good, created, edited, starts, resumed_at) if moment is not None)
-        if since + timedelta(seconds=seconds) > now:
+        if since + timedelta(seconds=seconds or 0) <= now:
+            candidates.append((pk, name, seconds or 0, good, since))
+    if not candidates:
+        return
+    quiet = Quiet(
+        schedules=[pk for pk, *_ in candidates], since=min(since for *_, since in candidates), until=now
+    )
+    held = {pk: spans for pk, *_, since in candidates if (spans := quiet.spans(pk, since, now))}
+    chances = _chances(held, resumed_at) if held else {}
+    found = 0
+    for pk, name, seconds, good, since in candidates:
+        silence = counted_silence(since=since, now=now, spans=held.get(pk, []), first_chance=chances.get(pk))
+        if silence < timedelta(seconds=seconds):
             continue
         last = f"since {moment_text(good)}" if good else "yet"
         text = f"Nothing has succeeded {last}. It should once in {duration_text(seconds)} at least."
@@ -155,6 +171,23 @@ def _silent(now: datetime, resumed_at: datetime | None) -> Iterator[Finding]:
         found += 1
         if found == MOST:
             return
+
+
+def _chances(schedules: Iterable[int], resumed_at: datetime | None) -> dict[int, datetime]:
+    """Of each schedule the first planned time of its silence that neither a blackout nor a pause kept."""
+    counted = Greatest(
+        Coalesce("last_good_at", "created_at"),
+        Coalesce("starts_at", "created_at"),
+        "updated_at",
+        Coalesce(Value(resumed_at, output_field=DateTimeField()), "created_at"),
+    )
+    kept = (PlannedRun.Outcome.BLACKOUT, PlannedRun.Outcome.PAUSED)
+    rows = PlannedRun.objects.filter(
+        schedule=OuterRef("pk"), by_hand="", planned_at__gt=OuterRef("counted_from")
+    ).exclude(outcome__in=kept)
+    found = Schedule.objects.filter(pk__in=schedules).annotate(counted_from=counted)
+    chance = found.annotate(chance=Subquery(rows.order_by("planned_at").values("planned_at")[:1]))
+    return {pk: at for pk, at in chance.order_by().values_list("pk", "chance") if at is not None}
 
 
 def _late(punctuality: dict[int, Punctuality]) -> Iterator[Finding]:
@@ -330,7 +363,34 @@ def punctuality_look(*, now: datetime) -> dict[int, Punctuality]:
                     known[pk] = Punctuality(at, begun, one.timely)
             elif begun is not None and (one.timely is None or at > one.timely):
                 known[pk] = Punctuality(one.late, one.late_begun, at)
+    for pk, at in _untaken(now, tolerated):
+        one = known.get(pk, Punctuality())
+        if one.late is None or at > one.late:
+            known[pk] = Punctuality(at, None, one.timely)
     return known
+
+
+def _untaken(now: datetime, tolerated: timedelta) -> list[tuple[int, datetime]]:
+    """The schedules whose planned time has passed for too long, and nobody has taken it."""
+    if SchedulesPause.objects.filter(paused=True).exists():
+        return []
+    due = Schedule.objects.filter(
+        enabled=True, stopped_at=None, alert_late_seconds__gt=0, next_at__lt=now - tolerated
+    )
+    columns = ("pk", "next_at", "alert_late_seconds", "jitter_seconds")
+    untaken = [
+        (pk, at)
+        for pk, at, late, jitter in due.order_by().values_list(*columns)
+        if at is not None and now > at + timedelta(seconds=(late or 0) + jitter)
+    ]
+    if not untaken:
+        return []
+    quiet = Quiet(schedules=[pk for pk, _ in untaken], since=min(at for _, at in untaken), until=now)
+    return [
+        (pk, at)
+        for pk, at in untaken
+        if not any(begins <= at < ends for begins, ends in quiet.spans(pk, at, now))
+    ]
 
 
 def moment_text(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Alerts: opened and closed by the tick of the clock, told by the workers.
+"""Alerts: opened and closed by the tick of the clock and beside the listener, told by the workers.
 
 The row of an alert and those of its deliveries are written in one transaction, under unique keys: one open
 alert of each kind for a schedule, one delivery of its opening and one of its closing for a channel. So a
@@ -49,7 +49,8 @@ BATCH = 500
 def alerts_look(*, now: datetime | None = None) -> int:
     """Open the alerts that are due and close those that are over; returns how many of both.
 
-    Called by the tick, now and then. Each call is bounded (`conditions.MOST`), the next one goes on.
+    Called by the tick and by the listener's upkeep, now and then. Each call is bounded (`conditions.MOST`),
+    the next one goes on.
 
     Args:
         now: the moment; the clock's if not given.

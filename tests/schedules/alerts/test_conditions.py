@@ -11,7 +11,9 @@ from django.utils import timezone
 from ami_integration.schedules.alerts import conditions
 from ami_integration.schedules.alerts.models import Alert, AlertDelivery
 from ami_integration.schedules.alerts.services import alerts_look
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.servers.models import Tag
 from tests.actions.factories import make_run
 from tests.schedules.alerts.factories import make_channel, make_watched
 
@@ -438,3 +440,75 @@ def test_the_number_of_queries_does_not_grow_with_the_schedules(
     Schedule.objects.update(failures=0, last_good_at=NOW)
     with django_assert_max_num_queries(35):
         assert alerts_look(now=NOW) == 60
+
+
+# Blackouts, and a clock that is away
+
+
+def blackout(name: str, since: datetime, until: datetime, **values: Any) -> Blackout:
+    return Blackout.objects.create(name=name, starts_at=since, ends_at=until, **values)
+
+
+def test_time_in_a_blackout_of_the_whole_schedule_is_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    blackout("Night", NOW - 8 * HOUR, NOW + HOUR)
+    assert look(NOW) == []
+    assert look(NOW + HOUR + timedelta(minutes=59)) == []
+    assert look(NOW + 2 * HOUR) == [("silent", False)]
+
+
+def test_a_blackout_of_another_schedule_or_of_some_servers_hides_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    north = Tag.objects.create(name="north")
+    blackout("Others", NOW - 8 * HOUR, NOW + HOUR, scope="some")
+    blackout("North", NOW - 8 * HOUR, NOW + HOUR, tag=north)
+    assert look(NOW) == [("silent", False)]
+
+
+def test_a_blackout_of_the_tag_of_all_its_servers_is_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    north = Tag.objects.create(name="north")
+    for server in schedule.servers.all():
+        server.tags.add(north)
+    blackout("North", NOW - 8 * HOUR, NOW + HOUR, tag=north)
+    assert look(NOW) == []
+
+
+def test_windows_after_it_could_run_again_only_stop_the_count() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=5 * 3600))
+    set_(schedule, last_good_at=NOW - 20 * HOUR)
+    blackout("One", NOW - 19 * HOUR, NOW - 15 * HOUR)
+    planned(schedule, NOW - 18 * HOUR, outcome=PlannedRun.Outcome.BLACKOUT)
+    planned(schedule, NOW - 14 * HOUR, result="failed")
+    blackout("Two", NOW - 11 * HOUR, NOW)
+    assert look(NOW) == []  # four hours that count
+    assert look(NOW + timedelta(minutes=59)) == []
+    assert look(NOW + HOUR) == [("silent", False)]
+
+
+def test_what_nobody_takes_is_late_and_over_once_a_later_one_begins_in_time() -> None:
+    schedule = aged(make_watched(make_channel(), alert_late_seconds=60, jitter_seconds=30))
+    set_(schedule, next_at=NOW - timedelta(seconds=90))
+    assert look(NOW) == []
+    assert look(NOW + timedelta(seconds=1)) == [("late", False)]
+    assert "has not begun" in Alert.objects.get().text
+    set_(schedule, next_at=NOW + HOUR)
+    at = NOW + timedelta(seconds=10)
+    ended(schedule, at, at)
+    assert look(NOW + timedelta(seconds=20)) == [("late", True)]
+
+
+def test_what_is_paused_or_in_a_blackout_is_not_late_when_nobody_takes_it() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    set_(schedule, next_at=NOW - HOUR)
+    pause = SchedulesPause.objects.create(paused=True, username="ada", turned_at=NOW - 2 * HOUR)
+    assert look(NOW) == []
+    pause.paused = False
+    pause.save()
+    window = blackout("Move", NOW - 2 * HOUR, NOW + HOUR)
+    assert look(NOW) == []
+    window.delete()
+    assert look(NOW) == [("late", False)]
