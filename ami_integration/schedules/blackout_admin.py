@@ -7,13 +7,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from ami_integration.access.services import tags_visible
 from ami_integration.audit.admin import AuditedAdmin
+from ami_integration.schedules.blackout_rights import blackout_refusal, window_refusal
 from ami_integration.schedules.blackouts import Blackout, windows
 from ami_integration.schedules.calendar import wall_moment
 from ami_integration.schedules.durations import DurationField
@@ -32,6 +33,7 @@ DAYS = (
     ("7", "Sunday"),
 )
 _WALL = ("starts_at", "ends_at")
+_SHOWN = {"schedules": "schedules_shown"}
 
 
 class WeekdaysField(forms.MultipleChoiceField):
@@ -139,6 +141,15 @@ class BlackoutForm(forms.ModelForm):
             for name in _WALL:
                 if values.get(name) is not None:
                     values[name] = wall_moment(values[name], zoneinfo.ZoneInfo(zone))
+        if "scope" in values and (
+            refusal := window_refusal(
+                user=self.user,
+                tag=values.get("tag"),
+                scope=values["scope"],
+                schedules=values.get("schedules") or (),
+            )
+        ):
+            self.add_error(None, refusal)
         return values
 
     def _hidden(self) -> bool:
@@ -178,13 +189,67 @@ class BlackoutAdmin(AuditedAdmin):
         # One of a tag that this person doesn't see is about servers that they don't see.
         seen = Q(tag=None) | Q(tag__in=tags_visible(user=request.user).values("pk"))
         found = super().get_queryset(request).filter(seen)
-        return found.select_related("tag").prefetch_related("schedules")
+        shown = Schedule.objects.visible_to(request.user).only("pk", "name").order_by("name")
+        return found.select_related("tag").prefetch_related(
+            "schedules", Prefetch("schedules", queryset=shown, to_attr="schedules_seen")
+        )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
+        """Who may only look reads the names of the schedules that they see."""
+        if obj is None or self.has_change_permission(request, obj):
+            return super().get_fieldsets(request, obj)
+        return tuple(
+            (title, {**parts, "fields": tuple(_SHOWN.get(name, name) for name in parts["fields"])})
+            for title, parts in super().get_fieldsets(request, obj)
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
+        editable = obj is None or self.has_change_permission(request, obj)
+        return () if editable else tuple(_SHOWN.values())
+
+    @admin.display(description="schedules")
+    def schedules_shown(self, blackout: Any) -> str:
+        names = [schedule.name for schedule in blackout.schedules_seen]
+        hidden = len(blackout.schedules.all()) - len(names)
+        if hidden:
+            names.append(f"{hidden} that you don't see")
+        return ", ".join(names) or "all"
 
     def get_form(
         self, request: HttpRequest, obj: Blackout | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
         return type("BlackoutFormOfUser", (form,), {"user": request.user})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
+        """Where it may only be looked at, schedules that this person doesn't see are counted, not named."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        seen = set(
+            Schedule.objects.visible_to(request.user).filter(blackouts=obj).values_list("pk", flat=True)
+        )
+
+        @admin.display(description="schedules")
+        def chosen(blackout: Blackout) -> str:
+            all_of_it = list(blackout.schedules.all())
+            names = [schedule.name for schedule in all_of_it if schedule.pk in seen]
+            if hidden := len(all_of_it) - len(names):
+                names.append(f"{hidden} that you don't see")
+            return ", ".join(names) or "–"
+
+        return [
+            (name, options | {"fields": [chosen if one == "schedules" else one for one in options["fields"]]})
+            for name, options in found
+        ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Blackout | None = None) -> bool:
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or not blackout_refusal(user=request.user, blackout=obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Blackout | None = None) -> bool:
+        may = super().has_delete_permission(request, obj)
+        return may and (obj is None or not blackout_refusal(user=request.user, blackout=obj))
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Whoever edits a blackout takes no schedule out of it that the form didn't offer."""
@@ -204,6 +269,9 @@ class BlackoutAdmin(AuditedAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         context |= pause_context(request) | {"timezones": sorted(zone_names())}
+        blackout: Blackout | None = kwargs.get("obj")
+        if blackout is not None and super().has_change_permission(request, blackout):
+            context["refusal"] = blackout_refusal(user=request.user, blackout=blackout)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="when")

@@ -26,8 +26,16 @@ ATTEMPTS = 3
 _ROW = 1
 
 
-def schedules_paused() -> SchedulesPause | None:
-    """The switch, if it is turned so that nothing starts."""
+def schedules_paused(*, lock: bool = False) -> SchedulesPause | None:
+    """The switch, if it is turned so that nothing starts.
+
+    Args:
+        lock: in a transaction: nobody turns it until that ends.
+    """
+    if lock:
+        SchedulesPause.objects.get_or_create(pk=_ROW)
+        switch = SchedulesPause.objects.select_for_update().get(pk=_ROW)
+        return switch if switch.paused else None
     return SchedulesPause.objects.filter(pk=_ROW, paused=True).first()
 
 
@@ -105,7 +113,7 @@ def _turn(user: Any, paused: bool, reason: str, address: str) -> SchedulesPause:
     if not user_may_pause_schedules(user=user):
         raise RunRefused(
             "You may not pause or resume all schedules. Ask an administrator for the permission “Can pause "
-            "all schedules”."
+            "all schedules” and an access rule for every server."
         )
     with transaction.atomic():
         SchedulesPause.objects.get_or_create(pk=_ROW)

@@ -15,6 +15,7 @@ from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import pausing, services
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
 from tests.schedules.factories import make_planner, make_schedule, server_of
 from tests.servers.factories import make_server
@@ -51,6 +52,15 @@ def test_a_second_pause_keeps_whose_the_first_was() -> None:
     assert pause is not None
     assert (pause.username, pause.reason) == ("ada", "First")
     assert AuditEntry.objects.count() == 1
+
+
+def test_whoever_does_not_see_every_server_turns_nothing() -> None:
+    eve = make_person("eve", "pause_schedules", "change_schedule", "view_schedule")
+    grant(eve, on=make_server())
+    for turn in (services.schedules_pause_all, services.schedules_resume_all):
+        with pytest.raises(RunRefused, match="an access rule for every server"):
+            turn(user=eve)
+    assert services.schedules_paused() is None
 
 
 def test_a_stranger_turns_nothing() -> None:
