@@ -236,9 +236,12 @@ class Taking:
         planned.reason = f"{planned.reason} {targets.reason}".strip()
         planned.refused = targets.forbidden
         if not targets.servers:
-            # Where all were deleted or disabled nobody hears of it otherwise. A server's switch (maintenance,
-            # read-only) is turned for a while, by somebody who knows.
-            self._refuse(planned, "", failure=planned.refused > 0 or not targets.refused)
+            if targets.refused and not planned.refused:
+                # A server's switch (maintenance, read-only) is turned for a while, by somebody who knows.
+                planned.outcome = Outcome.SKIPPED
+            else:
+                # Where all were deleted or disabled, nobody would hear of it otherwise.
+                self._refuse(planned, "")
             return
         starts = planned_starts(schedule=schedule, servers=targets.servers, since=since)
         servers = self._outside_blackouts(planned, targets.servers, starts)
@@ -278,10 +281,10 @@ class Taking:
         planned.reason = " ".join([planned.reason, *told]).strip()
         return free
 
-    def _refuse(self, planned: PlannedRun, reason: str, *, failure: bool = True) -> None:
+    def _refuse(self, planned: PlannedRun, reason: str) -> None:
         planned.outcome = Outcome.REFUSED
         planned.reason = f"{planned.reason} {reason}".strip()
-        self.failures += failure
+        self.failures += 1
 
     def _stop(self, planned: PlannedRun, why: str) -> None:
         """The schedule doesn't go on with this person's rights: visibly, until somebody takes it over."""

@@ -17,6 +17,7 @@ from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import submission, taking, turn
 from ami_integration.schedules import tick as tick_module
 from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.figures import figures_read
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
@@ -308,11 +309,11 @@ def test_servers_on_which_the_owner_may_not_are_left_out_and_count_as_refused() 
 
 
 @pytest.mark.parametrize("switch", ["maintenance", "read_only"])
-def test_a_switch_of_the_server_refuses_this_time_and_stops_nothing(switch: str) -> None:
+def test_a_switch_of_the_server_leaves_this_time_out_and_stops_nothing(switch: str) -> None:
     schedule = at_noon(action="QueueReset")
     Server.objects.update(**{switch: True})
     schedules_tick(now=NOON)
-    assert only().outcome == Outcome.REFUSED
+    assert only().outcome == Outcome.SKIPPED
     assert "Berlin is" in only().reason
     schedule.refresh_from_db()
     assert (schedule.stopped_at, schedule.next_at, schedule.failures) == (None, NOON + DAY, 0)
@@ -590,8 +591,12 @@ def test_where_every_server_is_gone_or_disabled_it_failed_and_a_maintenance_is_n
         Server.objects.update(maintenance=True)
     schedules_tick(now=NOON)
     schedule.refresh_from_db()
-    assert PlannedRun.objects.get().outcome == PlannedRun.Outcome.REFUSED
-    assert schedule.failures == (0 if gone == "in maintenance" else 1)
+    # The history's figures count it alike: what was skipped neither failed nor succeeded.
+    figures = figures_read(schedule=schedule, now=NOON)[0]
+    if gone == "in maintenance":
+        assert (only().outcome, schedule.failures, figures.ended) == (Outcome.SKIPPED, 0, 0)
+    else:
+        assert (only().outcome, schedule.failures, figures.bad) == (Outcome.REFUSED, 1, 1)
 
 
 def test_alerts_have_their_turn_in_a_tick_that_has_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
