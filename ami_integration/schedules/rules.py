@@ -23,7 +23,7 @@ _TICK = timedelta(microseconds=1)
 
 
 def moment_words(moment: datetime) -> str:
-    """A planned time in a sentence that is kept."""
+    """A moment in a sentence that is kept or sent: whoever reads it may be anywhere."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

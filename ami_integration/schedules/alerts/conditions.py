@@ -25,7 +25,7 @@ all that it does.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import DateTimeField, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Greatest
@@ -36,6 +36,7 @@ from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.alerts.quiet import Quiet, counted_silence
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.rules import moment_words
 
 #: For so long after its creation a planned run that has ended is looked at for having been late, and for
 #: having been in time. Those that haven't ended are looked at in any case.
@@ -116,7 +117,7 @@ def _stopped() -> Iterator[Finding]:
     found = _without_alert(_Kind.STOPPED).filter(stopped_at__isnull=False)
     for pk, name, at, why in found.values_list("pk", "name", "stopped_at", "stopped_why")[:MOST]:
         assert at is not None  # the filter says so
-        text = f"amiweb stopped it at {moment_text(at)}. {why}".strip()
+        text = f"amiweb stopped it at {moment_words(at)}. {why}".strip()
         yield Finding(pk, name, _Kind.STOPPED, text)
 
 
@@ -138,7 +139,7 @@ def _failing() -> Iterator[Finding]:
     )
     for pk, name, failures, good in found.values_list("pk", "name", "failures", "last_good_at")[:MOST]:
         times = "once" if failures == 1 else f"{failures} times in a row"
-        last = f"The last success was at {moment_text(good)}." if good else "It has never succeeded."
+        last = f"The last success was at {moment_words(good)}." if good else "It has never succeeded."
         yield Finding(pk, name, _Kind.FAILING, f"It failed {times}. {last}")
 
 
@@ -165,7 +166,7 @@ def _silent(now: datetime, resumed_at: datetime | None) -> Iterator[Finding]:
         silence = counted_silence(since=since, now=now, spans=held.get(pk, []), first_chance=chances.get(pk))
         if silence < timedelta(seconds=seconds):
             continue
-        last = f"since {moment_text(good)}" if good else "yet"
+        last = f"since {moment_words(good)}" if good else "yet"
         text = f"Nothing has succeeded {last}. It should once in {duration_text(seconds)} at least."
         yield Finding(pk, name, _Kind.SILENT, text)
         found += 1
@@ -204,9 +205,9 @@ def _late(punctuality: dict[int, Punctuality]) -> Iterator[Finding]:
         if one.late_begun is None:
             what = "has not begun"
         else:
-            what = f"began only at {moment_text(one.late_begun)}"
+            what = f"began only at {moment_words(one.late_begun)}"
         text = (
-            f"What was planned for {moment_text(one.late)} {what}. It alerts when it is more than "
+            f"What was planned for {moment_words(one.late)} {what}. It alerts when it is more than "
             f"{duration_text(seconds or 0)} late."
         )
         yield Finding(pk, name, _Kind.LATE, text, planned_at=one.late)
@@ -234,7 +235,7 @@ def _over_failing() -> Iterator[Ending]:
     columns = (f"schedule__{name}" for name in ("failures", "alert_failures", "last_good_at"))
     for pk, opened, failures, wanted, good in over.values_list("pk", "opened_at", *columns)[:MOST]:
         if good is not None and (failures == 0 or good > opened):
-            yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+            yield Ending(pk, f"It succeeded at {moment_words(good)}.")
         elif wanted is None:
             yield Ending(pk, "Nobody wants to know any more how often it fails.")
         else:
@@ -263,7 +264,7 @@ def _over_silent(now: datetime) -> Iterator[Ending]:
         elif (good or created) + timedelta(seconds=seconds) > now:
             # What succeeded longer ago was known when it opened; then it is the limit that changed.
             if good is not None and good > opened - SHORTEST_SILENCE:
-                yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+                yield Ending(pk, f"It succeeded at {moment_words(good)}.")
             else:
                 yield Ending(pk, f"It was edited: it should succeed once in {duration_text(seconds)}.")
         elif following is None and stopped is None:
@@ -279,7 +280,7 @@ def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
     for pk, schedule_id, planned_at in rows.values_list("pk", "schedule_id", "planned_at")[:MOST]:
         one = punctuality[schedule_id].timely
         if one is not None and (planned_at is None or one > planned_at):
-            yield Ending(pk, f"What was planned for {moment_text(one)} began in time.")
+            yield Ending(pk, f"What was planned for {moment_words(one)} began in time.")
 
 
 def _over_late_last() -> Iterator[Ending]:
@@ -297,10 +298,10 @@ def _over_late_last() -> Iterator[Ending]:
         if outcome is None:
             yield Ending(pk, FORGOTTEN)
         elif outcome == PlannedRun.Outcome.MISFIRED:
-            yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+            yield Ending(pk, f"It succeeded at {moment_words(good)}.")
         elif finished is not None:
             yield Ending(
-                pk, f"What was planned for {moment_text(at)} has ended, and no planned time is left."
+                pk, f"What was planned for {moment_words(at)} has ended, and no planned time is left."
             )
         else:
             yield Ending(pk, NONE_LEFT)
@@ -391,8 +392,3 @@ def _untaken(now: datetime, tolerated: timedelta) -> list[tuple[int, datetime]]:
         for pk, at in untaken
         if not any(begins <= at < ends for begins, ends in quiet.spans(pk, at, now))
     ]
-
-
-def moment_text(moment: datetime) -> str:
-    """A moment as messages have it: whoever reads them may be anywhere."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
