@@ -22,7 +22,7 @@ from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
-from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.outcomes import Links, schedules_seen_whole, state_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
@@ -160,6 +160,26 @@ class ScheduleAdmin(SchedulePages):
             template=form.chosen_template,
         )
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What the page asks about before it deletes: its history is counted and not listed, row by row."""
+        chosen = {schedule.pk: schedule for schedule in objs}
+        planned = dict(
+            PlannedRun.objects.filter(schedule__in=chosen)
+            .order_by()
+            .values_list("schedule_id")
+            .annotate(number=Count("pk"))
+        )
+        words = []
+        for pk, schedule in chosen.items():
+            number = planned.get(pk, 0)
+            times = f"{number:,} planned time" + ("" if number == 1 else "s")
+            words.append(f"{schedule.name}, with its history of {times}. The runs stay in the action log.")
+        counts = {"schedules": len(chosen), "planned times": sum(planned.values())}
+        allowed = all(self.has_delete_permission(request, schedule) for schedule in chosen.values())
+        return words, counts, set() if allowed else {"schedule"}, []
+
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
         services.schedule_delete(user=request.user, schedule=obj, address=request_address(request))
 
@@ -287,7 +307,10 @@ class ScheduleAdmin(SchedulePages):
     def last_outcome(self, schedule: Schedule) -> str:
         badge = _outcome(schedule)
         if schedule.failures > 1:
-            return format_html('{} <span class="aw-quiet">{} in a row</span>', badge, schedule.failures)
+            # In words of its own: the last outcome may be another, like a blackout.
+            return format_html(
+                '{} <span class="aw-quiet">failed {} times in a row</span>', badge, schedule.failures
+            )
         return badge
 
     @admin.display(description="last good run", ordering=F("last_good_at").asc(nulls_first=True))

@@ -118,7 +118,7 @@ class Blackout(models.Model):
                 return ""
             zone = zoneinfo.ZoneInfo(self.timezone)
             since, until = (moment.astimezone(zone) for moment in (self.starts_at, self.ends_at))
-            return f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} ({self.timezone})"
+            return f"{since:%Y-%m-%d} {_clock(since)} to {until:%Y-%m-%d} {_clock(until)} ({self.timezone})"
         if self.starts_time is None or self.minutes is None:
             return ""
         days = "every day" if len(self.weekdays) == 7 else ", ".join(_DAYS[int(day)] for day in self.weekdays)
@@ -139,9 +139,9 @@ class Window:
     @property
     def sentence(self) -> str:
         """For the record of what didn't run."""
-        zone = zoneinfo.ZoneInfo(self.blackout.timezone)
+        until = self.ends_at.astimezone(zoneinfo.ZoneInfo(self.blackout.timezone))
         return (
-            f"The blackout “{self.blackout.name}” holds until {self.ends_at.astimezone(zone):%Y-%m-%d %H:%M} "
+            f"The blackout “{self.blackout.name}” holds until {until:%Y-%m-%d} {_clock(until)} "
             f"({self.blackout.timezone})."
         )
 
@@ -275,6 +275,11 @@ def _window(wall: datetime, length: timedelta, zone: zoneinfo.ZoneInfo) -> tuple
         for moment, time in ((starts_at, wall), (ends_at, end))
     ]
     return starts_at, starts_at + length if any(skipped) else ends_at
+
+
+def _clock(moment: datetime) -> str:
+    """A time of day, with its seconds where they aren't 0: people act on when a window ends."""
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
 
 
 def _later(one: Window | None, other: Window) -> Window:

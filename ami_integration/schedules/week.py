@@ -30,7 +30,7 @@ from django.db.models import (
 from django.db.models.functions import RowNumber
 
 from ami_integration.access.services import AnyUser, user_sees_all_servers
-from ami_integration.schedules.bands import Band, bands_read
+from ami_integration.schedules.bands import Band, bands_asked, bands_read
 from ami_integration.schedules.blackouts import Window as Held
 from ami_integration.schedules.models import PlannedRun
 from ami_integration.schedules.outcomes import (
@@ -170,7 +170,7 @@ def week_read(*, user: AnyUser, question: Question, page: int = 1) -> WeekPage:
     drawn = _of_hours(question, past.some())
     links = Links(user, [row for hour in drawn for row in hour])
     cells = _cells(question, schedules, past, planned(question, listed), links, drawn, windows)
-    bands = Paginator(frequent, BANDS).get_page(page)
+    bands = Paginator(bands_asked(question, frequent), BANDS).get_page(page)
     stopped = [row for row in schedules if row.stopped_at is not None]
     chosen = question.day.weekday()
     return WeekPage(

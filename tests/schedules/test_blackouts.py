@@ -269,3 +269,11 @@ def test_a_calendar_gets_every_window_that_touches_its_span_as_they_begin() -> N
     once(name="Later", starts_at=NOON + timedelta(days=30), ends_at=NOON + timedelta(days=31)).save()
     found = blackouts_between(NOON - timedelta(days=1), NOON + timedelta(days=7, hours=12))
     assert [window.blackout.name for window in found] == ["Audit", "Weekend", "Weekend"]
+
+
+def test_a_window_says_the_seconds_at_which_it_ends() -> None:
+    since = datetime(2031, 7, 1, 19, 0, tzinfo=UTC)
+    blackout = Blackout(name="Move", starts_at=since, ends_at=since + timedelta(seconds=2575))
+    assert blackout.words == "2031-07-01 19:00 to 2031-07-01 19:42:55 (UTC)"
+    (window,) = windows(blackout, since, since)
+    assert window.sentence == "The blackout “Move” holds until 2031-07-01 19:42:55 (UTC)."
