@@ -31,7 +31,7 @@ from django.db.models.functions import RowNumber
 
 from ami_integration.access.services import AnyUser, user_sees_all_servers
 from ami_integration.schedules.bands import Band, bands_asked, bands_read
-from ami_integration.schedules.blackouts import Window as Held
+from ami_integration.schedules.blackouts import Window as BlackoutWindow
 from ami_integration.schedules.models import PlannedRun
 from ami_integration.schedules.outcomes import (
     COLUMNS,
@@ -273,7 +273,7 @@ def _of_hours(question: Question, rows: Iterable[Any]) -> list[list[Any]]:
 
 def _cells(
     question: Question, schedules: list[Any], past: Past, planned: list[list[tuple[int, Any]]], links: Links,
-    drawn: list[list[Any]], windows: list[Held],
+    drawn: list[list[Any]], windows: list[BlackoutWindow],
 ) -> list[Cell]:  # fmt: skip
     """One for each hour of the week."""
     week, names = question.week, {row.pk: row.name for row in schedules}
@@ -307,7 +307,9 @@ def past_entry(question: Question, row: Any, name: str, links: Links) -> Entry:
     return Entry(at, name, state, state_words(state), url, note)
 
 
-def planned_entry(question: Question, moment: int, row: Any, links: Links, windows: Iterable[Held]) -> Entry:
+def planned_entry(
+    question: Question, moment: int, row: Any, links: Links, windows: Iterable[BlackoutWindow]
+) -> Entry:
     """A planned time that is to come. One that passed and wasn't taken is late: the clock stands still."""
     url = links.schedule(row.pk)
     if question.now.timestamp() - moment > LATE:
