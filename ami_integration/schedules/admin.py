@@ -23,7 +23,7 @@ from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_temp
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
 from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.schedules.outcomes import Links, schedules_seen_whole, state_words
+from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
@@ -76,6 +76,10 @@ class ScheduleAdmin(SchedulePages):
         ("Rules", {"fields": RULES}),
         ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
     )
+
+    def audit_hides(self, name: str) -> bool:
+        """What a template asks for as well: an answer may be what a secret header is filled with."""
+        return name.startswith("var_") or super().audit_hides(name)
 
     # -- the form
 
@@ -158,6 +162,7 @@ class ScheduleAdmin(SchedulePages):
             address=request_address(request),
             hidden_by=form.hidden_by,
             template=form.chosen_template,
+            as_of=values["as_of"],
         )
 
     def get_deleted_objects(
@@ -239,11 +244,10 @@ class ScheduleAdmin(SchedulePages):
         """The newest planned times, each with a way to its run and its reason, as far as this person may."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
-        # A sentence may name servers.
-        whole = bool(schedules_seen_whole(request.user, [schedule.pk]))
+        reasons = reasons_shown(request.user, rows)
         for row in rows:
             row.words = state_words(row.state)
-        return [(row, links.run(row), row.reason if whole else "") for row in rows]
+        return [(row, links.run(row), reasons.get(row.pk, "")) for row in rows]
 
     # -- the list
 
@@ -276,11 +280,7 @@ class ScheduleAdmin(SchedulePages):
         if schedule.tag is not None:
             return f"tag {schedule.tag}"
         names = [str(server) for server in schedule.servers_seen]  # a simulated one says so
-        hidden = (schedule.servers_named or 0) - len(names)
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if hidden:
-            return f"{shown}, {hidden} that you don't see" if shown else f"{hidden} that you don't see"
-        return shown or "no server any more"
+        return where_words(names, (schedule.servers_named or 0) - len(names))
 
     @admin.display(description="when")
     def timing(self, schedule: Schedule) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -33,7 +33,6 @@ DAYS = (
     ("7", "Sunday"),
 )
 _WALL = ("starts_at", "ends_at")
-_SHOWN = {"schedules": "schedules_shown"}
 
 
 class WeekdaysField(forms.MultipleChoiceField):
@@ -189,31 +188,7 @@ class BlackoutAdmin(AuditedAdmin):
         # One of a tag that this person doesn't see is about servers that they don't see.
         seen = Q(tag=None) | Q(tag__in=tags_visible(user=request.user).values("pk"))
         found = super().get_queryset(request).filter(seen)
-        shown = Schedule.objects.visible_to(request.user).only("pk", "name").order_by("name")
-        return found.select_related("tag").prefetch_related(
-            "schedules", Prefetch("schedules", queryset=shown, to_attr="schedules_seen")
-        )
-
-    def get_fieldsets(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
-        """Who may only look reads the names of the schedules that they see."""
-        if obj is None or self.has_change_permission(request, obj):
-            return super().get_fieldsets(request, obj)
-        return tuple(
-            (title, {**parts, "fields": tuple(_SHOWN.get(name, name) for name in parts["fields"])})
-            for title, parts in super().get_fieldsets(request, obj)
-        )
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
-        editable = obj is None or self.has_change_permission(request, obj)
-        return () if editable else tuple(_SHOWN.values())
-
-    @admin.display(description="schedules")
-    def schedules_shown(self, blackout: Any) -> str:
-        names = [schedule.name for schedule in blackout.schedules_seen]
-        hidden = len(blackout.schedules.all()) - len(names)
-        if hidden:
-            names.append(f"{hidden} that you don't see")
-        return ", ".join(names) or "all"
+        return found.select_related("tag").prefetch_related("schedules")
 
     def get_form(
         self, request: HttpRequest, obj: Blackout | None = None, change: bool = False, **kwargs: Any
