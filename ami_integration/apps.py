@@ -7,3 +7,6 @@ class AmiIntegrationConfig(AppConfig):
     name = "ami_integration"
     default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "PBXs"
+
+    def ready(self) -> None:
+        from ami_integration.schedules.alerts import checks as alerts_checks  # noqa: F401  to register them

@@ -13,6 +13,7 @@ from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.saved import SavedFilter
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.clock import Clock
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
@@ -28,6 +29,7 @@ __all__ = [
     "Catalogue",
     "CatalogueAction",
     "CatalogueEvent",
+    "Clock",
     "Event",
     "FanOut",
     "Gap",

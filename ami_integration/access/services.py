@@ -293,7 +293,8 @@ def tags_visible(*, user: AnyUser) -> QuerySet[Any]:
     if user.is_superuser:
         return tags
     seen = tags.filter(servers__in=servers_visible(user=user).values("pk"))
-    return tags.filter(Q(pk__in=seen.values("pk")) | Q(servers=None))
+    # Subqueries, since a tag that several servers have shall be listed once.
+    return tags.filter(Q(pk__in=seen.values("pk")) | Q(pk__in=tags.filter(servers=None).values("pk")))
 
 
 def _is_read(rule: AccessRule) -> bool:
@@ -384,8 +385,11 @@ def user_may_plan(*, user: AnyUser, what: str = "change") -> bool:
 
 
 def user_may_pause_schedules(*, user: AnyUser) -> bool:
-    """Whether this person may turn the switch that keeps every schedule from starting anything."""
-    return _staff_with(user, "ami_integration.pause_schedules")
+    """Whether this person may turn the switch that keeps every schedule from starting anything.
+
+    It stops what runs on every server, so nobody turns it who doesn't see them all.
+    """
+    return _staff_with(user, "ami_integration.pause_schedules") and user_sees_all_servers(user=user)
 
 
 def user_may_view_secrets(*, user: AnyUser) -> bool:

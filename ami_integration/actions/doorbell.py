@@ -1,4 +1,4 @@
-"""Telling others that a row changed: the workers that a run waits, and the open pages that a run has news.
+"""Telling others that a row changed: the workers that it waits, and the open pages that a run has news.
 
 Both go through Valkey, both are hints and not the truth, and so neither ever raises: a worker that isn't
 rung finds the row by the sweep, a page that isn't told reads the row again by itself. The first failure is
@@ -26,7 +26,7 @@ PUSH_LIMIT = 2
 
 
 task_queue = Outage(
-    logger, "the task queue can't be reached; runs wait in the database and are rung for again by the sweep"
+    logger, "the task queue can't be reached; runs and alerts wait in the database until a sweep rings again"
 )
 channel_layer = Outage(
     logger, "the channel layer can't be reached; open pages read their run again by themselves"
@@ -34,7 +34,7 @@ channel_layer = Outage(
 
 
 def ring(ids: Iterable[int], *, task: str = TASK) -> list[int]:
-    """Tell the workers of these runs, once; the first failure ends it, since the next would fail too.
+    """Tell the workers of these rows, once; the first failure ends it, since the next would fail too.
 
     A connection of its own, opened now: a pooled one may have died with the broker, and the settings that
     let a worker wait for its broker (kombu tries again with a pause between) would hold a web request up

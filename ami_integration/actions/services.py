@@ -270,13 +270,20 @@ def run_ring(*, run_id: int) -> bool:
 
 
 def runs_ring(*, run_ids: Sequence[int]) -> int:
-    """Tell the workers that these runs wait, and note in each row whether they could be told."""
+    """Tell the workers that these runs wait, and note in each row whether they could be told.
+
+    A row that somebody else holds just now (claims, takes back) is left as it is. To wait for it, with the
+    locks of others in hand, would be a deadlock with whoever takes all of them back.
+    """
     try:
         rung = doorbell.ring(run_ids)
         missed = set(run_ids).difference(rung)
-        waiting = ActionRun.objects.waiting()
-        waiting.filter(pk__in=rung).update(rung_at=timezone.now())
-        waiting.filter(pk__in=missed).update(rung_at=None)
+        for told, moment in ((rung, timezone.now()), (missed, None)):
+            if told:
+                with transaction.atomic():
+                    free = ActionRun.objects.waiting().filter(pk__in=told).order_by()
+                    free = free.select_for_update(skip_locked=True)
+                    ActionRun.objects.filter(pk__in=free.values("pk")).update(rung_at=moment)
     except Exception:
         # After the commit there is nobody to tell; the row stands, and the sweep looks at it again.
         logger.exception("Ringing for runs failed in the database")

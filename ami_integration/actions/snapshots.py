@@ -128,7 +128,9 @@ def waiting_reason(run: ActionRun, *, now: datetime) -> str:
     if run.status != ActionRun.Status.QUEUED:
         return ""
     if run.start_at is not None and run.start_at > now:
-        return f"starts at {timezone.localtime(run.start_at):%H:%M:%S %Z} (spread)."
+        begins, today = timezone.localtime(run.start_at), timezone.localtime(now).date()
+        day = "" if begins.date() == today else f"{begins:%Y-%m-%d} "
+        return f"starts at {day}{begins:%H:%M:%S %Z} (spread)."
     turned = run_turned(run)
     if run.rung_at is None and (run.start_at is None or now - turned > PATIENCE):
         return (

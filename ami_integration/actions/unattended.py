@@ -167,6 +167,8 @@ def unattended_take_back(
     """Take back what no worker has begun, of these runs and of these fan-outs. To be called in a transaction.
 
     Args:
+        run_ids: of a fan-out that isn't named, too: it goes on with its others.
+        fanout_ids: of which everything is taken back; they end.
         reason: a sentence for people.
         actor: who caused it; None: amiweb itself.
 
@@ -175,11 +177,13 @@ def unattended_take_back(
     """
     now = now or timezone.now()
     # Under the locks of the fan-outs, so that none lets go of the next run meanwhile.
-    fanouts = list(
+    of_runs = ActionRun.objects.filter(pk__in=run_ids, fanout__isnull=False).order_by().values("fanout")
+    locked = list(
         FanOut.objects.select_for_update()
-        .filter(pk__in=fanout_ids, status=FanOut.Status.ACTIVE)
+        .filter(Q(pk__in=fanout_ids) | Q(pk__in=of_runs), status=FanOut.Status.ACTIVE)
         .order_by("pk")
     )
+    fanouts = [fanout for fanout in locked if fanout.pk in set(fanout_ids)]
     queued = ActionRun.objects.queued().filter(
         Q(pk__in=run_ids) | Q(fanout__in=[fanout.pk for fanout in fanouts])
     )
@@ -214,6 +218,9 @@ def unattended_take_back(
             taken_back=mine,
         )
         transaction.on_commit(functools.partial(fanout_advance, fanout_id=fanout.pk))
+    ended = {fanout.pk for fanout in fanouts}
+    for fanout_id in sorted({run.fanout_id for run in taken if run.fanout_id is not None} - ended):
+        transaction.on_commit(functools.partial(fanout_advance, fanout_id=fanout_id))
     for run in taken:
         if run.fanout_id is None:
             transaction.on_commit(functools.partial(run_tell, run_id=run.pk))

@@ -42,12 +42,16 @@ class AuditedAdmin(admin.ModelAdmin):
         """What to note of an object that is deleted."""
         return {}
 
+    def audit_hides(self, name: str) -> bool:
+        """Whether nobody may read the values of this field."""
+        return name in self.audit_hidden
+
     def audit_changes(self, form: Any) -> dict[str, Any]:
         """What a form changes: each field's value before and after."""
         return {
             name: {
-                "from": HIDDEN if name in self.audit_hidden else value_plain(form.initial.get(name)),
-                "to": HIDDEN if name in self.audit_hidden else value_plain(form.cleaned_data.get(name)),
+                "from": HIDDEN if self.audit_hides(name) else value_plain(form.initial.get(name)),
+                "to": HIDDEN if self.audit_hides(name) else value_plain(form.cleaned_data.get(name)),
             }
             for name in form.changed_data
         }

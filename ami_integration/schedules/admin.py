@@ -22,8 +22,8 @@ from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
-from ami_integration.schedules.models import Schedule
-from ami_integration.schedules.outcomes import Links, schedules_seen_whole, state_words
+from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
@@ -76,6 +76,10 @@ class ScheduleAdmin(SchedulePages):
         ("Rules", {"fields": RULES}),
         ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
     )
+
+    def audit_hides(self, name: str) -> bool:
+        """What a template asks for as well: an answer may be what a secret header is filled with."""
+        return name.startswith("var_") or super().audit_hides(name)
 
     # -- the form
 
@@ -158,7 +162,28 @@ class ScheduleAdmin(SchedulePages):
             address=request_address(request),
             hidden_by=form.hidden_by,
             template=form.chosen_template,
+            as_of=values["as_of"],
         )
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What the page asks about before it deletes: its history is counted and not listed, row by row."""
+        chosen = {schedule.pk: schedule for schedule in objs}
+        planned = dict(
+            PlannedRun.objects.filter(schedule__in=chosen)
+            .order_by()
+            .values_list("schedule_id")
+            .annotate(number=Count("pk"))
+        )
+        words = []
+        for pk, schedule in chosen.items():
+            number = planned.get(pk, 0)
+            times = f"{number:,} planned time" + ("" if number == 1 else "s")
+            words.append(f"{schedule.name}, with its history of {times}. The runs stay in the action log.")
+        counts = {"schedules": len(chosen), "planned times": sum(planned.values())}
+        allowed = all(self.has_delete_permission(request, schedule) for schedule in chosen.values())
+        return words, counts, set() if allowed else {"schedule"}, []
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
         services.schedule_delete(user=request.user, schedule=obj, address=request_address(request))
@@ -219,11 +244,10 @@ class ScheduleAdmin(SchedulePages):
         """The newest planned times, each with a way to its run and its reason, as far as this person may."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
-        # A sentence may name servers.
-        whole = bool(schedules_seen_whole(request.user, [schedule.pk]))
+        reasons = reasons_shown(request.user, rows)
         for row in rows:
             row.words = state_words(row.state)
-        return [(row, links.run(row), row.reason if whole else "") for row in rows]
+        return [(row, links.run(row), reasons.get(row.pk, "")) for row in rows]
 
     # -- the list
 
@@ -256,11 +280,7 @@ class ScheduleAdmin(SchedulePages):
         if schedule.tag is not None:
             return f"tag {schedule.tag}"
         names = [str(server) for server in schedule.servers_seen]  # a simulated one says so
-        hidden = (schedule.servers_named or 0) - len(names)
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if hidden:
-            return f"{shown}, {hidden} that you don't see" if shown else f"{hidden} that you don't see"
-        return shown or "no server any more"
+        return where_words(names, (schedule.servers_named or 0) - len(names))
 
     @admin.display(description="when")
     def timing(self, schedule: Schedule) -> str:
@@ -287,7 +307,10 @@ class ScheduleAdmin(SchedulePages):
     def last_outcome(self, schedule: Schedule) -> str:
         badge = _outcome(schedule)
         if schedule.failures > 1:
-            return format_html('{} <span class="aw-quiet">{} in a row</span>', badge, schedule.failures)
+            # In words of its own: the last outcome may be another, like a blackout.
+            return format_html(
+                '{} <span class="aw-quiet">failed {} times in a row</span>', badge, schedule.failures
+            )
         return badge
 
     @admin.display(description="last good run", ordering=F("last_good_at").asc(nulls_first=True))

@@ -38,6 +38,21 @@ class Band:
     days: list[Share]
 
 
+def bands_asked(question: Question, frequent: list[tuple[Any, Plan]]) -> list[tuple[Any, Plan]]:
+    """Those of them of which anything ended as the filter asks; all where it doesn't ask how they ended."""
+    group = question.group()
+    if group is None or not frequent:
+        return frequent
+    ended = PlannedRun.objects.filter(
+        group_is(group),
+        schedule__in=[row.pk for row, _ in frequent],
+        planned_at__gte=question.week.since,
+        planned_at__lt=question.week.until,
+    )
+    found = set(ended.order_by().values_list("schedule_id", flat=True).distinct())
+    return [(row, plan) for row, plan in frequent if row.pk in found]
+
+
 def bands_read(question: Question, some: list[tuple[Any, Plan]], links: Links) -> list[Band]:
     """The bands of some schedules with their plans."""
     week, now = question.week, question.now.timestamp()
@@ -60,7 +75,7 @@ def bands_read(question: Question, some: list[tuple[Any, Plan]], links: Links) -
             ran.setdefault((pk, number), Counter())[group_of(result or outcome)] += count
     bands = []
     for row, plan in some:
-        total = planned_count(plan, week, week.days[0].since, week.days[-1].until)
+        total = 0
         end = end_of(row, plan) if comes(row) else float("-inf")
         first = row.next_at.timestamp() if comes(row) else now
         of_days = []
@@ -69,10 +84,18 @@ def bands_read(question: Question, some: list[tuple[Any, Plan]], links: Links) -
             coming = 0
             if question.outcome in ("", PLANNED):
                 coming = planned_count(plan, week, max(day.since, first), min(day.until, end + 1))
+            total += coming + sum(counts.values())
             of_days.append(
                 Share(counts_words(counts, coming), _worst(counts, coming), number == question.day.weekday())
             )
-        bands.append(Band(row.name, links.schedule(row.pk), f"{_words(plan)}: {total:,} times", of_days))
+        bands.append(
+            Band(
+                row.name,
+                links.schedule(row.pk),
+                f"{_words(plan)}: {total:,} time{'' if total == 1 else 's'}",
+                of_days,
+            )
+        )
     return bands
 
 

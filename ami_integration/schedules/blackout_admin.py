@@ -14,6 +14,7 @@ from django.utils.html import format_html
 
 from ami_integration.access.services import tags_visible
 from ami_integration.audit.admin import AuditedAdmin
+from ami_integration.schedules.blackout_rights import blackout_refusal, window_refusal
 from ami_integration.schedules.blackouts import Blackout, windows
 from ami_integration.schedules.calendar import wall_moment
 from ami_integration.schedules.durations import DurationField
@@ -98,6 +99,7 @@ class BlackoutForm(forms.ModelForm):
             "starts_time",
             "minutes",
             "tag",
+            "scope",
             "schedules",
         )
         widgets = {  # noqa: RUF012 - Django reads it as it stands
@@ -117,7 +119,7 @@ class BlackoutForm(forms.ModelForm):
         schedules: Any = self.fields["schedules"]
         schedules.queryset = Schedule.objects.visible_to(self.user).only("pk", "name").order_by("name")
         if not schedules.queryset.exists():
-            schedules.help_text = "There is no schedule yet: it holds for all."
+            schedules.help_text = "There is no schedule yet that could be chosen."
         if self.instance.pk:
             zone = zoneinfo.ZoneInfo(self.instance.timezone)
             for name in _WALL:
@@ -127,6 +129,8 @@ class BlackoutForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
         values = self.cleaned_data
+        if values.get("scope") == Blackout.Scope.SOME and not (values.get("schedules") or self._hidden()):
+            self.add_error("schedules", "Choose at least one, or let it hold for every schedule.")
         zone = (values.get("timezone") or "").strip()
         if zone and zone not in zone_names():
             self.add_error(
@@ -136,7 +140,23 @@ class BlackoutForm(forms.ModelForm):
             for name in _WALL:
                 if values.get(name) is not None:
                     values[name] = wall_moment(values[name], zoneinfo.ZoneInfo(zone))
+        if "scope" in values and (
+            refusal := window_refusal(
+                user=self.user,
+                tag=values.get("tag"),
+                scope=values["scope"],
+                schedules=values.get("schedules") or (),
+            )
+        ):
+            self.add_error(None, refusal)
         return values
+
+    def _hidden(self) -> bool:
+        """Whether it is about schedules that this form doesn't offer; they stay in it."""
+        offered: Any = self.fields["schedules"]
+        return bool(self.instance.pk) and (
+            self.instance.schedules.exclude(pk__in=offered.queryset.order_by().values("pk")).exists()
+        )
 
 
 @admin.register(Blackout)
@@ -157,8 +177,9 @@ class BlackoutAdmin(AuditedAdmin):
         (
             "For what",
             {
-                "fields": ("tag", "schedules"),
-                "description": "Nothing chosen: for every schedule, on every server.",
+                "fields": ("tag", "scope", "schedules"),
+                "description": "A chosen schedule that is deleted leaves the window; it never becomes "
+                "everybody's by that.",
             },
         ),
     )
@@ -174,6 +195,36 @@ class BlackoutAdmin(AuditedAdmin):
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
         return type("BlackoutFormOfUser", (form,), {"user": request.user})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Blackout | None = None) -> Any:
+        """Where it may only be looked at, schedules that this person doesn't see are counted, not named."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        seen = set(
+            Schedule.objects.visible_to(request.user).filter(blackouts=obj).values_list("pk", flat=True)
+        )
+
+        @admin.display(description="schedules")
+        def chosen(blackout: Blackout) -> str:
+            all_of_it = list(blackout.schedules.all())
+            names = [schedule.name for schedule in all_of_it if schedule.pk in seen]
+            if hidden := len(all_of_it) - len(names):
+                names.append(f"{hidden} that you don't see")
+            return ", ".join(names) or "–"
+
+        return [
+            (name, options | {"fields": [chosen if one == "schedules" else one for one in options["fields"]]})
+            for name, options in found
+        ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Blackout | None = None) -> bool:
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or not blackout_refusal(user=request.user, blackout=obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Blackout | None = None) -> bool:
+        may = super().has_delete_permission(request, obj)
+        return may and (obj is None or not blackout_refusal(user=request.user, blackout=obj))
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Whoever edits a blackout takes no schedule out of it that the form didn't offer."""
@@ -193,6 +244,9 @@ class BlackoutAdmin(AuditedAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         context |= pause_context(request) | {"timezones": sorted(zone_names())}
+        blackout: Blackout | None = kwargs.get("obj")
+        if blackout is not None and super().has_change_permission(request, blackout):
+            context["refusal"] = blackout_refusal(user=request.user, blackout=blackout)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="when")
@@ -201,8 +255,13 @@ class BlackoutAdmin(AuditedAdmin):
 
     @admin.display(description="for")
     def holds_for(self, blackout: Blackout) -> str:
-        count = len(blackout.schedules.all())
-        what = f"{count} schedule{'' if count == 1 else 's'}" if count else "all schedules"
+        about = blackout.about
+        if about is None:
+            what = "all schedules"
+        elif not about:
+            what = "none: what it was about was deleted"
+        else:
+            what = f"{len(about)} schedule{'' if len(about) == 1 else 's'}"
         return f"{what} on servers with the tag {blackout.tag}" if blackout.tag is not None else what
 
     @admin.display(description="now")

@@ -33,6 +33,12 @@ class Blackout(models.Model):
         ONCE = "once", "Once"
         WEEKLY = "weekly", "Every week"
 
+    class Scope(models.TextChoices):
+        """Said, and not read from an empty list: deleting a schedule must not make its window everybody's."""
+
+        ALL = "all", "Every schedule"
+        SOME = "some", "The chosen schedules"
+
     name = models.CharField(
         max_length=100, unique=True, help_text="Why nothing shall start; shown where it held."
     )
@@ -65,8 +71,9 @@ class Blackout(models.Model):
         related_name="+",
         help_text="On which servers alone it holds. Empty: on all.",
     )
+    scope = models.CharField("holds for", max_length=10, choices=Scope.choices, default=Scope.ALL)
     schedules = models.ManyToManyField(
-        Schedule, blank=True, related_name="blackouts", help_text="For which alone it holds. None: for all."
+        Schedule, blank=True, related_name="blackouts", help_text="For which alone it holds."
     )
 
     class Meta:
@@ -97,6 +104,13 @@ class Blackout(models.Model):
             raise ValidationError({"minutes": "Give its length in minutes: 480 are eight hours."})
 
     @property
+    def about(self) -> frozenset[int] | None:
+        """The ids of the schedules for which alone it holds; None: every schedule."""
+        if self.scope == self.Scope.ALL:
+            return None
+        return frozenset(schedule.pk for schedule in self.schedules.all())
+
+    @property
     def words(self) -> str:
         """When it holds, for people."""
         if self.kind == self.Kind.ONCE:
@@ -104,7 +118,7 @@ class Blackout(models.Model):
                 return ""
             zone = zoneinfo.ZoneInfo(self.timezone)
             since, until = (moment.astimezone(zone) for moment in (self.starts_at, self.ends_at))
-            return f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} ({self.timezone})"
+            return f"{since:%Y-%m-%d} {_clock(since)} to {until:%Y-%m-%d} {_clock(until)} ({self.timezone})"
         if self.starts_time is None or self.minutes is None:
             return ""
         days = "every day" if len(self.weekdays) == 7 else ", ".join(_DAYS[int(day)] for day in self.weekdays)
@@ -125,9 +139,9 @@ class Window:
     @property
     def sentence(self) -> str:
         """For the record of what didn't run."""
-        zone = zoneinfo.ZoneInfo(self.blackout.timezone)
+        until = self.ends_at.astimezone(zoneinfo.ZoneInfo(self.blackout.timezone))
         return (
-            f"The blackout “{self.blackout.name}” holds until {self.ends_at.astimezone(zone):%Y-%m-%d %H:%M} "
+            f"The blackout “{self.blackout.name}” holds until {until:%Y-%m-%d} {_clock(until)} "
             f"({self.blackout.timezone})."
         )
 
@@ -164,7 +178,7 @@ def blackouts_load() -> list[Rule]:
     return [
         Rule(
             blackout,
-            frozenset(schedule.pk for schedule in blackout.schedules.all()) or None,
+            blackout.about,
             None if blackout.tag is None else frozenset(server.pk for server in blackout.tag.servers.all()),
         )
         for blackout in rows.prefetch_related(
@@ -261,6 +275,11 @@ def _window(wall: datetime, length: timedelta, zone: zoneinfo.ZoneInfo) -> tuple
         for moment, time in ((starts_at, wall), (ends_at, end))
     ]
     return starts_at, starts_at + length if any(skipped) else ends_at
+
+
+def _clock(moment: datetime) -> str:
+    """A time of day, with its seconds where they aren't 0: people act on when a window ends."""
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
 
 
 def _later(one: Window | None, other: Window) -> Window:

@@ -16,6 +16,7 @@ treats `*/15 1 * * *` as a rhythm and may return the same moment twice; so wall 
 naive datetimes, and turned into moments by one rule.
 """
 
+import re
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,13 @@ _FIELDS = {
 _LONGEST_INTERVAL = 366 * 24 * 3600
 #: Crontabs whose fields a process remembers.
 _REMEMBERED = 10_000
+#: As `cronsim` writes steps; greater ones in digits.
+_ORDINALS = {
+    word: number
+    for number, word in enumerate(
+        ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"), start=2
+    )
+}
 #: Years without a day that fits after which it gives up, as `cronsim` does.
 _FARTHEST = 50
 
@@ -147,7 +155,24 @@ def timing_words(*, timing: Timing) -> str:
     if timing.kind == "once":
         assert timing.once_at is not None
         return f"Once, on {timing.once_at.astimezone(_zone(timing.timezone)):%A %d %B %Y at %H:%M:%S}"
-    return CronSim(timing.crontab, datetime.now(UTC)).explain()
+    return _plainly(CronSim(timing.crontab, datetime.now(UTC)).explain())
+
+
+def _plainly(words: str) -> str:
+    """“Every 30 minutes”, where steps come evenly: “every 30th minute of every hour” is read as another."""
+
+    def every(said: re.Match[str]) -> str:
+        step = said["step"]
+        number = _ORDINALS[step] if step in _ORDINALS else int(step.rstrip("stndrh"))
+        whole, unit, begins = (
+            (60, "minutes", "Every") if said["unit"] == "minute" else (24, "hours", ", every")
+        )
+        return f"{begins} {number} {unit}" if whole % number == 0 else said[0]
+
+    words = re.sub(r"^Every (?P<step>\w+) (?P<unit>minute)\b( of every hour)?", every, words)
+    if words.startswith("At minute "):
+        words = re.sub(r" past every (?P<step>\w+) (?P<unit>hour)\b", every, words)
+    return words
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
@@ -276,6 +301,9 @@ def clock_note(*, timing: Timing, moment: datetime) -> str:
         # Of what the clocks skip, the first time that the crontab names; else it is the next one.
         if meant is not None and meant < local.replace(tzinfo=None):
             return f"the clocks skip {meant:%H:%M} that day"
+    if timing.kind == "once" and timing.once_at == moment and (before := _skipped_until(moment, zone)):
+        # The form moved what was typed to the next minute that exists, and only that is known.
+        return f"the clocks skip {before:%H:%M} to {local:%H:%M} that day"
     earlier, later = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
     # Where clocks skip an hour the two differ as well, the other way round.
     if earlier is not None and later is not None and earlier > later:

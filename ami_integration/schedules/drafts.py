@@ -52,6 +52,7 @@ def draft_of_template(*, user: Any, template: ActionTemplate, servers: Any) -> D
     """A schedule of a template. `servers`: those that may be offered, as a QuerySet."""
     initial: dict[str, Any] = {
         "template": template.pk,
+        "template_seen": template.updated_at.isoformat(),
         "action": template.action,
         "headers": headers_text([(name, value) for name, value in template.headers_masked]),
         **{name: getattr(template, name) for name in PLAN},

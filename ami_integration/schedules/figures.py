@@ -63,7 +63,7 @@ def figures_read(*, schedule: Schedule, now: datetime) -> list[Figures]:
     newest = list(ended.order_by("-planned_at").values_list("pk", flat=True)[:RUNS])
     return [
         _figures(f"Last {DAYS} days", recent),
-        _figures(f"Last {RUNS} times", PlannedRun.objects.filter(pk__in=newest)),
+        _figures(f"Last {RUNS} times that ran", PlannedRun.objects.filter(pk__in=newest)),
     ]
 
 

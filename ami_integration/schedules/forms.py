@@ -1,6 +1,7 @@
 """The form of a schedule. What it refuses, it refuses beside the field, with what to write instead."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -16,7 +17,7 @@ from ami_integration.actions.forms import (
     headers_text,
 )
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
     Kept,
@@ -24,11 +25,13 @@ from ami_integration.actions.placeholders import (
     variables_fill,
     variables_of,
 )
+from ami_integration.actions.services import RunRefused
 from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.schedules.drafts import Draft, servers_of
 from ami_integration.schedules.durations import DurationField
 from ami_integration.schedules.models import Schedule
-from ami_integration.schedules.services import schedule_ask
+from ami_integration.schedules.rights import changed_since, narrowing
+from ami_integration.schedules.services import places_check, schedule_ask
 from ami_integration.schedules.timing_forms import TimingForm
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server, no_line_break
@@ -37,6 +40,31 @@ from ami_integration.servers.models import Server, no_line_break
 RULES = ("overlap", "misfire", "misfire_limit", "grace_seconds", "jitter_seconds")
 ALERTS = ("alert_failures", "alert_silent_seconds", "alert_late_seconds", "alert_channels")
 PLAN = ("mode", "limit", "stop_after")
+
+
+class SeenField(forms.CharField):
+    """When what is looked at was saved, carried along unseen: a moment, or None if nothing was carried."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, widget=forms.HiddenInput)
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        return moment_seen(text) if text else None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return False  # nobody types it
+
+
+def moment_seen(text: str) -> datetime:
+    """The moment that a page carried along. Raises ValidationError: not one that amiweb wrote there."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise forms.ValidationError("This page can't say any more what it showed. Open it anew.", code="seen")
+    return moment
 
 
 class ScheduleForm(ActionFieldsMixin, TimingForm):
@@ -88,6 +116,9 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         "never.",
     )
     kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    #: `updated_at` of the schedule, and of its template, that the person looked at while they typed.
+    as_of = SeenField()
+    template_seen = SeenField()
     template = forms.ModelChoiceField(
         queryset=ActionTemplate.objects.none(), required=False, widget=forms.HiddenInput
     )
@@ -109,6 +140,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         usable = templates_usable(user=self.user)
         choices_set(self, "template", usable)
         if self.instance.pk:
+            self.initial["as_of"] = self.instance.updated_at.isoformat()
             self.initial["headers"] = headers_text(
                 [(name, value) for name, value in self.instance.headers_masked]
             )
@@ -197,6 +229,7 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     def clean(self) -> dict[str, Any]:
         super().clean()
         values = self.cleaned_data
+        self._check_seen(values)
         if "jitter_seconds" in values:
             values["jitter_seconds"] = values["jitter_seconds"] or 0
         self._check_where(values)
@@ -218,13 +251,32 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
                 self.add_error(None, refusal)
         return values
 
+    def _check_seen(self, values: dict[str, Any]) -> None:
+        """Nobody saves over what somebody else did meanwhile, nor takes over what they have not seen."""
+        for name in ("as_of", "template_seen"):
+            if name in self.errors:  # beside its field nobody would see it
+                self.add_error(None, self.errors[name][0])
+        as_of, seen, template = values.get("as_of"), values.get("template_seen"), self.chosen_template
+        if self.instance.pk and as_of is not None:
+            stored = Schedule.objects.filter(pk=self.instance.pk).only("name", "updated_at").first()
+            if stored is not None and (changed := changed_since(schedule=stored, as_of=as_of)):
+                self.add_error(
+                    None,
+                    f"{changed} What you typed still stands here: open its page anew beside this one, and "
+                    "type there what shall hold.",
+                )
+        if template is not None and seen is not None and seen != template.updated_at:
+            self.add_error(
+                None,
+                f"The template {template.name} was changed since you opened this page. Open it anew to see "
+                "how it is now.",
+            )
+
     def _check_where(self, values: dict[str, Any]) -> None:
         if "server" not in values or "tag" not in values:
             return
         tag, servers = values["tag"], values["servers"]
-        if tag is None and not values["server"]:
-            self.add_error("server", "Choose the servers that are meant, or a tag; nothing runs without.")
-        elif tag is not None:
+        if tag is not None:
             stray = [server.name for server in values["server"] if server not in servers]
             if stray:
                 self.add_error(
@@ -234,27 +286,21 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
                 )
             if not servers:
                 self.add_error("tag", f"No enabled server of yours has the tag {tag.name}.")
-        if self._unseen():
-            self.add_error(
-                "server",
-                "It runs on servers that you don't see. Whoever saves it runs it with their own rights, so "
-                "only somebody who sees all of them can; or duplicate it for those that you see.",
-            )
-        several = tag is not None or len(servers) > 1
-        if several and values.get("jitter_seconds") and values.get("mode") != FanOut.Mode.PARALLEL:
-            self.add_error(
-                "jitter_seconds",
-                "Starts that are spread have no order. Choose the order “"
-                f"{FanOut.Mode.PARALLEL.label}”, or leave this empty.",
-            )
+        if self.instance.pk and (narrower := narrowing(user=self.user, schedule=self._stored())):
+            self.add_error("server", narrower)
+        if {"mode", "jitter_seconds"} <= values.keys():
+            try:
+                places_check(
+                    servers=() if tag is not None else servers,
+                    tag=tag,
+                    mode=values["mode"],
+                    jitter_seconds=values["jitter_seconds"],
+                )
+            except RunRefused as refused:
+                self.add_error("server" if refused.field == "servers" else refused.field, str(refused))
 
-    def _unseen(self) -> bool:
-        """Whether it names servers that this person doesn't see: nobody takes out what isn't shown."""
-        if not self.instance.pk:
-            return False
-        field: Any = self.fields["server"]
-        named = self.instance.servers.count()
-        return bool(field.queryset.filter(pk__in=self.instance.servers.values("pk")).count() < named)
+    def _stored(self) -> Schedule:
+        return Schedule.objects.get(pk=self.instance.pk)
 
     def _hidden_restore(self, values: dict[str, Any]) -> None:
         """Put hidden values back where their stars were left alone: for the same action and servers only.

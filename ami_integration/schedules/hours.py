@@ -9,7 +9,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
 from ami_integration.access.services import AnyUser
-from ami_integration.schedules.outcomes import COLUMNS, Entry, Links, places_words, schedules_seen_whole
+from ami_integration.schedules.outcomes import COLUMNS, Entry, Links, places_words, reasons_shown
 from ami_integration.schedules.planning import SCHEDULE_COLUMNS, divided, upcoming
 from ami_integration.schedules.questions import PLANNED, Question
 from ami_integration.schedules.shades import windows_seen
@@ -73,7 +73,7 @@ def hour_read(*, user: AnyUser, question: Question, slot: Slot, page: int = 1) -
     gone = [item for item in items if not _is_planned(item)]
     links = Links(user, gone)
     pks = {item[1].pk if _is_planned(item) else item.schedule_id for item in items}
-    where, whole = places_words(user, pks), schedules_seen_whole(user, pks)
+    where, reasons = places_words(user, pks), reasons_shown(user, gone)
     windows = windows_seen(user, question)
     lines = []
     for item in items:
@@ -81,9 +81,9 @@ def hour_read(*, user: AnyUser, question: Question, slot: Slot, page: int = 1) -
             moment, row = item
             pk, entry, reason = row.pk, planned_entry(question, moment, row, links, windows), ""
         else:
-            pk, reason = item.schedule_id, item.reason
+            pk, reason = item.schedule_id, reasons.get(item.pk, "")
             entry = past_entry(question, item, schedules[pk].name, links)
-        lines.append(Line(entry, where.get(pk, ""), reason if pk in whole else "", links.schedule(pk)))
+        lines.append(Line(entry, where[pk], reason, links.schedule(pk)))
     shown.object_list = lines
     return shown
 

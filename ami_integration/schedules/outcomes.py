@@ -4,7 +4,9 @@ Only the person's own view: a run is linked where they may see it, and a sentenc
 shown where they see every server of the schedule.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -138,10 +140,49 @@ def schedules_seen_whole(user: AnyUser, schedules: Iterable[int]) -> set[int]:
     pks = set(schedules)
     if user_sees_all_servers(user=user):
         return pks
-    hidden: QuerySet[Server] = Server.objects.exclude(pk__in=servers_visible(user=user).values("pk"))
+    hidden = _servers_hidden(user)
     named = Schedule.servers.through.objects.filter(schedule_id__in=pks, server_id__in=hidden.values("pk"))
     tagged = Schedule.objects.filter(pk__in=pks, tag__servers__in=hidden.values("pk"))
     return pks - {*named.values_list("schedule_id", flat=True), *tagged.values_list("pk", flat=True)}
+
+
+def reasons_shown(user: AnyUser, rows: Iterable[Any]) -> dict[int, str]:
+    """The reasons of planned times, by their ids, as far as they are for this person.
+
+    A reason may name servers, also such as have left the schedule since. So it is for whoever sees every
+    server of its schedule, and not if it names one that they don't see.
+
+    Args:
+        rows: with `pk`, `schedule_id` and `reason`.
+    """
+    told = {row.pk: row for row in rows if row.reason}
+    if not told or user_sees_all_servers(user=user):
+        return {pk: row.reason for pk, row in told.items()}
+    whole = schedules_seen_whole(user, {row.schedule_id for row in told.values()})
+    names = list(_servers_hidden(user).values_list("name", flat=True))
+    hidden = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)) if names else None
+    return {
+        pk: row.reason
+        for pk, row in told.items()
+        if row.schedule_id in whole and not (hidden and hidden.search(row.reason))
+    }
+
+
+def _servers_hidden(user: AnyUser) -> QuerySet[Server]:
+    return Server.objects.exclude(pk__in=servers_visible(user=user).values("pk"))
+
+
+def where_words(names: Sequence[str], hidden: int) -> str:
+    """The servers of a schedule in a few words.
+
+    Args:
+        names: of those that the person sees, in their order.
+        hidden: how many others there are.
+    """
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if hidden:
+        return f"{shown}, {hidden} that you don't see" if shown else f"{hidden} that you don't see"
+    return shown or "no server any more"
 
 
 def places_words(user: AnyUser, schedules: Iterable[int]) -> dict[int, str]:
@@ -153,13 +194,9 @@ def places_words(user: AnyUser, schedules: Iterable[int]) -> dict[int, str]:
     }
     visible = servers_visible(user=user).values("pk")
     named = Schedule.servers.through.objects.filter(schedule_id__in=pks)
-    hidden = set(named.exclude(server_id__in=visible).values_list("schedule_id", flat=True))
+    unseen = Counter(named.exclude(server_id__in=visible).values_list("schedule_id", flat=True))
     names: dict[int, list[str]] = {}
     seen = named.filter(server_id__in=visible).order_by("server__name")
     for pk, name, simulated in seen.values_list("schedule_id", "server__name", "server__simulated"):
         names.setdefault(pk, []).append(server_label(name, simulated=simulated))
-    for pk, some in names.items():
-        rest = len(some) - 3
-        shown = ", ".join(some[:3]) + (f" and {rest} more" if rest > 0 else "")
-        words[pk] = f"{shown} and others" if pk in hidden and rest <= 0 else shown
-    return words
+    return {pk: words.get(pk) or where_words(names.get(pk, ()), unseen[pk]) for pk in pks}

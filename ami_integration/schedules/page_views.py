@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core import signing
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.dateparse import parse_datetime
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.danger import Assessment
@@ -26,7 +27,9 @@ from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
 from ami_integration.schedules.blackouts import Window, blackout_for, blackouts_load
 from ami_integration.schedules.calendar import BadTiming, clock_note
+from ami_integration.schedules.forms import moment_seen
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.outcomes import Links
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
 from ami_integration.schedules.rights import servers_unseen
 from ami_integration.schedules.targets import Targets, schedule_servers
@@ -34,6 +37,9 @@ from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_t
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
+#: Seconds for which a confirmation counts.
+ASKED_FOR = 3600
+_ASKED = "schedules.run_now"
 #: The errors that a service answers a person with.
 REFUSALS = (RunRefused, BadTiming, SecretUnreadable)
 
@@ -90,7 +96,7 @@ class SchedulePages(AuditedAdmin):
             return JsonResponse({"errors": errors})
         zone = form.cleaned_data["timezone"]
         timing = form.timing()
-        held = _Held(stored, form.cleaned_data["servers"])
+        held = _PreviewBlackouts(stored, form.cleaned_data["servers"])
         times = [
             {
                 "at": moment.isoformat(),
@@ -113,12 +119,19 @@ class SchedulePages(AuditedAdmin):
                 messages.error(request, f"Nothing was run. Type “{schedule}” to confirm that this is meant.")
                 return HttpResponseRedirect(request.path)
             try:
+                asked_at, servers = _asked(request, schedule)
                 services.schedule_run_now(
                     user=request.user,
                     schedule=schedule,
                     address=request_address(request),
                     as_of=_as_of(request),
+                    confirmed_at=asked_at,
+                    confirmed=servers,
                 )
+            except services.RanAlready as already:
+                messages.info(request, str(already))
+                url = Links(request.user, [already.planned]).run(already.planned)
+                return HttpResponseRedirect(url) if url else _to(schedule)
             except REFUSALS as refused:
                 messages.error(request, f"Nothing was run. {refused}")
             else:
@@ -137,8 +150,13 @@ class SchedulePages(AuditedAdmin):
         """Show what would run with the rights of whoever takes it over; then do so."""
         schedule = self._schedule(request, schedule_id)
         if request.method == "POST":
+            try:
+                as_of = _as_of(request)
+            except RunRefused as refused:
+                messages.error(request, str(refused))
+                return _to(schedule)
             said = f"“{schedule}” runs with your rights from now on."
-            return self._do(request, schedule, services.schedule_take_over, said, as_of=_as_of(request))
+            return self._do(request, schedule, services.schedule_take_over, said, as_of=as_of)
         owner = schedule.owner_name or "nobody"
         return self._confirm_page(
             request,
@@ -182,7 +200,7 @@ class SchedulePages(AuditedAdmin):
         except REFUSALS as refused:
             error = str(refused)
         if targets is not None and not targets.servers:
-            error = targets.stops or targets.reason
+            error = targets.reason or targets.stops
         return _Look(error, targets, worst)
 
     def _confirm_page(self, request: HttpRequest, schedule: Schedule, **words: Any) -> HttpResponse:
@@ -194,6 +212,15 @@ class SchedulePages(AuditedAdmin):
             "opts": self.opts,
             "schedule": schedule,
             "as_of": schedule.updated_at.isoformat(),
+            "asked": signing.dumps(
+                [
+                    request.user.pk,
+                    schedule.pk,
+                    timezone.now().isoformat(),
+                    [server.pk for server in look.targets.servers] if look.targets is not None else [],
+                ],
+                salt=_ASKED,
+            ),
             "targets": look.targets,
             "error": look.error,
             "worst": look.worst,
@@ -271,7 +298,7 @@ class _Look:
         return needed == Confirm.TYPE
 
 
-class _Held:
+class _PreviewBlackouts:
     """What blackouts will keep from starting, for the preview."""
 
     def __init__(self, stored: Schedule | None, servers: list[Server]) -> None:
@@ -305,8 +332,33 @@ def _typed(request: HttpRequest, schedule: Schedule) -> bool:
 
 
 def _as_of(request: HttpRequest) -> datetime | None:
-    """When what the person looked at was saved, as the confirmation carries it along."""
-    return parse_datetime(request.POST.get("as_of", "")[:40])
+    """When what the person looked at was saved, as the confirmation carries it along; None: it carries none.
+
+    Raises:
+        RunRefused: what it carries is no moment.
+    """
+    text = request.POST.get("as_of", "")
+    try:
+        return moment_seen(text) if text else None
+    except ValidationError as error:
+        raise RunRefused(str(error.message)) from None
+
+
+def _asked(request: HttpRequest, schedule: Schedule) -> tuple[datetime, list[int]]:
+    """When this person was asked whether to run this, and on which servers.
+
+    Raises:
+        RunRefused: they were not, or too long ago.
+    """
+    try:
+        person, asked, moment, servers = signing.loads(
+            request.POST.get("asked", ""), salt=_ASKED, max_age=ASKED_FOR
+        )
+    except signing.BadSignature:
+        person = asked = None
+    if (person, asked) != (request.user.pk, schedule.pk):
+        raise RunRefused("It was not confirmed just now. Press “Run now” and look at what it would do first.")
+    return datetime.fromisoformat(moment), servers
 
 
 def _to(schedule: Schedule) -> HttpResponse:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ami_integration.access.services import (
     decide_each,
     servers_visible,
@@ -14,6 +16,7 @@ from ami_integration.access.services import (
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import RunRefused, headers_complete
+from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.calendar import next_times
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.encryption import SecretUnreadable
@@ -21,6 +24,10 @@ from ami_integration.servers.models import Server, Tag
 
 #: What `owner_set` changes.
 OWNER_FIELDS = ("owner", "owner_name", "stopped_at", "stopped_why")
+#: What people do to a schedule that counts as an edit, as the audit calls it.
+_EDITS = tuple(f"schedule.{verb}" for verb in ("change", "pause", "resume", "take_over"))
+#: Fields of its form that are told by no name.
+_UNTOLD = ("kept", "template", "unchecked")
 _RIGHTS = "A schedule runs with the rights of whoever saves it."
 
 
@@ -85,6 +92,28 @@ def servers_unseen(*, user: Any, schedule: Schedule) -> bool:
     return schedule.servers.exclude(pk__in=visible).exists()
 
 
+def narrowing(*, user: Any, schedule: Schedule) -> str:
+    """Why this person may not edit a stored schedule: it would run on fewer servers from then on; or "".
+
+    What is named stays named. What has a tag runs where its owner may, so whoever becomes the owner must see
+    every enabled server that has it, as its owner may; the owner narrows nothing.
+    """
+    unseen = servers_unseen(user=user, schedule=schedule)
+    if schedule.tag_id is not None and schedule.owner_id != user.pk:
+        unseen = _tagged(schedule).exclude(pk__in=servers_visible(user=user).values("pk")).exists()
+    if not unseen:
+        return ""
+    return (
+        "It also runs on servers that you don't see, and whoever saves it runs it with their own rights: "
+        "they would be dropped. Let somebody change it who sees them all, or duplicate it for those that "
+        "you see."
+    )
+
+
+def _tagged(schedule: Schedule) -> QuerySet[Server]:
+    return Server.objects.enabled().filter(tags=schedule.tag_id)
+
+
 def plan_check(*, user: Any, schedule: Schedule, what: str) -> None:
     """Whether this person may `add`, `change` or `delete` this schedule. Raises RunRefused."""
     if not user_may_plan(user=user, what=what):
@@ -103,16 +132,24 @@ def schedule_lock(*, schedule: Schedule) -> Schedule:
     return stored
 
 
-def stored_ask(*, user: Any, schedule: Schedule, address: str, verb: str) -> None:
-    """Whether this person may have run what is stored. Raises RunRefused, audited under this verb."""
+def stored_ask(*, user: Any, schedule: Schedule, address: str, verb: str, whole: bool = False) -> None:
+    """Whether this person may have run what is stored. Raises RunRefused, audited under this verb.
+
+    Args:
+        whole: of a tag ask for every enabled server that has it, seen or not, and not for one of them.
+    """
     try:
         headers = schedule.headers_in_clear()
     except SecretUnreadable as error:
         raise RunRefused(str(error)) from None
+    tag = schedule.tag
+    named: QuerySet[Server] = schedule.servers.all()
+    if whole and tag is not None and _tagged(schedule).exists():
+        named, tag = _tagged(schedule), None
     if refusal := schedule_ask(
         user=user,
-        servers=schedule.servers.select_related("abilities").order_by("name"),
-        tag=schedule.tag,
+        servers=named.select_related("abilities").order_by("name"),
+        tag=tag,
         action=schedule.action,
         headers=headers,
         address=address,
@@ -124,9 +161,36 @@ def stored_ask(*, user: Any, schedule: Schedule, address: str, verb: str) -> Non
 def schedule_lock_unchanged(*, schedule: Schedule, as_of: datetime | None = None) -> Schedule:
     """`schedule_lock`, if nobody has edited it since it was read. Raises RunRefused."""
     stored = schedule_lock(schedule=schedule)
-    if stored.updated_at != (as_of or schedule.updated_at):
-        raise RunRefused(f"Somebody changed {stored.name} meanwhile. Look at it again first.")
+    if changed := changed_since(schedule=stored, as_of=as_of or schedule.updated_at):
+        raise RunRefused(f"{changed} Look at it again first.")
     return stored
+
+
+def changed_since(*, schedule: Schedule, as_of: datetime) -> str:
+    """Who edited a schedule since it was looked at, and what, a sentence; "": nobody did.
+
+    Args:
+        as_of: `updated_at` of what was looked at.
+    """
+    if schedule.updated_at == as_of:
+        return ""
+    entries = AuditEntry.objects.filter(
+        object_type="schedule",
+        object_id=str(schedule.pk),
+        verb__in=_EDITS,
+        outcome=AuditEntry.Outcome.DONE,
+        at__gt=as_of,
+    )
+    last = entries.order_by("-at", "-pk").first()
+    if last is None or not last.actor_name:
+        return f"Somebody changed {schedule.name} meanwhile."
+    if last.verb != "schedule.change":
+        what = last.verb.rpartition(".")[2].replace("_", " ")
+    else:
+        told = [name.replace("_", " ") for name in last.what if name not in _UNTOLD]
+        what = ", ".join(told) or "something else"
+    who = f"{last.actor_name} at {last.at:%H:%M:%S} UTC ({what})"
+    return f"Somebody changed {schedule.name} meanwhile: {who}."
 
 
 def owner_set(*, schedule: Schedule, user: Any) -> None:

@@ -3,7 +3,7 @@
 Everything here is computed from what was read before; nothing is written.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
@@ -13,6 +13,8 @@ from ami_integration.schedules.models import PlannedRun, Schedule
 
 #: Up to so many seconds after its planned time something just runs; later it was missed.
 LATE_OK = 60
+#: So many seconds late something runs that fell due while ticks were running: they were behind, not down.
+BEHIND_OK = 15 * 60
 #: Missed times of one schedule that are written down one by one; the rest is told in a sentence.
 MISSED_LISTED = 100
 #: So far back the newest missed times are looked for at first; each further look goes twice as far.
@@ -21,7 +23,7 @@ _TICK = timedelta(microseconds=1)
 
 
 def moment_words(moment: datetime) -> str:
-    """A planned time in a sentence that is kept."""
+    """A moment in a sentence that is kept or sent: whoever reads it may be anywhere."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -98,23 +100,36 @@ class Missed:
     following: datetime | None = None
 
 
-def missed_decide(*, timing: Schedule, due_at: datetime, now: datetime) -> Missed:
-    """What becomes of the planned times from `due_at` on that are more than `LATE_OK` seconds old.
+def missed_decide(
+    *,
+    timing: Schedule,
+    due_at: datetime,
+    now: datetime,
+    before: datetime,
+    held: Callable[[datetime], datetime | None],
+) -> Missed:
+    """What becomes of the planned times that were missed.
 
     Args:
         timing: the schedule.
         due_at: the first one.
+        before: older than this is missed.
+        held: since when a blackout held at a moment, or None. Of those the newest doesn't stand in the way
+            of an older one that may run once for all.
 
     Raises:
         BadTiming: the schedule can't be read.
     """
-    latest = now - timedelta(seconds=LATE_OK)
+    latest = before
     most = {Schedule.Misfire.ONCE: 1, Schedule.Misfire.ALL: timing.misfire_limit}.get(
         Schedule.Misfire(timing.misfire), 0
     )
     newest = newest_times(timing=timing, since=due_at, before=latest, count=max(most, 1))
     earliest = now - timedelta(seconds=timing.grace_seconds)
     run = [time for time in newest[max(0, len(newest) - most) :] if time >= earliest] if most else []
+    if run and timing.misfire == Schedule.Misfire.ONCE:
+        free = _newest_free(timing, run[0], due_at, earliest, held)
+        run = run if free is None else [free]
     rest = [due_at, *next_times(timing=timing, after=due_at, count=MISSED_LISTED + most)]
     left_out = [time for time in rest if time < latest and time not in run]
     last = None
@@ -123,6 +138,24 @@ def missed_decide(*, timing: Schedule, due_at: datetime, now: datetime) -> Misse
         last = newest[-1]
     following = next(iter(next_times(timing=timing, after=latest - _TICK, count=1)), None)
     return Missed(run, left_out, last, following)
+
+
+def _newest_free(
+    timing: Schedule,
+    newest: datetime,
+    due_at: datetime,
+    earliest: datetime,
+    held: Callable[[datetime], datetime | None],
+) -> datetime | None:
+    """The newest missed time in no blackout, back to `earliest`; None: each was in one."""
+    time = newest
+    while (window := held(time)) is not None:
+        if min(window, time) <= max(due_at, earliest):
+            return None
+        time = newest_times(timing=timing, since=due_at, before=min(window, time), count=1)[0]
+        if time < earliest:
+            return None
+    return time
 
 
 def newest_times(*, timing: Timing, since: datetime, before: datetime, count: int) -> list[datetime]:
@@ -138,8 +171,17 @@ def newest_times(*, timing: Timing, since: datetime, before: datetime, count: in
         look *= 2
 
 
-def missed_reason(*, now: datetime) -> str:
-    """Why a planned time was missed."""
+def missed_reason(*, time: datetime, now: datetime, since: datetime) -> str:
+    """Why a planned time was missed.
+
+    Args:
+        since: since when ticks follow each other without a break.
+    """
+    if time >= since - timedelta(seconds=LATE_OK):
+        return (
+            f"Not run: it was due more than {BEHIND_OK // 60} min before amiweb got to it "
+            f"({moment_words(now)}). The clock was running, but more was due than it could submit."
+        )
     return (
         f"Not run: it was due more than {LATE_OK} s before amiweb got to it ({moment_words(now)}). The clock "
         "(the processes beat and ticker) was not running, or could not reach the task queue or the database."

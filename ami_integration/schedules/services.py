@@ -23,6 +23,7 @@ from ami_integration.schedules.calendar import (
     timing_words,
 )
 from ami_integration.schedules.controls import (
+    RanAlready,
     schedule_delete,
     schedule_pause,
     schedule_resume,
@@ -32,6 +33,7 @@ from ami_integration.schedules.controls import (
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
 from ami_integration.schedules.rights import (
+    narrowing,
     next_left,
     owner_set,
     plan_check,
@@ -41,12 +43,14 @@ from ami_integration.schedules.rights import (
 from ami_integration.schedules.submission import planned_take_back
 from ami_integration.schedules.targets import schedule_zone
 from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
 
 __all__ = [
     "BadTiming",
+    "RanAlready",
     "Timing",
     "next_times",
+    "places_check",
     "schedule_ask",
     "schedule_delete",
     "schedule_pause",
@@ -109,9 +113,10 @@ def schedule_save(
         address: the IP address that asks, if any.
         hidden_by: the id of the person who wrote what is hidden of the headers, not always the owner; None:
             nobody knows.
-        template: what it was made of, as the person saw it, if it is taken over with this save; None: as
-            it was.
-        as_of: `updated_at` of what the person looked at; None: of what `schedule` was read with.
+        template: what it was made of, as it was read when the person saw it, if it is taken over with this
+            save: its `updated_at` is noted, whatever became of it since. None: as it was.
+        as_of: `updated_at` of what the person looked at; None: of `schedule` as the caller read it, which
+            keeps out only what happens after that.
 
     Raises:
         RunRefused: no right to change it or to run this, somebody else changed it meanwhile, or something
@@ -122,7 +127,8 @@ def schedule_save(
     pairs = headers_complete(action=schedule.action, headers=headers)
     plan_check(user=user, schedule=schedule, what="change" if schedule.pk else "add")
     named = _servers_named(schedule, servers)
-    _rules_check(schedule, named, pairs)
+    places_check(servers=named, tag=schedule.tag, mode=schedule.mode, jitter_seconds=schedule.jitter_seconds)
+    _filled_check(pairs)
     meant = named or list(servers_visible(user=user).filter(tags=schedule.tag, enabled=True).order_by("name"))
     if refusal := schedule_ask(
         user=user,
@@ -147,8 +153,8 @@ def schedule_save(
     with transaction.atomic():
         before = schedule_lock_unchanged(schedule=schedule, as_of=as_of) if schedule.pk else None
         changed = before is not None and _request_changed(before, schedule, named, pairs)
-        if before is not None:
-            _unseen_kept(before, user, named)
+        if before is not None and (narrower := narrowing(user=user, schedule=before)):
+            raise RunRefused(narrower, field="servers")
         schedule.payload = json.dumps(pairs)
         schedule.headers_masked = storable_headers(headers_mask(pairs))
         schedule.hidden_by_id = hidden_by
@@ -183,33 +189,27 @@ def _servers_named(schedule: Schedule, servers: Iterable[Server] | None) -> list
     return list(schedule.servers.order_by("name"))
 
 
-def _rules_check(schedule: Schedule, named: Sequence[Server], pairs: Sequence[tuple[str, str]]) -> None:
-    """What the fields must agree on. Raises RunRefused with the field."""
-    if named and schedule.tag is not None:
+def places_check(*, servers: Sequence[Server], tag: Tag | None, mode: str, jitter_seconds: int) -> None:
+    """Whether where it runs, the order and the spread agree. Raises RunRefused with the field."""
+    if servers and tag is not None:
         raise RunRefused("Choose servers or a tag, not both.", field="tag")
-    if not named and schedule.tag is None:
-        raise RunRefused("Choose the servers that it runs on, or a tag.", field="servers")
-    several = schedule.tag is not None or len(named) > 1
-    if schedule.jitter_seconds and several and schedule.mode != FanOut.Mode.PARALLEL:
+    if not servers and tag is None:
         raise RunRefused(
-            "What is spread has no order: each server starts at its own moment. Choose “All at once”, or "
-            "spread over 0 seconds.",
+            "Choose the servers that it runs on, or a tag; nothing runs without.", field="servers"
+        )
+    several = tag is not None or len(servers) > 1
+    if jitter_seconds and several and mode != FanOut.Mode.PARALLEL:
+        raise RunRefused(
+            "What is spread has no order: each server starts at its own moment. Choose the order “"
+            f"{FanOut.Mode.PARALLEL.label}”, or spread over nothing.",
             field="jitter_seconds",
         )
+
+
+def _filled_check(pairs: Sequence[tuple[str, str]]) -> None:
     if open_ones := variables_of(pairs):
         names = ", ".join(f"{{{{{name}}}}}" for name in open_ones)
         raise RunRefused(f"Fill in {names}: nobody is asked when it runs by itself.", field="headers")
-
-
-def _unseen_kept(schedule: Schedule, user: Any, named: Sequence[Server]) -> None:
-    """An edit drops no server that the person doesn't see. Raises RunRefused."""
-    visible = servers_visible(user=user).values("pk")
-    if schedule.servers.exclude(pk__in=visible).exclude(pk__in=[server.pk for server in named]).exists():
-        raise RunRefused(
-            "It also runs on servers that you don't see, and they would be dropped. Let somebody change it "
-            "who sees them all, or make a schedule of your own.",
-            field="servers",
-        )
 
 
 def _request_changed(

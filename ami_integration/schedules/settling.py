@@ -79,6 +79,8 @@ def result_of(statuses: Iterable[str], *, refused: int = 0) -> str:
     """
     ends = Counter(statuses)
     succeeded = ends.pop(ActionRun.Status.SUCCEEDED, 0)
+    if succeeded and set(ends) == {ActionRun.Status.CANCELLED} and not refused:
+        return Result.CANCELLED  # taken back halfway, which is no failure, and no success either
     if succeeded:
         return Result.PARTLY if ends or refused else Result.SUCCEEDED
     if not ends:

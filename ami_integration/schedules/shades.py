@@ -27,14 +27,14 @@ def windows_seen(user: AnyUser, question: Question) -> list[blackouts.Window]:
     seen_tags = (
         set(tags_visible(user=user).filter(pk__in=tags).values_list("pk", flat=True)) if tags else set()
     )
-    chosen = {schedule.pk for window in found for schedule in window.blackout.schedules.all()}
+    chosen = {pk for window in found for pk in window.blackout.about or ()}
     visible = question.schedules(user).filter(pk__in=chosen).values_list("pk", flat=True)
     seen_schedules = set(visible) if chosen else set()
 
     def seen(blackout: blackouts.Blackout) -> bool:
-        about = [schedule.pk for schedule in blackout.schedules.all()]
+        about = blackout.about
         return (blackout.tag_id is None or blackout.tag_id in seen_tags) and (
-            not about or not seen_schedules.isdisjoint(about)
+            about is None or not seen_schedules.isdisjoint(about)
         )
 
     return [window for window in found if seen(window.blackout)]
@@ -55,9 +55,10 @@ def shades_of(question: Question, day: Day, windows: Iterable[blackouts.Window])
         begins = "00:00" if since <= day.since else f"{question.local(since):%H:%M}"
         ends = "24:00" if until >= day.until else f"{question.local(until):%H:%M}"
         blackout = window.blackout
-        number = len(blackout.schedules.all())
+        chosen = blackout.about
         about = [f"tag {blackout.tag}"] if blackout.tag is not None else []
-        about += [f"{number} schedule{'s' if number > 1 else ''}"] if number else []
+        if chosen is not None:
+            about.append(f"{len(chosen)} schedule{'' if len(chosen) == 1 else 's'}")
         times = "all day" if (begins, ends) == ("00:00", "24:00") else f"{begins}–{ends}"
         shown.append(Shade(blackout.name, ", ".join(about) or "everything", times))
     return shown

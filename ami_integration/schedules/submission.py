@@ -20,6 +20,7 @@ from ami_integration.actions.preview import Plan
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import RunRefused, headers_complete, runs_ring
 from ami_integration.actions.unattended import unattended_submit, unattended_take_back
+from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
@@ -129,10 +130,14 @@ def planned_starts(*, schedule: Schedule, servers: Sequence[Server], since: date
     Args:
         since: the planned time; for one that runs late, the moment at which it does.
     """
-    if not schedule.jitter_seconds:
+    spread = float(schedule.jitter_seconds)
+    if spread and schedule.ends_at is not None:
+        # Nothing begins after "not after".
+        spread = min(spread, max(0.0, (schedule.ends_at - since).total_seconds()))
+    if spread < 1:
         return {}
     return {
-        server.pk: since + timedelta(seconds=_offset(schedule.pk, server.pk, schedule.jitter_seconds))
+        server.pk: since + timedelta(seconds=_offset(schedule.pk, server.pk, int(spread)))
         for server in servers
     }
 
@@ -165,7 +170,11 @@ def planned_take_back(
         # Whoever takes, submits or settles its planned times has this lock, too.
         Schedule.objects.select_for_update(of=("self",)).filter(pk=schedule.pk).first()
         planned = PlannedRun.objects.filter(schedule_id=schedule.pk).open()
-        waiting = planned.filter(outcome=Outcome.WAITING).update(outcome=Outcome.SKIPPED, reason=reason)
+        waiting = list(planned.filter(outcome=Outcome.WAITING).order_by("planned_at"))
+        for row in waiting:
+            row.outcome, row.reason = Outcome.SKIPPED, f"{row.reason} {reason}".strip()
+        PlannedRun.objects.bulk_update(waiting, ("outcome", "reason"))
+        left_out_note(schedule=schedule, left_out=waiting, actor=actor, address=address)
         submitted = list(
             planned.filter(
                 Q(run__status=ActionRun.Status.QUEUED) | Q(fanout__status=FanOut.Status.ACTIVE)
@@ -181,4 +190,4 @@ def planned_take_back(
                 address=address,
                 now=now,
             )
-    return waiting + taken
+    return len(waiting) + taken

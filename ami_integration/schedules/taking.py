@@ -10,21 +10,17 @@ next time, and the same tick's next step submits it (`waiting.py`).
 """
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 
-from ami_integration.actions.services import runs_ring
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write
-from ami_integration.schedules.blackouts import Rule, Window, blackout_for, blackouts_load
+from ami_integration.schedules.blackouts import Window, blackout_for
 from ami_integration.schedules.calendar import BadTiming, next_times
+from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.pausing import schedules_paused
 from ami_integration.schedules.rules import (
@@ -34,10 +30,10 @@ from ami_integration.schedules.rules import (
     missed_reason,
     moment_words,
     overlap_decide,
-    times_words,
 )
 from ami_integration.schedules.submission import planned_starts, planned_submit, planned_take_back
-from ami_integration.schedules.targets import schedule_servers
+from ami_integration.schedules.targets import schedule_servers, targets_audit
+from ami_integration.schedules.turn import Tick
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -46,53 +42,8 @@ logger = logging.getLogger(__name__)
 Outcome = PlannedRun.Outcome
 #: Planned times of one schedule that one tick takes, when it is late but within `LATE_OK`.
 CATCH_UP = LATE_OK
-#: Runs that a tick collects before it rings for them.
-RING_AT_ONCE = 50
 #: What a planned time may become at once, without running.
 LEFT_OUT = (Outcome.SKIPPED, Outcome.MISFIRED, Outcome.BLACKOUT, Outcome.PAUSED, Outcome.REFUSED)
-
-
-@dataclass
-class Tick:
-    """What one tick knows, and how long it may go on.
-
-    Attributes:
-        now: the moment that it is about.
-        blackouts: as they were when it began.
-        until: when its time is up, by `time.monotonic()`; None: it has no end.
-        to_ring: runs that are committed, and that nobody rang for yet.
-        misfired: planned times that were missed and don't run.
-        owners: whose schedules it took, by their ids, with what they may in general. Workers ask again before
-            they send anything.
-    """
-
-    now: datetime
-    blackouts: Sequence[Rule] = ()
-    until: float | None = None
-    to_ring: list[int] = field(default_factory=list)
-    misfired: int = 0
-    owners: dict[int, User] = field(default_factory=dict)
-
-    @classmethod
-    def begin(cls, now: datetime, *, until: float | None = None) -> "Tick":
-        """Read what is the same for all schedules."""
-        return cls(now, blackouts_load(), until)
-
-    @property
-    def over(self) -> bool:
-        """Whether its time is up."""
-        return self.until is not None and time.monotonic() >= self.until
-
-    def owner(self, schedule: Schedule) -> User | None:
-        """With whose rights a schedule runs."""
-        owner = schedule.owner
-        return None if owner is None else self.owners.setdefault(owner.pk, owner)
-
-    def ring(self, *, at_least: int = 1) -> None:
-        """Tell the workers of the runs that were collected, if they are as many."""
-        if len(self.to_ring) >= at_least:
-            runs_ring(run_ids=self.to_ring)
-            self.to_ring.clear()
 
 
 class _EditedMeanwhileError(Exception):
@@ -120,7 +71,11 @@ def schedule_take(*, schedule_id: int, tick: Tick) -> int:
     except Exception as error:
         # It must not be tried again every second.
         logger.exception("The schedule %s can't be taken", schedule_id)
-        _give_up(schedule_id, tick, error)
+        try:
+            _give_up(schedule_id, tick, error)
+        except Exception:
+            # It stays due; the others have their turn all the same.
+            logger.exception("That the schedule %s failed can't be recorded", schedule_id)
     return 0
 
 
@@ -165,10 +120,9 @@ class Taking:
 
     def go(self) -> None:
         """Deal with one planned time after the other, as far as the tick's time goes."""
-        now = self.tick.now
-        late = now - timedelta(seconds=LATE_OK)
+        now, missed = self.tick.now, self.tick.missed_before
         while self.next_at is not None and self.next_at <= now and self.dealt < CATCH_UP:
-            if self.next_at < late:
+            if self.next_at < missed:
                 self._missed(self.next_at)
             else:
                 self._due(self.next_at)
@@ -189,16 +143,20 @@ class Taking:
     # -- what was missed
 
     def _missed(self, due_at: datetime) -> None:
-        now = self.tick.now
-        missed = missed_decide(timing=self.schedule, due_at=due_at, now=now)
+        now, before = self.tick.now, self.tick.missed_before
+        missed = missed_decide(
+            timing=self.schedule, due_at=due_at, now=now, before=before, held=self._held_since
+        )
         late = [self._late(time) for time in missed.run if time not in self.known]
-        reason = missed_reason(now=now)
+        told = ""
         if self.schedule.misfire == Schedule.Misfire.ONCE and any(
             row.outcome == Outcome.WAITING for row in late
         ):
-            reason += f" The one planned for {moment_words(missed.run[-1])} runs once for all of them."
+            told = f" The one planned for {moment_words(missed.run[-1])} runs once for all of them."
         rows = [
-            self._row(time, Outcome.MISFIRED, reason) for time in missed.left_out if time not in self.known
+            self._row(time, Outcome.MISFIRED, missed_reason(time=time, now=now, since=self.tick.since) + told)
+            for time in missed.left_out
+            if time not in self.known
         ]
         if missed.last is not None and rows:
             rows[-1].reason += (
@@ -213,6 +171,11 @@ class Taking:
         self.before = Before(self.before.running, (*self.before.waiting, *(row.planned_at for row in late)))
         self.dealt += len(rows) + len(late)
         self.next_at = missed.following
+
+    def _held_since(self, time: datetime) -> datetime | None:
+        """Since when a window held the whole schedule back at a time; None: nothing did."""
+        held = self._blackout(time)
+        return None if held is None else held.starts_at
 
     def _late(self, time: datetime) -> PlannedRun:
         """A missed time that runs after all, unless it wouldn't have run in time either."""
@@ -269,10 +232,16 @@ class Taking:
         if targets.stops:
             self._stop(planned, targets.stops)
             return
+        targets_audit(schedule=schedule, user=owner, targets=targets)
         planned.reason = f"{planned.reason} {targets.reason}".strip()
         planned.refused = targets.forbidden
         if not targets.servers:
-            self._refuse(planned, "", failure=planned.refused > 0)
+            if targets.refused and not planned.refused:
+                # A server's switch (maintenance, read-only) is turned for a while, by somebody who knows.
+                planned.outcome = Outcome.SKIPPED
+            else:
+                # Where all were deleted or disabled, nobody would hear of it otherwise.
+                self._refuse(planned, "")
             return
         starts = planned_starts(schedule=schedule, servers=targets.servers, since=since)
         servers = self._outside_blackouts(planned, targets.servers, starts)
@@ -312,10 +281,10 @@ class Taking:
         planned.reason = " ".join([planned.reason, *told]).strip()
         return free
 
-    def _refuse(self, planned: PlannedRun, reason: str, *, failure: bool = True) -> None:
+    def _refuse(self, planned: PlannedRun, reason: str) -> None:
         planned.outcome = Outcome.REFUSED
         planned.reason = f"{planned.reason} {reason}".strip()
-        self.failures += failure
+        self.failures += 1
 
     def _stop(self, planned: PlannedRun, why: str) -> None:
         """The schedule doesn't go on with this person's rights: visibly, until somebody takes it over."""
@@ -366,29 +335,6 @@ class Taking:
         left_out_note(schedule=self.schedule, left_out=self.left_out)
 
 
-def left_out_note(*, schedule: Schedule, left_out: Sequence[PlannedRun]) -> None:
-    """Tell the audit which planned times didn't run, in the transaction that records them; none: nothing."""
-    if not left_out:
-        return
-    refused = any(planned.outcome == Outcome.REFUSED for planned in left_out)
-    entry_write(
-        actor=None,
-        origin="schedule",
-        verb="schedule.leave_out",
-        what={
-            "number": len(left_out),
-            "outcomes": dict(Counter(str(planned.outcome) for planned in left_out)),
-            "planned": times_words([planned.planned_at for planned in left_out]),
-            "reason": left_out[-1].reason[:1000],
-            "owner": schedule.owner_name,
-        },
-        object_type="schedule",
-        object_id=schedule.pk,
-        object_name=schedule.name,
-        outcome=AuditEntry.Outcome.REFUSED if refused else AuditEntry.Outcome.FAILED,
-    )
-
-
 def _give_up(schedule_id: int, tick: Tick, error: Exception) -> None:
     """A planned time that amiweb itself failed on: recorded, and not tried again."""
     with transaction.atomic():
@@ -399,8 +345,9 @@ def _give_up(schedule_id: int, tick: Tick, error: Exception) -> None:
         why = f"amiweb itself failed ({type(error).__name__}); its log says more."
         try:
             following = next(iter(next_times(timing=schedule, after=max(due_at, tick.now), count=1)), None)
-        except BadTiming as unreadable:
-            why = f"Its times can't be read: {unreadable}"
+        except Exception as unreadable:  # whatever it is: without a next time it is due for ever
+            said = str(unreadable) if isinstance(unreadable, BadTiming) else type(unreadable).__name__
+            why = f"Its times can't be read: {said}"
             noted = {"stopped_at": tick.now, "stopped_why": why}
         planned, created = PlannedRun.objects.get_or_create(
             schedule_id=schedule.pk,

@@ -84,14 +84,13 @@ def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
             left_out.append((server.name, decision.reason))
             refused.append(server)
     forbidden = [
-        decision.reason
-        for decision in decisions.values()
-        if not decision.allowed and not decision.switched_off
+        decision for decision in decisions.values() if not decision.allowed and not decision.switched_off
     ]
     stops = ""
     if len(forbidden) == len(meant):
-        # Whoever sees the schedule reads it, and may not see each of several servers.
-        stops = forbidden[0] if len(meant) == 1 else _nowhere_allowed(schedule, user)
+        # Without the servers' names: whoever sees the schedule reads it, in alerts too, and may see only some
+        # of them. The record of this planned time says more, to whoever sees all.
+        stops = _nowhere_allowed(schedule, user)
     return Targets(servers, left_out, refused, stops, decisions)
 
 

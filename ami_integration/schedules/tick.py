@@ -15,9 +15,11 @@ from django.utils import timezone
 
 from ami_integration.actions.watch import runs_begin
 from ami_integration.schedules.alerts.services import alerts_look
+from ami_integration.schedules.holding import held_take_back
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.settling import planned_settle
-from ami_integration.schedules.taking import RING_AT_ONCE, Tick, schedule_take
+from ami_integration.schedules.taking import schedule_take
+from ami_integration.schedules.turn import RING_AT_ONCE, Tick
 from ami_integration.schedules.waiting import waiting_schedules, waiting_submit
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ LONGEST = 0.8
 #: Seconds of them after which nothing more is taken, so that ends and waiting ones have their turn, too.
 TAKING = 0.6
 SETTLING = 0.72
+#: Seconds of them that are left for the look for alerts, in a tick that has it: it comes under any load.
+ALERTS = 0.15
 #: Schedules that one tick takes.
 BATCH = 1000
 #: Seconds between two looks for alerts.
@@ -49,14 +53,18 @@ def schedules_tick(*, now: datetime | None = None) -> int:
         tick.until = None if began is None else began + seconds
 
     dealt = 0
-    within(TAKING)
+    looks = time.monotonic() >= _alerts_at
+    spare = ALERTS if looks else 0.0
+    within(TAKING - spare)
     dealt += _step("taking what is due", lambda: _take_due(tick))
-    within(SETTLING)
+    within(SETTLING - spare)
     _step("settling what ended", lambda: _settle(tick))
-    within(LONGEST)
+    within(LONGEST - spare)
     dealt += _step("submitting what waited", lambda: _submit_waiting(tick))
+    within(LONGEST)
+    _step("taking back what must not begin", lambda: held_take_back(tick=tick))
     _step("beginning what is spread", lambda: runs_begin(now=now))
-    if not tick.over:
+    if looks:
         _step("looking for alerts", lambda: _look_for_alerts(now))
     return dealt
 
@@ -109,7 +117,5 @@ def _submit_waiting(tick: Tick) -> int:
 
 def _look_for_alerts(now: datetime) -> int:
     global _alerts_at
-    if time.monotonic() < _alerts_at:
-        return 0
     _alerts_at = time.monotonic() + ALERTS_EVERY
     return alerts_look(now=now)

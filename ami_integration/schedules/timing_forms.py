@@ -6,7 +6,7 @@ servers share. So the servers belong to the question of when.
 """
 
 import zoneinfo
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,7 @@ from ami_integration.schedules.calendar import (
 )
 from ami_integration.schedules.durations import DurationField, duration_text
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.slots import FIRST, LAST
 from ami_integration.schedules.targets import schedule_zone
 from ami_integration.servers.models import Server, Tag
 from ami_integration.zones import zone_names
@@ -37,6 +38,7 @@ PREVIEW = 10
 #: What says when; a change of any of them begins to count anew.
 TIMING = ("kind", "crontab", "interval_seconds", "once_at", "timezone", "starts_at", "ends_at", "max_runs")
 _WALL = ("once_at", "starts_at", "ends_at")
+_MARGIN = timedelta(days=7)
 
 
 class WallTimeField(forms.DateTimeField):
@@ -56,7 +58,14 @@ class WallTimeField(forms.DateTimeField):
 
     def to_python(self, value: Any) -> Any:
         moment = super().to_python(value)
-        return None if moment is None else timezone.make_naive(moment, timezone.get_current_timezone())
+        if moment is None:
+            return None
+        # A week within, since the same moment may be another day elsewhere.
+        if not FIRST + _MARGIN <= moment.date() <= LAST - _MARGIN:
+            raise forms.ValidationError(
+                f"Write a year between {FIRST.year} and {LAST.year}.", code="year_out_of_range"
+            )
+        return timezone.make_naive(moment, timezone.get_current_timezone())
 
 
 class TimingForm(forms.ModelForm):

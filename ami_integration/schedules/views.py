@@ -31,7 +31,7 @@ from ami_integration.schedules.outcomes import (
     Links,
     group_is,
     places_words,
-    schedules_seen_whole,
+    reasons_shown,
 )
 from ami_integration.schedules.page_views import pause_context
 from ami_integration.schedules.questions import PLANNED, Question, moment_read, question_read
@@ -122,15 +122,15 @@ def runs(request: HttpRequest, schedule_id: int) -> HttpResponse:
     shown = Paginator(rows, AT_ONCE).get_page(_page(request, "page"))
     some = list(shown)
     links = Links(request.user, some)
-    whole = schedule.pk in schedules_seen_whole(request.user, [schedule.pk])
+    reasons = reasons_shown(request.user, some)
     entries = [
         {
             "entry": past_entry(question, row, schedule.name, links),
             "url": links.run(row),
             "lasted": _lasted(row.started_at, row.finished_at),
             "begun": _begun(row.planned_at, row.started_at),
-            "reason": row.reason if whole else "",
-            "hidden": bool(row.reason) and not whole,
+            "reason": reasons.get(row.pk, ""),
+            "hidden": bool(row.reason) and row.pk not in reasons,
         }
         for row in some
     ]
@@ -140,11 +140,11 @@ def runs(request: HttpRequest, schedule_id: int) -> HttpResponse:
         "title": f"History of {schedule.name}",
         "schedule": schedule,
         "words": _words(schedule),
-        "where": places_words(request.user, [schedule.pk]).get(schedule.pk, "no server"),
+        "where": places_words(request.user, [schedule.pk])[schedule.pk],
         "state": state,
         "stopped": state == State.STOPPED,
         "stopped_at": _local(question, schedule.stopped_at),
-        "stopped_why": schedule.stopped_why if whole else "",
+        "stopped_why": schedule.stopped_why,
         "figures": [
             (figures, _seconds(figures.median), _seconds(figures.p95))
             for figures in figures_read(schedule=schedule, now=question.now)

@@ -10,9 +10,11 @@ from django.db import Error, transaction
 from django.db.models import Exists, OuterRef
 
 from ami_integration.schedules.blackouts import blackout_for
+from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import PlannedRun, Schedule
 from ami_integration.schedules.rules import LATE_OK, moment_words
-from ami_integration.schedules.taking import Taking, Tick, left_out_note
+from ami_integration.schedules.taking import Taking
+from ami_integration.schedules.turn import Tick
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,11 @@ def waiting_submit(*, schedule_id: int, tick: Tick) -> int:
         logger.warning("What waits of the schedule %s can't be submitted now: %s", schedule_id, error)
     except Exception as error:
         logger.exception("What waits of the schedule %s can't be submitted", schedule_id)
-        _give_up(schedule_id, error)
+        try:
+            _give_up(schedule_id, error)
+        except Exception:
+            # It waits on; the others have their turn all the same.
+            logger.exception("That what waits of the schedule %s failed can't be recorded", schedule_id)
     return 0
 
 

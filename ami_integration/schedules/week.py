@@ -30,8 +30,8 @@ from django.db.models import (
 from django.db.models.functions import RowNumber
 
 from ami_integration.access.services import AnyUser, user_sees_all_servers
-from ami_integration.schedules.bands import Band, bands_read
-from ami_integration.schedules.blackouts import Window as Held
+from ami_integration.schedules.bands import Band, bands_asked, bands_read
+from ami_integration.schedules.blackouts import Window as BlackoutWindow
 from ami_integration.schedules.models import PlannedRun
 from ami_integration.schedules.outcomes import (
     COLUMNS,
@@ -170,7 +170,7 @@ def week_read(*, user: AnyUser, question: Question, page: int = 1) -> WeekPage:
     drawn = _of_hours(question, past.some())
     links = Links(user, [row for hour in drawn for row in hour])
     cells = _cells(question, schedules, past, planned(question, listed), links, drawn, windows)
-    bands = Paginator(frequent, BANDS).get_page(page)
+    bands = Paginator(bands_asked(question, frequent), BANDS).get_page(page)
     stopped = [row for row in schedules if row.stopped_at is not None]
     chosen = question.day.weekday()
     return WeekPage(
@@ -273,7 +273,7 @@ def _of_hours(question: Question, rows: Iterable[Any]) -> list[list[Any]]:
 
 def _cells(
     question: Question, schedules: list[Any], past: Past, planned: list[list[tuple[int, Any]]], links: Links,
-    drawn: list[list[Any]], windows: list[Held],
+    drawn: list[list[Any]], windows: list[BlackoutWindow],
 ) -> list[Cell]:  # fmt: skip
     """One for each hour of the week."""
     week, names = question.week, {row.pk: row.name for row in schedules}
@@ -307,14 +307,16 @@ def past_entry(question: Question, row: Any, name: str, links: Links) -> Entry:
     return Entry(at, name, state, state_words(state), url, note)
 
 
-def planned_entry(question: Question, moment: int, row: Any, links: Links, windows: Iterable[Held]) -> Entry:
+def planned_entry(
+    question: Question, moment: int, row: Any, links: Links, windows: Iterable[BlackoutWindow]
+) -> Entry:
     """A planned time that is to come. One that passed and wasn't taken is late: the clock stands still."""
     url = links.schedule(row.pk)
     if question.now.timestamp() - moment > LATE:
         return Entry(question.local(moment), row.name, "late", "Due, not begun", url)
     for window in windows:
-        chosen = [schedule.pk for schedule in window.blackout.schedules.all()]
-        whole = window.blackout.tag_id is None and (not chosen or row.pk in chosen)
+        chosen = window.blackout.about
+        whole = window.blackout.tag_id is None and (chosen is None or row.pk in chosen)
         if whole and window.starts_at.timestamp() <= moment < window.ends_at.timestamp():
             note = f"in the blackout “{window.blackout.name}”: it will not start"
             return Entry(question.local(moment), row.name, "blackout", "Blackout", url, note)

@@ -72,6 +72,7 @@ def hidden_id() -> int:
         pk=server.pk,
         name="HIDDEN-BLACKOUT",
         tag=tag,
+        scope="some",
         starts_at=timezone.now(),
         ends_at=timezone.now() + timedelta(hours=1),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from ami_integration.actions import services
@@ -186,3 +188,39 @@ def test_a_name_is_taken_without_what_asterisk_would_skip(action: str) -> None:
     with pytest.raises(services.RunRefused, match="before or behind") as refused:
         services.action_check(action=action, headers=[])
     assert refused.value.field == "action"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_ring_waits_for_no_row_that_somebody_else_holds(valkey: Valkey) -> None:
+    """Who takes back many runs holds some and wants the others: with a ring that waits, a deadlock."""
+    server = make_server()
+    runs = [make_run(server=server, rung_at=None) for _ in range(2)]
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            ActionRun.objects.select_for_update().get(pk=runs[1].pk)
+            held.set()
+            over.wait(30)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    postgresql = connection.vendor == "postgresql"
+    try:
+        if postgresql:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '1s'")
+        else:  # whose locks are of the whole database
+            over.set()
+            holder.join(30)
+        assert services.runs_ring(run_ids=[run.pk for run in runs]) == 2
+    finally:
+        over.set()
+        holder.join(30)
+        connection.close()
+    for run in runs:
+        run.refresh_from_db()
+    assert [run.rung_at is not None for run in runs] == [True, not postgresql]
+    valkey.flush()

@@ -132,7 +132,12 @@ def test_its_page_says_when_it_starts_and_doesnt_complain_before() -> None:
     now = timezone.now()
     run = make_run(start_at=now + 60 * SECONDS, rung_at=None, created_at=now - 600 * SECONDS)
     shown = run_snapshot(run, now=now)["waiting"]
-    assert shown == f"starts at {run.start_at:%H:%M:%S} UTC (spread)."
+    day = "" if run.start_at.date() == now.date() else f"{run.start_at:%Y-%m-%d} "
+    assert shown == f"starts at {day}{run.start_at:%H:%M:%S} UTC (spread)."
+    tomorrow = now + 86400 * SECONDS
+    run.start_at = tomorrow
+    assert run_snapshot(run, now=now)["waiting"] == f"starts at {tomorrow:%Y-%m-%d %H:%M:%S} UTC (spread)."
+    run.start_at = now + 60 * SECONDS
     assert run_snapshot(run, now=now + 62 * SECONDS)["waiting"] == "waiting for a worker."
     assert "task queue unreachable" in run_snapshot(run, now=now + 90 * SECONDS)["waiting"]
 

@@ -23,8 +23,9 @@ from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.schedules.taking import Tick, schedule_take
+from ami_integration.schedules.taking import schedule_take
 from ami_integration.schedules.tick import schedules_tick
+from ami_integration.schedules.turn import Tick
 from ami_integration.servers.encryption import Secret
 from ami_integration.servers.models import Server
 from tests.ami.scripted import Peer, served

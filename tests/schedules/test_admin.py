@@ -50,7 +50,7 @@ def test_the_list_says_what_where_when_and_how_it_went() -> None:
         "At 02:30 every day (Europe/Berlin)",
         "Sun 2027-01-31 02:30:00 CET",
         'data-state="failed">Failed',
-        "4 in a row",
+        "failed 4 times in a row",
         "3 h ago",
         "ada",
         'data-state="active">Runs',
@@ -220,3 +220,24 @@ def test_several_are_deleted_at_once_and_audited() -> None:
     assert signed_in(ada).post(LIST, data).status_code == 302
     assert not Schedule.objects.exists()
     assert AuditEntry.objects.filter(verb="schedule.delete").count() == 2
+
+
+def test_the_pages_that_delete_count_the_history_and_do_not_list_it() -> None:
+    client = signed_in(make_planner("bob"))
+    schedule = make_schedule()
+    now = timezone.now()
+    PlannedRun.objects.bulk_create(
+        PlannedRun(schedule=schedule, planned_at=now - timedelta(minutes=number), outcome="skipped")
+        for number in range(1200)
+    )
+    chosen = {"action": "delete_selected", "_selected_action": [schedule.pk]}
+    delete = change(schedule).replace("/change/", "/delete/")
+    for answer in (client.get(delete), client.post(LIST, chosen)):
+        page = answer.content.decode()
+        assert "Nightly, with its history of 1,200 planned times. The runs stay in the action log." in page
+        assert f"{schedule.pk} at " not in page  # no planned time is named
+    with CaptureQueriesContext(connection) as queries:
+        assert client.post(LIST, chosen | {"post": "yes"}).status_code == 302
+    assert not Schedule.objects.exists() and not PlannedRun.objects.exists()
+    deletions = [one for one in queries if 'DELETE FROM "ami_integration_plannedrun"' in one["sql"]]
+    assert len(deletions) == 1  # in the database, however many there are

@@ -16,19 +16,23 @@ from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_user
 from tests.schedules.asking import errors_of, signed_in
-from tests.schedules.factories import make_schedule
+from tests.schedules.factories import make_planner, make_schedule
 from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:ami_integration_blackout_changelist")
 ADD = reverse("admin:ami_integration_blackout_add")
-PERMISSIONS = ("view_blackout", "add_blackout", "change_blackout", "delete_blackout", "view_schedule")
+PERMISSIONS = (
+    *("view_blackout", "add_blackout", "change_blackout", "delete_blackout"),
+    *("view_schedule", "change_schedule", "pause_schedules"),
+)
 
 
 def weekly(**values: Any) -> dict[str, Any]:
     return {
         "name": "Business hours",
         "enabled": "on",
+        "scope": "all",
         "kind": "weekly",
         "timezone": "Europe/Berlin",
         "weekdays": ["1", "5"],
@@ -41,6 +45,7 @@ def once(**values: Any) -> dict[str, Any]:
     return {
         "name": "The move",
         "enabled": "on",
+        "scope": "all",
         "kind": "once",
         "timezone": "Europe/Berlin",
         "starts_at": "2031-07-01T22:00",
@@ -108,7 +113,7 @@ def test_the_list_tells_what_holds_now() -> None:
     assert "from " in page and ">over<" in page
 
 
-def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
+def test_nobody_changes_or_deletes_one_of_a_schedule_that_they_do_not_see() -> None:
     berlin, narvik = make_server(), make_server(name="Narvik")
     narvik.tags.add(Tag.objects.create(name="north"))
     mine = make_schedule(name="Mine", server=berlin)
@@ -120,6 +125,7 @@ def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
         starts_time="08:00",
         minutes=60,
         timezone="Europe/Berlin",
+        scope="some",
     )
     blackout.schedules.set([mine, hidden])
     eve = make_person("eve", *PERMISSIONS)
@@ -128,8 +134,57 @@ def test_nobody_takes_out_a_schedule_that_they_do_not_see() -> None:
     page = client.get(change(blackout)).content.decode()
     assert "Mine" in page
     assert "Hidden" not in page and "north" not in page
-    assert client.post(change(blackout), weekly()).status_code == 302
-    assert list(blackout.schedules.all()) == [hidden]
+    assert "It also holds for schedules that you don&#x27;t see." in page and 'name="_save"' not in page
+    assert client.post(change(blackout), weekly(scope="some")).status_code == 403
+    delete = reverse("admin:ami_integration_blackout_delete", args=(blackout.pk,))
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [blackout.pk], "post": "yes"}
+    client.post(LIST, chosen)
+    assert set(blackout.schedules.all()) == {mine, hidden}
+
+
+def test_whoever_sees_one_server_stops_nothing_on_others_by_a_window() -> None:
+    berlin, narvik = make_server(), make_server(name="Narvik")
+    south, north = Tag.objects.create(name="south"), Tag.objects.create(name="north")
+    berlin.tags.add(south, north)
+    narvik.tags.add(north)
+    mine = make_schedule(name="Mine", server=berlin)
+    both = make_schedule(name="Both", servers=[berlin, narvik], owner=mine.owner)
+    eve = make_person("eve", *PERMISSIONS)
+    grant(eve, on=berlin)
+    client = signed_in(eve)
+    for values, words in (
+        (weekly(), "an access rule for every server"),
+        (weekly(tag=north.pk), "servers with this tag that you don't see"),
+        (weekly(scope="some", schedules=[mine.pk, both.pk]), "Both also runs on servers"),
+    ):
+        assert words in errors_of(client.post(ADD, values))["__all__"][0]
+    assert client.post(ADD, weekly(name="South", tag=south.pk)).status_code == 302
+    assert client.post(ADD, weekly(name="Mine", scope="some", schedules=[mine.pk])).status_code == 302
+    # What may be made may not be made larger.
+    blackout = Blackout.objects.get(name="South")
+    assert "__all__" in errors_of(client.post(change(blackout), weekly()))
+    everybodys = Blackout.objects.create(name="All", kind="weekly", weekdays="1", minutes=60)
+    assert client.post(change(everybodys), weekly()).status_code == 403
+
+
+def test_a_window_of_schedules_asks_for_the_right_to_change_them() -> None:
+    schedule = make_schedule()
+    rights = [one for one in PERMISSIONS if one != "change_schedule"]
+    client = signed_in(make_user("eve", *rights))
+    answer = client.post(ADD, weekly(scope="some", schedules=[schedule.pk]))
+    assert "you may not change schedules" in errors_of(answer)["__all__"][0]
+
+
+def test_one_for_chosen_schedules_wants_one_chosen_and_says_when_none_is_left() -> None:
+    client = signed_in(make_user("ada", *PERMISSIONS))
+    schedule = make_schedule(name="Nightly", owner=make_planner("bob"))
+    errors = errors_of(client.post(ADD, weekly(scope="some")))
+    assert errors["schedules"] == ["Choose at least one, or let it hold for every schedule."]
+    assert client.post(ADD, weekly(scope="some", schedules=[schedule.pk])).status_code == 302
+    assert "1 schedule<" in client.get(LIST).content.decode()
+    schedule.delete()
+    assert "none: what it was about was deleted" in client.get(LIST).content.decode()
 
 
 def test_who_may_only_look_changes_nothing() -> None:

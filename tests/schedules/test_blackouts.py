@@ -192,12 +192,28 @@ def test_a_fleet_wide_one_holds_everything(fleet: tuple[Schedule, Server, Server
 def test_one_of_some_schedules_holds_no_others(fleet: tuple[Schedule, Server, Server]) -> None:
     schedule, *servers = fleet
     other = make_schedule(name="Other", owner=make_planner("bob"), servers=servers)
-    blackout = once()
+    blackout = once(scope="some")
     blackout.save()
     blackout.schedules.add(other)
     assert blackout_for(schedule=other, at=NOON, servers=servers).whole is not None
     assert not blackout_for(schedule=schedule, at=NOON, servers=servers)
     assert not blackout_for(schedule=None, at=NOON, servers=servers)
+
+
+def test_deleting_what_one_is_about_makes_it_nobodys_and_not_everybodys(
+    fleet: tuple[Schedule, Server, Server],
+) -> None:
+    schedule, berlin, boston = fleet
+    other = make_schedule(name="Other", owner=make_planner("bob"), servers=[berlin])
+    blackout = once(scope="some")
+    blackout.save()
+    blackout.schedules.add(other)
+    other.delete()
+    assert not blackout_for(schedule=schedule, at=NOON, servers=[berlin, boston])
+    tagged = once(name="Of a tag", tag=Tag.objects.get())
+    tagged.save()
+    Tag.objects.all().delete()
+    assert not blackout_for(schedule=schedule, at=NOON, servers=[berlin, boston])
 
 
 def test_one_of_a_tag_holds_its_servers_and_all_of_it_if_no_other_is_left(
@@ -217,7 +233,7 @@ def test_one_of_a_tag_and_some_schedules_holds_where_both_are_met(
 ) -> None:
     schedule, berlin, boston = fleet
     other = make_schedule(name="Other", owner=make_planner("bob"), servers=[berlin])
-    blackout = once(tag=Tag.objects.get())
+    blackout = once(tag=Tag.objects.get(), scope="some")
     blackout.save()
     blackout.schedules.add(other)
     assert not blackout_for(schedule=schedule, at=NOON, servers=[berlin, boston])
@@ -253,3 +269,11 @@ def test_a_calendar_gets_every_window_that_touches_its_span_as_they_begin() -> N
     once(name="Later", starts_at=NOON + timedelta(days=30), ends_at=NOON + timedelta(days=31)).save()
     found = blackouts_between(NOON - timedelta(days=1), NOON + timedelta(days=7, hours=12))
     assert [window.blackout.name for window in found] == ["Audit", "Weekend", "Weekend"]
+
+
+def test_a_window_says_the_seconds_at_which_it_ends() -> None:
+    since = datetime(2031, 7, 1, 19, 0, tzinfo=UTC)
+    blackout = Blackout(name="Move", starts_at=since, ends_at=since + timedelta(seconds=2575))
+    assert blackout.words == "2031-07-01 19:00 to 2031-07-01 19:42:55 (UTC)"
+    (window,) = windows(blackout, since, since)
+    assert window.sentence == "The blackout “Move” holds until 2031-07-01 19:42:55 (UTC)."

@@ -368,3 +368,27 @@ def test_times_ascend_lie_after_the_start_and_follow_from_each_other(
         (at,) = next_times(timing=timing, after=at, count=1)
         walked.append(at)
     assert walked == times
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("*/30 * * * *", "Every 30 minutes"),
+        ("*/15 8-17 * * 1-5", "Every 15 minutes from 08:00 through 17:59 on Monday through Friday"),
+        ("*/7 * * * *", "Every seventh minute of every hour"),  # from :56 to :00 it isn't seven minutes
+        ("0 */6 * * *", "At minute 0, every 6 hours"),
+        ("5 */5 * * *", "At minute 5 past every fifth hour"),
+        ("*/5 */2 * * *", "Every 5 minutes past every second hour"),
+        ("* * * * *", "Every minute"),
+    ],
+)
+def test_steps_that_come_evenly_are_told_by_their_distance(expression: str, words: str) -> None:
+    assert timing_words(timing=crontab(expression)) == words
+
+
+def test_what_comes_once_at_a_skipped_time_says_that_the_clocks_skip_it() -> None:
+    moved = wall_moment(datetime(2027, 3, 28, 2, 30), ZoneInfo("Europe/Berlin"))
+    once = timing(kind="once", once_at=moved, timezone="Europe/Berlin")
+    assert clock_note(timing=once, moment=moved) == "the clocks skip 02:00 to 03:00 that day"
+    other = timing(kind="once", once_at=NOON, timezone="Europe/Berlin")
+    assert clock_note(timing=other, moment=NOON) == ""

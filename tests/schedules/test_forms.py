@@ -90,7 +90,7 @@ def test_what_is_spread_has_no_order() -> None:
     servers = [make_server(), make_server(name="Bonn")]
     values = form(server=[server.pk for server in servers], jitter_seconds="5 min", mode="serial")
     errors = errors_of(signed_in(make_planner()).post(ADD, values))
-    assert "Starts that are spread have no order" in errors["jitter_seconds"][0]
+    assert "What is spread has no order" in errors["jitter_seconds"][0]
 
 
 def test_what_the_pbx_describes_otherwise_is_told_and_may_be_insisted_on() -> None:

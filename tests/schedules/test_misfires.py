@@ -9,7 +9,9 @@ import pytest
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
+from ami_integration.schedules import turn
 from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.clock import clock_tick
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.rules import MISSED_LISTED, newest_times
 from ami_integration.schedules.tick import schedules_tick
@@ -184,3 +186,47 @@ def test_the_newest_times_are_found_however_far_apart_they_are(days: int) -> Non
     times = newest_times(timing=schedule, since=NOON, before=before, count=2)
     month = 7 if days == 40 else 6
     assert [time.month for time in times] == [month - 1, month]
+
+
+def test_what_fell_due_while_ticks_were_running_is_only_late_and_runs() -> None:
+    every_five_minutes()
+    for minute in range(-1, 4):  # the ticks are kept busy by others, and don't get to it
+        turn.Tick.begin(NOON + minute * MINUTE)
+    schedules_tick(now=NOON + 4 * MINUTE)
+    assert found() == [(0, Outcome.SUBMITTED)]
+
+
+def test_what_is_late_behind_running_ticks_for_too_long_is_missed_for_a_true_reason() -> None:
+    every_five_minutes()
+    for minute in range(-1, 17):
+        turn.Tick.begin(NOON + minute * MINUTE)
+    schedules_tick(now=NOON + 16 * MINUTE)
+    assert found()[0] == (0, Outcome.MISFIRED)
+    assert found()[1] == (5, Outcome.SUBMITTED)
+    reason = PlannedRun.objects.get(outcome=Outcome.MISFIRED).reason
+    assert "more than 15 min" in reason and "The clock was running" in reason
+
+
+def test_an_outage_breaks_the_row_of_ticks_and_a_clock_set_back_does_too() -> None:
+    assert clock_tick(now=NOON) == NOON
+    assert clock_tick(now=NOON + MINUTE) == NOON
+    assert clock_tick(now=NOON + 2 * MINUTE) == NOON
+    after = NOON + 3 * MINUTE + SECOND
+    assert clock_tick(now=after) == after
+    assert clock_tick(now=NOON) == NOON
+    assert clock_tick(now=NOON + SECOND) == NOON
+
+
+def test_one_that_was_missed_outside_blackouts_runs_for_all_whatever_was_newer() -> None:
+    every_five_minutes(misfire="once")
+    Blackout.objects.create(name="Long", starts_at=NOON + 4 * MINUTE, ends_at=NOON + 301 * MINUTE)
+    schedules_tick(now=NOON + 302 * MINUTE)  # noon is too long ago
+    assert not ActionRun.objects.exists()
+    Schedule.objects.update(next_at=NOON, grace_seconds=24 * 3600)
+    PlannedRun.objects.all().delete()
+    schedules_tick(now=NOON + 302 * MINUTE + SECOND)
+    rows = PlannedRun.objects.order_by("planned_at")
+    assert rows[0].planned_at == NOON
+    assert rows[0].outcome == Outcome.SUBMITTED
+    assert {row.outcome for row in rows[1:]} == {Outcome.MISFIRED}
+    assert "12:00:00 UTC runs once for all of them" in rows[1].reason

@@ -117,7 +117,7 @@ def test_run_now_shows_what_and_where_and_then_runs_it_once() -> None:
     assert "Mark: me" in page and "Bonn is disabled." in page
     assert not PlannedRun.objects.exists()
     next_at = schedule.next_at
-    answer = client.post(button("run_now", schedule), {"as_of": as_of(page)})
+    answer = client.post(button("run_now", schedule), confirmed(page))
     assert answer.headers["Location"] == change(schedule)
     planned = PlannedRun.objects.get()
     assert (planned.by_hand, planned.outcome) == ("ada", "submitted")
@@ -125,6 +125,11 @@ def test_run_now_shows_what_and_where_and_then_runs_it_once() -> None:
     assert (planned.run.server, planned.run.origin) == (berlin, ActionRun.Origin.SCHEDULE)
     schedule.refresh_from_db()
     assert schedule.next_at == next_at
+
+
+def confirmed(page: str) -> dict[str, str]:
+    """What the button of a confirmation sends."""
+    return {"as_of": as_of(page), "asked": page.split('name="asked" value="')[1].split('"')[0]}
 
 
 def as_of(page: str) -> str:
@@ -136,17 +141,20 @@ def test_run_now_on_several_servers_is_one_fan_out() -> None:
     for name in ("Berlin", "Bonn"):
         make_server(name=name).tags.add(tag)
     schedule = make_schedule(tag=tag)
-    signed_in(schedule.owner).post(button("run_now", schedule))
+    client = signed_in(schedule.owner)
+    client.post(
+        button("run_now", schedule), confirmed(client.get(button("run_now", schedule)).content.decode())
+    )
     assert PlannedRun.objects.get().fanout == FanOut.objects.get()
 
 
 def test_what_was_edited_meanwhile_is_not_run() -> None:
     schedule = make_schedule()
     client = signed_in(schedule.owner)
-    seen = as_of(client.get(button("run_now", schedule)).content.decode())
+    seen = confirmed(client.get(button("run_now", schedule)).content.decode())
     schedule.action = "QueueReset"
     schedule.save()
-    said = client.post(button("run_now", schedule), {"as_of": seen}, follow=True).content.decode()
+    said = client.post(button("run_now", schedule), seen, follow=True).content.decode()
     assert "Nothing was run." in said
     assert not PlannedRun.objects.exists()
 
@@ -159,7 +167,7 @@ def test_what_is_grave_is_run_by_hand_once_its_name_was_typed() -> None:
     said = client.post(button("run_now", schedule), {"typed": "Reload"}, follow=True).content.decode()
     assert "Nothing was run. Type “Reload all”" in said
     assert not PlannedRun.objects.exists()
-    client.post(button("run_now", schedule), {"typed": " reload  ALL "})
+    client.post(button("run_now", schedule), confirmed(page) | {"typed": " reload  ALL "})
     assert PlannedRun.objects.get().by_hand == "ada"
 
 
@@ -190,7 +198,7 @@ def test_run_now_says_why_it_can_not() -> None:
     page = client.get(button("run_now", schedule)).content.decode()
     assert "It can't: " in page and "No access rule lets viewer run QueueReset" in page
     assert 'id="confirm-run"' not in page
-    said = client.post(button("run_now", schedule), follow=True).content.decode()
+    said = client.post(button("run_now", schedule), confirmed(page), follow=True).content.decode()
     assert "Nothing was run." in said and "No access rule lets viewer" in said
     assert AuditEntry.objects.filter(verb="schedule.run_now", outcome="refused").exists()
 

@@ -53,7 +53,9 @@ def of_fanout(schedule: Schedule, *statuses: str, **values: Any) -> PlannedRun:
         (["succeeded"], 0, "succeeded"),
         (["succeeded"], 1, "partly"),
         (["succeeded", "failed"], 0, "partly"),
-        (["succeeded", "cancelled"], 0, "partly"),
+        (["succeeded", "cancelled"], 0, "cancelled"),
+        (["succeeded", "cancelled", "failed"], 0, "partly"),
+        (["succeeded", "cancelled"], 1, "partly"),
         (["unknown"], 0, "unknown"),
         (["unknown", "failed"], 0, "failed"),
         (["cancelled", "expired"], 0, "expired"),
@@ -141,3 +143,11 @@ def test_many_are_settled_by_few_queries(django_assert_max_num_queries: Any) -> 
     with django_assert_max_num_queries(9):
         assert planned_settle(now=NOON) == 50
     assert not ActionRun.objects.filter(status="queued").exists()
+
+
+def test_what_was_taken_back_halfway_is_no_failure() -> None:
+    schedule = make_schedule(failures=2)
+    of_fanout(schedule, "succeeded", "cancelled")
+    planned_settle(now=NOON)
+    schedule.refresh_from_db()
+    assert (schedule.failures, schedule.last_good_at, schedule.last_state) == (2, None, "cancelled")

@@ -14,12 +14,15 @@ from django.utils import timezone
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.watch import runs_sweep
 from ami_integration.audit.models import AuditEntry
-from ami_integration.schedules import submission, taking
+from ami_integration.schedules import submission, taking, turn
+from ami_integration.schedules import tick as tick_module
 from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.figures import figures_read
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
-from tests.access.factories import grant
+from tests.access.factories import grant, make_person
+from tests.actions.factories import RUN_PERMISSIONS
 from tests.processes import Valkey
 from tests.schedules.factories import make_planner, make_schedule, server_of
 from tests.servers.factories import make_server
@@ -306,11 +309,11 @@ def test_servers_on_which_the_owner_may_not_are_left_out_and_count_as_refused() 
 
 
 @pytest.mark.parametrize("switch", ["maintenance", "read_only"])
-def test_a_switch_of_the_server_refuses_this_time_and_stops_nothing(switch: str) -> None:
+def test_a_switch_of_the_server_leaves_this_time_out_and_stops_nothing(switch: str) -> None:
     schedule = at_noon(action="QueueReset")
     Server.objects.update(**{switch: True})
     schedules_tick(now=NOON)
-    assert only().outcome == Outcome.REFUSED
+    assert only().outcome == Outcome.SKIPPED
     assert "Berlin is" in only().reason
     schedule.refresh_from_db()
     assert (schedule.stopped_at, schedule.next_at, schedule.failures) == (None, NOON + DAY, 0)
@@ -435,7 +438,7 @@ def test_a_death_between_the_commit_and_the_ring_is_made_good_by_the_sweep(
 ) -> None:
     make_schedule()
     with monkeypatch.context() as deadly:
-        deadly.setattr(taking, "runs_ring", die)
+        deadly.setattr(turn, "runs_ring", die)
         with pytest.raises(KilledError):
             schedules_tick()
     run = ActionRun.objects.get()
@@ -524,7 +527,7 @@ def test_a_planned_time_takes_few_queries(django_assert_max_num_queries: Any) ->
     server, owner = make_server(), make_planner()
     for number in range(5):
         at_noon(name=f"Number {number}", server=server, owner=owner)
-    tick = taking.Tick.begin(NOON)
+    tick = turn.Tick.begin(NOON)
     schedules = list(Schedule.objects.order_by("pk"))
     taking.schedule_take(schedule_id=schedules[0].pk, tick=tick)
     with django_assert_max_num_queries(14):
@@ -533,6 +536,83 @@ def test_a_planned_time_takes_few_queries(django_assert_max_num_queries: Any) ->
 
 def test_a_hundred_servers_take_few_queries_too(django_assert_max_num_queries: Any) -> None:
     at_noon(servers=fleet(100))
+    tick = turn.Tick.begin(NOON)
     with django_assert_max_num_queries(20):
-        taking.schedule_take(schedule_id=Schedule.objects.get().pk, tick=taking.Tick(NOON))
+        taking.schedule_take(schedule_id=Schedule.objects.get().pk, tick=tick)
     assert ActionRun.objects.count() == 100
+
+
+def test_a_failure_that_cannot_even_be_recorded_keeps_no_other_from_its_turn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = at_noon(name="Bad")
+    Schedule.objects.update(next_at=NOON - SECOND)
+    at_noon(name="Good", owner=bad.owner, server=server_of(bad))
+    look = taking.next_times
+
+    def broken(*, timing: Schedule, **values: Any) -> list[datetime]:
+        if timing.name == "Bad":
+            raise OverflowError("date value out of range")
+        return look(timing=timing, **values)
+
+    monkeypatch.setattr(taking, "next_times", broken)
+    schedules_tick(now=NOON)
+    outcomes = dict(PlannedRun.objects.values_list("schedule__name", "outcome"))
+    assert outcomes == {"Bad": "refused", "Good": "submitted"}
+    bad.refresh_from_db()
+    # Without a next time it would be due for ever.
+    assert (bad.next_at, bad.stopped_why) == (None, "Its times can't be read: OverflowError")
+    monkeypatch.setattr(taking, "_give_up", lambda *_: 1 / 0)
+    Schedule.objects.update(next_at=NOON + SECOND)
+    schedules_tick(now=NOON + SECOND)
+    assert PlannedRun.objects.filter(schedule__name="Good").count() == 2
+    assert "failed can't be recorded" in caplog.text
+
+
+def test_a_server_that_was_refused_in_part_stands_in_the_audit() -> None:
+    berlin, boston = make_server(name="Berlin"), make_server(name="Boston")
+    eve = make_person("eve", *RUN_PERMISSIONS)
+    grant(eve, on=berlin)
+    at_noon(owner=eve, servers=[berlin, boston])
+    schedules_tick(now=NOON)
+    assert PlannedRun.objects.get().refused == 1
+    refused = AuditEntry.objects.filter(outcome=AuditEntry.Outcome.REFUSED)
+    assert [(entry.verb, entry.object_name) for entry in refused] == [("run.submit", "Boston")]
+
+
+@pytest.mark.parametrize("gone", ["deleted", "disabled", "in maintenance"])
+def test_where_every_server_is_gone_or_disabled_it_failed_and_a_maintenance_is_no_failure(gone: str) -> None:
+    schedule = at_noon()
+    if gone == "deleted":
+        Server.objects.all().delete()
+    elif gone == "disabled":
+        Server.objects.update(enabled=False)
+    else:
+        Server.objects.update(maintenance=True)
+    schedules_tick(now=NOON)
+    schedule.refresh_from_db()
+    # The history's figures count it alike: what was skipped neither failed nor succeeded.
+    figures = figures_read(schedule=schedule, now=NOON)[0]
+    if gone == "in maintenance":
+        assert (only().outcome, schedule.failures, figures.ended) == (Outcome.SKIPPED, 0, 0)
+    else:
+        assert (only().outcome, schedule.failures, figures.bad) == (Outcome.REFUSED, 1, 1)
+
+
+def test_alerts_have_their_turn_in_a_tick_that_has_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    monkeypatch.setattr(tick_module, "alerts_look", lambda *, now: looked.append(now) or 0)
+    monkeypatch.setattr(tick_module, "_alerts_at", 0.0)
+    monkeypatch.setattr(turn.Tick, "over", property(lambda _: True))
+    schedules_tick(now=NOON)
+    schedules_tick(now=NOON + SECOND)
+    assert looked == [NOON]  # and not each second
+
+
+def test_nothing_that_is_spread_begins_after_the_end() -> None:
+    servers = fleet()
+    at_noon(servers=servers, jitter_seconds=3600, ends_at=NOON + 10 * SECOND)
+    schedules_tick(now=NOON)
+    starts = list(ActionRun.objects.values_list("start_at", flat=True))
+    assert len(starts) == len(servers)
+    assert all(start is None or NOON <= start <= NOON + 10 * SECOND for start in starts)

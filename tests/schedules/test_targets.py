@@ -106,8 +106,11 @@ def test_an_owner_who_is_refused_everywhere_stops_it() -> None:
     owner = make_person("ada")
     grant(owner, Danger.READ)
     one = make_schedule(server=berlin, action="Originate", owner=owner)
-    assert "No access rule lets ada run Originate" in schedule_servers(schedule=one, user=owner).stops
-    # Who reads it may see one of several servers alone, so it names none of them.
+    # Who reads it may not see the servers that the owner saw, so it names none, not even a single one.
+    alone = schedule_servers(schedule=one, user=owner)
+    assert alone.stops.startswith("ada may run Originate on none of its servers any more")
+    assert "Berlin" not in alone.stops
+    assert "No access rule lets ada run Originate" in alone.reason
     several = make_schedule(name="Both", servers=[berlin, paris], action="Originate", owner=owner)
     stops = schedule_servers(schedule=several, user=owner).stops
     assert "ada may run Originate on none of its servers any more" in stops

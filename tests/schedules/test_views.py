@@ -142,7 +142,7 @@ def test_a_stranger_finds_neither_a_schedule_nor_its_history(client: Client) -> 
     client.force_login(stranger)
     text(client, runs_url(hidden), 404)
     page = text(client, runs_url(shared))
-    assert "Lisbon and others" in page
+    assert "Lisbon, 1 that you don&#x27;t see" in page
     assert "servers that you may not see" in page
     hour = text(client, f"{HOUR}?at={timezone.now() - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
     assert "Shared" in hour

@@ -144,11 +144,21 @@ def test_a_frequent_schedule_is_a_band_with_its_numbers_and_not_thousands_of_ent
         ran(schedule, NOW - timedelta(minutes=5 * number), "failed" if number == 1 else "succeeded")
     week = read(ada)
     (band,) = week.bands
-    assert band.words == "Every 5 min: 2,028 times"  # the clocks of Berlin go back that Sunday
+    assert band.words == "Every 5 min: 1,280 times"  # what ran and what will come
     assert band.days[0].words == ""
     assert (band.days[2].words, band.days[2].group) == ("2 succeeded, 1 went wrong, 113 planned", "bad")
-    assert [share.words for share in band.days[3:]] == ["288 planned"] * 3 + ["300 planned"]
+    assert [share.words for share in band.days[3:]] == ["288 planned"] * 3 + [
+        "300 planned"
+    ]  # Berlin goes back
     assert not any(cell.entries for row in week.rows for cell, _ in row.cells if cell)
+
+
+def test_a_filter_by_outcome_shows_no_band_of_which_nothing_ended_so(ada: User) -> None:
+    make_daily(ada, "Fine", crontab="*/10 * * * *")
+    bad = make_daily(ada, "Bad", crontab="*/10 * * * *")
+    ran(bad, NOW - timedelta(minutes=20), "failed")
+    week = week_read(user=ada, question=asked(ada, outcome="bad"), page=1)
+    assert [(band.name, band.words.partition(": ")[2]) for band in week.bands] == [("Bad", "1 time")]
 
 
 def test_bands_come_a_page_at_a_time_those_that_fail_first(ada: User) -> None:
@@ -193,7 +203,13 @@ def test_a_time_in_a_blackout_says_so_and_the_blackout_is_a_band_of_its_days(ada
     nightly = make_daily(ada)
     other = make_daily(ada, "Other")
     blackout = Blackout.objects.create(
-        name="Freeze", kind="weekly", timezone=BERLIN, weekdays="4", starts_time=time(22), minutes=300
+        name="Freeze",
+        kind="weekly",
+        timezone=BERLIN,
+        weekdays="4",
+        starts_time=time(22),
+        minutes=300,
+        scope="some",
     )
     blackout.schedules.add(nightly)
     week = read(ada)
@@ -275,7 +291,7 @@ def test_a_stranger_sees_nothing_of_servers_that_are_not_theirs(ada: User) -> No
     for schedule in (theirs, shared, hidden, frequent):
         ran(schedule, NOW - timedelta(hours=2), run=make_run(server=berlin))
     blackout = Blackout.objects.create(
-        name="Secret move", kind="once", starts_at=NOW, ends_at=NOW + timedelta(days=1)
+        name="Secret move", kind="once", scope="some", starts_at=NOW, ends_at=NOW + timedelta(days=1)
     )
     blackout.schedules.add(hidden)
     stranger = make_person("grace")
@@ -291,7 +307,7 @@ def test_a_stranger_sees_nothing_of_servers_that_are_not_theirs(ada: User) -> No
     slot = question.week.slots[question.week.slot_at(int((NOW - timedelta(hours=2)).timestamp()))]
     lines = list(hour_read(user=stranger, question=question, slot=slot))
     assert {line.entry.name for line in lines} == {"Theirs", "Shared"}
-    assert {line.where for line in lines} == {"Lisbon", "Lisbon and others"}
+    assert {line.where for line in lines} == {"Lisbon", "Lisbon, 1 that you don't see"}
     nobody = make_person("heidi", "view_server")
     grant(nobody)
     assert read(nobody).number == 0

@@ -2,8 +2,8 @@
 
 The recorder runs in a thread unless it has a process of its own. The upkeep of the action log (ringing again
 for runs that nobody took, closing those whose worker died) runs in another: in Celery it would be away just
-when it is needed. It also has the catalogue read of servers that came online for the first time, and alerts
-sent that nobody sent.
+when it is needed. It also has the catalogue read of servers that came online for the first time, looks for
+what to alert about, since the clock can't tell that it is away itself, and has alerts sent that nobody sent.
 """
 
 import asyncio
@@ -28,12 +28,14 @@ from ami_integration.events.recorder import Recorder
 from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
 from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
-from ami_integration.schedules.alerts.services import alerts_prune, alerts_sweep
+from ami_integration.schedules.alerts.services import alerts_look, alerts_prune, alerts_sweep
 from ami_integration.schedules.retention import planned_prune
 
 logger = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 5.0
+#: Seconds between two looks for what to alert about.
+ALERTS_SECONDS = 15.0
 #: Seconds between two looks for what the action log no longer keeps.
 PRUNE_SECONDS = 60.0
 JOIN_SECONDS = 3.0
@@ -140,11 +142,12 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
     reading = Outage(logger, "having catalogues read fails; it is tried again every few seconds")
     pruning = Outage(logger, "the pruning of the action log fails; it is tried again every minute")
     alerting = Outage(logger, "the sweep of alerts fails; it is tried again every few seconds")
+    looking = Outage(logger, "the look for alerts fails; it is tried again every few seconds")
     pruning_alerts = Outage(logger, "the pruning of alerts fails; it is tried again every minute")
     forgetting = Outage(
         logger, "the pruning of what became of schedules fails; it is tried again every minute"
     )
-    reap_at = prune_at = time.monotonic()
+    reap_at = prune_at = alerts_at = time.monotonic()
     while True:
         if not _attempt(runs_sweep, sweeping) and not _database_answers():
             # The workers can't give a sign of life either. When it is back they get the time to do so, before
@@ -158,6 +161,9 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
             _attempt(planned_prune, forgetting)
             _attempt(alerts_prune, pruning_alerts)
         _attempt(catalogues_sweep, reading)
+        if time.monotonic() >= alerts_at and _attempt(alerts_look, looking):
+            # The tick looks, too; but that the clock itself is away only somebody else can tell.
+            alerts_at = time.monotonic() + ALERTS_SECONDS
         _attempt(alerts_sweep, alerting)
         if stop.wait(interval):
             return

@@ -286,6 +286,37 @@ class AlertDeliveryAdmin(_AlertPages):
     def next_attempt(self, delivery: AlertDelivery) -> str:
         return _moment(delivery.next_try_at) if delivery.status == _Status.WAITING else "none"
 
+    def get_urls(self) -> list[URLPattern]:
+        retry = self.admin_site.admin_view(require_POST(self.retry_view))
+        return [
+            path("<int:delivery_id>/retry/", retry, name="ami_integration_alertdelivery_retry"),
+            *super().get_urls(),
+        ]
+
+    def may_retry(self, request: HttpRequest) -> bool:
+        """Who may change channels may have them sent to."""
+        return bool(request.user.has_perm("ami_integration.change_alertchannel"))
+
+    def retry_view(self, request: HttpRequest, delivery_id: int) -> HttpResponse:
+        """The button: one more attempt at what was given up, by a worker."""
+        if not (self.has_view_permission(request) and self.may_retry(request)):
+            raise PermissionDenied
+        delivery = self.get_object(request, str(delivery_id))
+        if delivery is None:
+            messages.warning(request, "That delivery is gone; there is nothing to try again.")
+            return HttpResponseRedirect(reverse("admin:ami_integration_alertdelivery_changelist"))
+        try:
+            services.delivery_retry(user=request.user, delivery=delivery, address=request_address(request))
+        except services.RetryRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(
+                request, "It is tried again. Load this page again in some seconds to see what came of it."
+            )
+        return HttpResponseRedirect(
+            reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,))
+        )
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -301,5 +332,6 @@ class AlertDeliveryAdmin(_AlertPages):
                 (_moment(datetime.fromisoformat(one["at"])) if one["at"] else "unknown", one["what"])
                 for one in delivery.tries
             ]
+            context["may_retry"] = self.may_retry(request) and delivery.status == _Status.GIVEN_UP
             context["told"] = delivery.alert.closing_text if delivery.closing else delivery.alert.text
         return super().render_change_form(request, context, *args, **kwargs)

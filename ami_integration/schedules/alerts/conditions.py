@@ -1,35 +1,52 @@
 """What is wrong with schedules, and what isn't any more. Only reads; `services` makes alerts of it.
 
-- **failing**: as many planned times in a row failed as the schedule says. Over with the next success.
+- **failing**: as many planned times in a row failed as the schedule says. Over with the next success, or when
+  it says more than failed. The same failures open no second alert, however often it is disabled and resumed.
 - **silent**: nothing has succeeded for as long as it says. Counted from the last success, and from no earlier
   than it can have run: its creation or its last edit (to enable it is one), the end of a pause of all
-  schedules, its own beginning. Not while all are paused, and not of one that has ended. Over with a success.
+  schedules, its own beginning; without the time in which blackouts held it back whole. Not while all are
+  paused, and not of one that has ended. Over with a success, when it says longer than nothing has succeeded,
+  or when no planned time is left.
 - **late**: a planned time began so long after its moment, or hasn't begun by then, or was missed because
-  amiweb's own clock was. Where the servers are spread, the moment is the end of the spread. Over when a later
-  planned time begins in time. What somebody runs by hand is neither.
+  amiweb's own clock was. Where nobody takes it at all, the clock is away, so that the listener looks as well;
+  while all are paused or a blackout holds, nothing is meant to begin. Where the servers are spread, the
+  moment is the end of the spread. Over when a later planned time begins in time. What somebody runs by hand
+  is neither.
 - **stopped**: amiweb stopped it. Over when somebody takes it over or resumes it.
 
-A schedule that is disabled or deleted has no alert. Each look is bounded: 5,000 schedules may be wrong at
-once, and the tick of the clock has a second for all that it does.
+Where no planned time is left, none can begin in time: what was late is over when it ended, and what was
+missed for good when somebody ran it by hand. That it failed, or never ran, is not mended by its being the
+last time, so these stay open for somebody to see: until a success by hand, or until the history forgets them.
+
+An alert about what nobody wants to know any more is over, and a schedule that is disabled or deleted has
+none. Each look is bounded: 5,000 schedules may be wrong at once, and the tick of the clock has a second for
+all that it does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import DateTimeField, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Greatest
 
+from ami_integration.actions.fanouts import FAILURES
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.alerts.models import Alert
+from ami_integration.schedules.alerts.quiet import Quiet, counted_silence
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.rules import moment_words
 
 #: For so long after its creation a planned run that has ended is looked at for having been late, and for
 #: having been in time. Those that haven't ended are looked at in any case.
 LOOK_BACK, LOOK_BACK_TIMELY = timedelta(minutes=10), timedelta(minutes=3)
 #: Alerts of one kind that one look opens, and that it closes; the next one goes on.
 MOST = 250
+#: The shortest limit of silence that a schedule may have.
+SHORTEST_SILENCE = timedelta(seconds=60)
+NONE_LEFT = "It has ended: no planned time is left."
+FORGOTTEN = f"{NONE_LEFT} The history has forgotten what this was about."
 
 _Kind = Alert.Kind
 
@@ -78,9 +95,14 @@ def findings(*, now: datetime, punctuality: dict[int, Punctuality]) -> Iterator[
 
 def endings(*, now: datetime, punctuality: dict[int, Punctuality]) -> list[Ending]:
     """The open alerts that are over."""
-    return [*_over_with_schedule(), *_over_failing(), *_over_stopped(), *_over_silent(now)][:MOST] + list(
-        _over_late(punctuality)
-    )
+    over = [
+        *_over_with_schedule(),
+        *_over_failing(),
+        *_over_stopped(),
+        *_over_silent(now),
+        *_over_late_last(),
+    ]
+    return over[:MOST] + list(_over_late(punctuality))
 
 
 def _without_alert(kind: Alert.Kind) -> QuerySet[Schedule]:
@@ -95,15 +117,29 @@ def _stopped() -> Iterator[Finding]:
     found = _without_alert(_Kind.STOPPED).filter(stopped_at__isnull=False)
     for pk, name, at, why in found.values_list("pk", "name", "stopped_at", "stopped_why")[:MOST]:
         assert at is not None  # the filter says so
-        text = f"amiweb stopped it at {moment_text(at)}. {why}".strip()
+        text = f"amiweb stopped it at {moment_words(at)}. {why}".strip()
         yield Finding(pk, name, _Kind.STOPPED, text)
 
 
 def _failing() -> Iterator[Finding]:
-    found = _without_alert(_Kind.FAILING).filter(alert_failures__gt=0, failures__gte=F("alert_failures"))
+    told = Alert.objects.filter(schedule=OuterRef("pk"), kind=_Kind.FAILING).order_by("-opened_at")
+    failed_since = PlannedRun.objects.filter(
+        Q(outcome=PlannedRun.Outcome.REFUSED) | Q(result__in=(*FAILURES, PlannedRun.Result.PARTLY)),
+        schedule=OuterRef("pk"),
+        planned_at__gt=OuterRef("told_until"),
+    )
+    found = (
+        _without_alert(_Kind.FAILING)
+        .filter(alert_failures__gt=0, failures__gte=F("alert_failures"))
+        .annotate(
+            told_at=Subquery(told.values("opened_at")[:1]), told_until=Subquery(told.values("closed_at")[:1])
+        )
+        # The last alert was about the same failures, unless something succeeded or failed since.
+        .filter(Q(told_at=None) | Q(last_good_at__gt=F("told_at")) | Exists(failed_since))
+    )
     for pk, name, failures, good in found.values_list("pk", "name", "failures", "last_good_at")[:MOST]:
         times = "once" if failures == 1 else f"{failures} times in a row"
-        last = f"The last success was at {moment_text(good)}." if good else "It has never succeeded."
+        last = f"The last success was at {moment_words(good)}." if good else "It has never succeeded."
         yield Finding(pk, name, _Kind.FAILING, f"It failed {times}. {last}")
 
 
@@ -113,17 +149,46 @@ def _silent(now: datetime, resumed_at: datetime | None) -> Iterator[Finding]:
         alert_silent_seconds__gt=0, next_at__isnull=False, stopped_at=None
     )
     columns = ("alert_silent_seconds", "last_good_at", "created_at", "updated_at", "starts_at")
-    found = 0
+    candidates = []
     for pk, name, seconds, good, created, edited, starts in watched.values_list("pk", "name", *columns):
         since = max(moment for moment in (good, created, edited, starts, resumed_at) if moment is not None)
-        if since + timedelta(seconds=seconds) > now:
+        if since + timedelta(seconds=seconds or 0) <= now:
+            candidates.append((pk, name, seconds or 0, good, since))
+    if not candidates:
+        return
+    quiet = Quiet(
+        schedules=[pk for pk, *_ in candidates], since=min(since for *_, since in candidates), until=now
+    )
+    held = {pk: spans for pk, *_, since in candidates if (spans := quiet.spans(pk, since, now))}
+    chances = _chances(held, resumed_at) if held else {}
+    found = 0
+    for pk, name, seconds, good, since in candidates:
+        silence = counted_silence(since=since, now=now, spans=held.get(pk, []), first_chance=chances.get(pk))
+        if silence < timedelta(seconds=seconds):
             continue
-        last = f"since {moment_text(good)}" if good else "yet"
+        last = f"since {moment_words(good)}" if good else "yet"
         text = f"Nothing has succeeded {last}. It should once in {duration_text(seconds)} at least."
         yield Finding(pk, name, _Kind.SILENT, text)
         found += 1
         if found == MOST:
             return
+
+
+def _chances(schedules: Iterable[int], resumed_at: datetime | None) -> dict[int, datetime]:
+    """Of each schedule the first planned time of its silence that neither a blackout nor a pause kept."""
+    counted = Greatest(
+        Coalesce("last_good_at", "created_at"),
+        Coalesce("starts_at", "created_at"),
+        "updated_at",
+        Coalesce(Value(resumed_at, output_field=DateTimeField()), "created_at"),
+    )
+    kept = (PlannedRun.Outcome.BLACKOUT, PlannedRun.Outcome.PAUSED)
+    rows = PlannedRun.objects.filter(
+        schedule=OuterRef("pk"), by_hand="", planned_at__gt=OuterRef("counted_from")
+    ).exclude(outcome__in=kept)
+    found = Schedule.objects.filter(pk__in=schedules).annotate(counted_from=counted)
+    chance = found.annotate(chance=Subquery(rows.order_by("planned_at").values("planned_at")[:1]))
+    return {pk: at for pk, at in chance.order_by().values_list("pk", "chance") if at is not None}
 
 
 def _late(punctuality: dict[int, Punctuality]) -> Iterator[Finding]:
@@ -140,9 +205,9 @@ def _late(punctuality: dict[int, Punctuality]) -> Iterator[Finding]:
         if one.late_begun is None:
             what = "has not begun"
         else:
-            what = f"began only at {moment_text(one.late_begun)}"
+            what = f"began only at {moment_words(one.late_begun)}"
         text = (
-            f"What was planned for {moment_text(one.late)} {what}. It alerts when it is more than "
+            f"What was planned for {moment_words(one.late)} {what}. It alerts when it is more than "
             f"{duration_text(seconds or 0)} late."
         )
         yield Finding(pk, name, _Kind.LATE, text, planned_at=one.late)
@@ -163,15 +228,22 @@ def _over_with_schedule() -> Iterator[Ending]:
 
 
 def _over_failing() -> Iterator[Ending]:
-    over = _open(_Kind.FAILING).filter(
-        Q(schedule__failures__lt=F("schedule__alert_failures")) | Q(schedule__alert_failures=None),
-        schedule__enabled=True,
+    failing = _open(_Kind.FAILING).filter(schedule__enabled=True)
+    over = failing.filter(
+        Q(schedule__failures__lt=F("schedule__alert_failures")) | Q(schedule__alert_failures=None)
     )
-    for pk, failures, good in over.values_list("pk", "schedule__failures", "schedule__last_good_at")[:MOST]:
-        if failures == 0 and good is not None:
-            yield Ending(pk, f"It succeeded at {moment_text(good)}.")
+    columns = (f"schedule__{name}" for name in ("failures", "alert_failures", "last_good_at"))
+    for pk, opened, failures, wanted, good in over.values_list("pk", "opened_at", *columns)[:MOST]:
+        if good is not None and (failures == 0 or good > opened):
+            yield Ending(pk, f"It succeeded at {moment_words(good)}.")
+        elif wanted is None:
+            yield Ending(pk, "Nobody wants to know any more how often it fails.")
         else:
-            yield Ending(pk, "It was edited, and counts anew.")
+            times = "once" if failures == 1 else f"{failures} times"
+            yield Ending(pk, f"It was edited: it failed {times} in a row, and alerts after {wanted}.")
+    history = PlannedRun.objects.filter(schedule=OuterRef("schedule"))
+    for pk in _ended(failing).exclude(Exists(history)).values_list("pk", flat=True)[:MOST]:
+        yield Ending(pk, FORGOTTEN)
 
 
 def _over_stopped() -> Iterator[Ending]:
@@ -184,15 +256,19 @@ def _over_stopped() -> Iterator[Ending]:
 def _over_silent(now: datetime) -> Iterator[Ending]:
     columns = ("alert_silent_seconds", "last_good_at", "created_at", "next_at", "stopped_at")
     silent = _open(_Kind.SILENT).filter(schedule__enabled=True)
-    for pk, seconds, good, created, following, stopped in silent.values_list(
-        "pk", *(f"schedule__{column}" for column in columns)
+    for pk, opened, seconds, good, created, following, stopped in silent.values_list(
+        "pk", "opened_at", *(f"schedule__{column}" for column in columns)
     ):
         if seconds is None:
             yield Ending(pk, "Nobody wants to know any more how long nothing ran.")
         elif (good or created) + timedelta(seconds=seconds) > now:
-            yield Ending(pk, f"It succeeded at {moment_text(good)}." if good else "It was edited.")
+            # What succeeded longer ago was known when it opened; then it is the limit that changed.
+            if good is not None and good > opened - SHORTEST_SILENCE:
+                yield Ending(pk, f"It succeeded at {moment_words(good)}.")
+            else:
+                yield Ending(pk, f"It was edited: it should succeed once in {duration_text(seconds)}.")
         elif following is None and stopped is None:
-            yield Ending(pk, "It has ended: no planned time is left.")
+            yield Ending(pk, NONE_LEFT)
 
 
 def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
@@ -204,7 +280,36 @@ def _over_late(punctuality: dict[int, Punctuality]) -> Iterator[Ending]:
     for pk, schedule_id, planned_at in rows.values_list("pk", "schedule_id", "planned_at")[:MOST]:
         one = punctuality[schedule_id].timely
         if one is not None and (planned_at is None or one > planned_at):
-            yield Ending(pk, f"What was planned for {moment_text(one)} began in time.")
+            yield Ending(pk, f"What was planned for {moment_words(one)} began in time.")
+
+
+def _over_late_last() -> Iterator[Ending]:
+    """Of schedules that have ended, so that nothing of them can begin in time any more."""
+    late = _ended(_open(_Kind.LATE)).filter(schedule__alert_late_seconds__isnull=False)
+    about = PlannedRun.objects.filter(schedule=OuterRef("schedule"), planned_at=OuterRef("planned_at"))
+    rows = late.exclude(Exists(about.open())).annotate(
+        outcome=Subquery(about.values("outcome")), finished=Subquery(about.values("finished_at"))
+    )
+    mended = ~Q(outcome=PlannedRun.Outcome.MISFIRED) | Q(schedule__last_good_at__gt=F("opened_at"))
+    columns = ("planned_at", "outcome", "finished", "schedule__last_good_at")
+    for pk, at, outcome, finished, good in rows.filter(Q(outcome=None) | mended).values_list("pk", *columns)[
+        :MOST
+    ]:
+        if outcome is None:
+            yield Ending(pk, FORGOTTEN)
+        elif outcome == PlannedRun.Outcome.MISFIRED:
+            yield Ending(pk, f"It succeeded at {moment_words(good)}.")
+        elif finished is not None:
+            yield Ending(
+                pk, f"What was planned for {moment_words(at)} has ended, and no planned time is left."
+            )
+        else:
+            yield Ending(pk, NONE_LEFT)
+
+
+def _ended(alerts: QuerySet[Alert]) -> QuerySet[Alert]:
+    """Those of schedules that have no planned time left, and weren't turned off."""
+    return alerts.filter(schedule__enabled=True, schedule__next_at=None, schedule__stopped_at=None)
 
 
 # Who is late
@@ -259,9 +364,31 @@ def punctuality_look(*, now: datetime) -> dict[int, Punctuality]:
                     known[pk] = Punctuality(at, begun, one.timely)
             elif begun is not None and (one.timely is None or at > one.timely):
                 known[pk] = Punctuality(one.late, one.late_begun, at)
+    for pk, at in _untaken(now, tolerated):
+        one = known.get(pk, Punctuality())
+        if one.late is None or at > one.late:
+            known[pk] = Punctuality(at, None, one.timely)
     return known
 
 
-def moment_text(moment: datetime) -> str:
-    """A moment as messages have it: whoever reads them may be anywhere."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _untaken(now: datetime, tolerated: timedelta) -> list[tuple[int, datetime]]:
+    """The schedules whose planned time has passed for too long, and nobody has taken it."""
+    if SchedulesPause.objects.filter(paused=True).exists():
+        return []
+    due = Schedule.objects.filter(
+        enabled=True, stopped_at=None, alert_late_seconds__gt=0, next_at__lt=now - tolerated
+    )
+    columns = ("pk", "next_at", "alert_late_seconds", "jitter_seconds")
+    untaken = [
+        (pk, at)
+        for pk, at, late, jitter in due.order_by().values_list(*columns)
+        if at is not None and now > at + timedelta(seconds=(late or 0) + jitter)
+    ]
+    if not untaken:
+        return []
+    quiet = Quiet(schedules=[pk for pk, _ in untaken], since=min(at for _, at in untaken), until=now)
+    return [
+        (pk, at)
+        for pk, at in untaken
+        if not any(begins <= at < ends for begins, ends in quiet.spans(pk, at, now))
+    ]

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
+from ami_integration.schedules.rules import moment_words
 
 #: Of the JSON; it grows when a receiver has to know.
 VERSION = 1
@@ -107,9 +108,9 @@ def _text(delivery: AlertDelivery) -> str:
     alert = delivery.alert
     lines = [f"Schedule: {alert.schedule_name}", "", _says(delivery), ""]
     if delivery.closing:
-        lines += [f"It had been so since {_moment(alert.opened_at)}: {alert.text}"]
+        lines += [f"It had been so since {moment_words(alert.opened_at)}: {alert.text}"]
     else:
-        lines += [f"Seen at {_moment(alert.opened_at)}."]
+        lines += [f"Seen at {moment_words(alert.opened_at)}."]
     return "\n".join([*lines, *_link(alert)])
 
 
@@ -143,10 +144,6 @@ def _json(delivery: AlertDelivery) -> dict[str, Any]:
         "opened_at": _json_moment(alert.opened_at),
         "closed_at": _json_moment(alert.closed_at) if delivery.closing and alert.closed_at else None,
     }
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _json_moment(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Alerts: opened and closed by the tick of the clock, told by the workers.
+"""Alerts: opened and closed by the tick of the clock and beside the listener, told by the workers.
 
 The row of an alert and those of its deliveries are written in one transaction, under unique keys: one open
 alert of each kind for a schedule, one delivery of its opening and one of its closing for a channel. So a
@@ -27,11 +27,13 @@ from ami_integration.schedules.models import Schedule
 
 __all__ = [
     "NotSent",
+    "RetryRefused",
     "alerts_due",
     "alerts_look",
     "alerts_prune",
     "alerts_sweep",
     "channel_test",
+    "delivery_retry",
     "mail_is_missing",
     "mail_problem",
 ]
@@ -47,7 +49,8 @@ BATCH = 500
 def alerts_look(*, now: datetime | None = None) -> int:
     """Open the alerts that are due and close those that are over; returns how many of both.
 
-    Called by the tick, now and then. Each call is bounded (`conditions.MOST`), the next one goes on.
+    Called by the tick and by the listener's upkeep, now and then. Each call is bounded (`conditions.MOST`),
+    the next one goes on.
 
     Args:
         now: the moment; the clock's if not given.
@@ -217,6 +220,49 @@ def channel_test(*, user: Any, channel: AlertChannel, address: str = "") -> str:
         object_name=channel.name,
     )
     return message_send(channel=channel, message=message)
+
+
+class RetryRefused(Exception):
+    """This delivery isn't tried again. The message says why, for people."""
+
+
+def delivery_retry(*, user: Any, delivery: AlertDelivery, address: str = "") -> None:
+    """Have a delivery that was given up tried once more, now. Audited.
+
+    Its day is over, so if that attempt fails, too, it is given up again at once.
+
+    Args:
+        user: who asks for it.
+        address: the IP address that asks, if any.
+
+    Raises:
+        RetryRefused: it wasn't given up, or its channel takes nothing.
+    """
+    with transaction.atomic():
+        stored = (
+            AlertDelivery.objects.select_for_update(of=("self",))
+            .select_related("channel")
+            .get(pk=delivery.pk)
+        )
+        if stored.status != AlertDelivery.Status.GIVEN_UP:
+            raise RetryRefused("It was not given up, so there is nothing to try again.")
+        if stored.channel is None:
+            raise RetryRefused("Its channel was deleted, so nobody can get it any more.")
+        if not stored.channel.enabled:
+            raise RetryRefused(f"The channel “{stored.channel.name}” is disabled. Enable it first.")
+        stored.status, stored.next_try_at = AlertDelivery.Status.WAITING, timezone.now()
+        stored.save(update_fields=("status", "next_try_at"))
+        entry_write(
+            actor=user,
+            origin="admin",
+            address=address,
+            verb="alertdelivery.retry",
+            what={"channel": stored.channel_name},
+            object_type="alertdelivery",
+            object_id=stored.pk,
+            object_name=str(stored.alert),
+        )
+        _ring_after_commit([stored.channel_id])
 
 
 def mail_is_missing() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.audit.models import AuditEntry
+from ami_integration.schedules.alerts.delivery import channel_deliver
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from tests.actions.factories import make_user
 from tests.schedules.alerts.factories import make_alert, make_channel, make_watched, make_webhook
@@ -177,6 +179,67 @@ def test_a_delivery_shows_every_attempt(admin_client: Client) -> None:
     )
     assert "The worker ended before" in page
     assert "&lt;b&gt;chat&lt;/b&gt; answered 503." in page
+
+
+def given_up(**values: Any) -> tuple[AlertDelivery, str]:
+    """A delivery that was given up after a day, and the URL of its button."""
+    delivery = AlertDelivery.objects.get()
+    values = {"status": "given_up", "created_at": timezone.now() - timedelta(days=2), "attempts": 30} | values
+    AlertDelivery.objects.filter(pk=delivery.pk).update(**values)
+    return delivery, reverse("admin:ami_integration_alertdelivery_retry", args=(delivery.pk,))
+
+
+def test_what_was_given_up_is_sent_when_somebody_says_try_again(admin_client: Client) -> None:
+    with receiving(404, 200) as receiver:
+        channel = make_webhook(receiver.url)
+        make_alert(channel)
+        delivery, button = given_up()
+        assert "Try again now" in text_of(
+            admin_client.get(reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,)))
+        )
+        for status, attempts in (("given_up", 31), ("sent", 32)):
+            assert "It is tried again." in text_of(admin_client.post(button, follow=True))
+            channel_deliver(channel_id=channel.pk)
+            delivery.refresh_from_db()
+            assert (delivery.status, delivery.attempts) == (status, attempts)
+    assert [entry.verb for entry in AuditEntry.objects.all()] == ["alertdelivery.retry"] * 2
+    page = admin_client.post(button, follow=True)
+    assert "It was not given up" in text_of(page) and "Try again now" not in text_of(page)
+    assert len(receiver.requests) == 2
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_nothing_is_tried_again_for_a_channel_that_takes_nothing(admin_client: Client, gone: bool) -> None:
+    channel = make_channel()
+    make_alert(channel)
+    delivery, button = given_up()
+    if gone:
+        channel.delete()
+    else:
+        AlertChannel.objects.update(enabled=False)
+    words = "Its channel was deleted" if gone else "The channel “On call” is disabled. Enable it first."
+    assert words in text_of(admin_client.post(button, follow=True))
+    delivery.refresh_from_db()
+    assert delivery.status == "given_up"
+    assert not AuditEntry.objects.exists()
+
+
+def test_only_who_may_change_channels_has_a_delivery_tried_again(client: Client) -> None:
+    make_alert(make_channel())
+    delivery, button = given_up()
+    page = reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,))
+    client.force_login(make_user("viewer", "view_schedule", "view_alertdelivery"))
+    assert "Try again now" not in text_of(client.get(page))
+    assert client.post(button).status_code == 403
+    assert client.get(button).status_code == 405
+    permissions = ("view_schedule", "view_alertdelivery", "change_alertchannel")
+    client.force_login(stranger := make_user("stranger", *permissions))
+    stranger.groups.clear()  # no access rule any more, so no sight of the schedule
+    assert "That delivery is gone" in text_of(client.post(button, follow=True))
+    client.force_login(make_user("changer", *permissions))
+    assert "It is tried again." in text_of(client.post(button, follow=True))
+    delivery.refresh_from_db()
+    assert delivery.status == "waiting"
 
 
 def test_an_alerts_page_says_who_was_told(admin_client: Client) -> None:

@@ -11,7 +11,9 @@ from django.utils import timezone
 from ami_integration.schedules.alerts import conditions
 from ami_integration.schedules.alerts.models import Alert, AlertDelivery
 from ami_integration.schedules.alerts.services import alerts_look
+from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.servers.models import Tag
 from tests.actions.factories import make_run
 from tests.schedules.alerts.factories import make_channel, make_watched
 
@@ -108,6 +110,75 @@ def test_disabling_a_schedule_closes_its_alerts() -> None:
     assert {alert.closing_text for alert in Alert.objects.all()} == {"The schedule was disabled."}
 
 
+def test_the_same_failures_are_told_once_however_often_it_is_disabled_and_resumed() -> None:
+    schedule = aged(make_watched(make_channel(), alert_failures=3))
+    set_(schedule, failures=3)
+    assert look(NOW) == [("failing", False)]
+    for number in range(1, 7):
+        set_(schedule, enabled=not number % 2)
+        look(NOW + timedelta(minutes=number))
+    assert [alert.closing_text for alert in Alert.objects.all()] == ["The schedule was disabled."]
+    ended(schedule, at := NOW + HOUR, at, result="failed")  # the next one fails, too
+    set_(schedule, failures=4)
+    assert look(NOW + HOUR) == [("failing", True), ("failing", False)]
+    assert Alert.objects.latest("pk").text.startswith("It failed 4 times in a row.")
+
+
+def test_failures_after_a_success_are_others_even_if_they_were_planned_before_the_alert_was_over() -> None:
+    schedule = aged(make_watched(alert_failures=1))
+    set_(schedule, failures=1)
+    look(NOW)
+    set_(schedule, failures=0, last_good_at=NOW + timedelta(seconds=5))
+    assert look(NOW + timedelta(seconds=10)) == [("failing", True)]
+    ended(schedule, NOW + timedelta(seconds=9), NOW + timedelta(seconds=20), result="failed")
+    set_(schedule, failures=1)
+    assert look(NOW + timedelta(seconds=30)) == [("failing", True), ("failing", False)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"alert_failures": 5}, "It was edited: it failed 3 times in a row, and alerts after 5."),
+        ({"alert_failures": None}, "Nobody wants to know any more how often it fails."),
+        # A success and a failure between two looks.
+        ({"failures": 1, "last_good_at": NOW + HOUR}, "It succeeded at "),
+    ],
+)
+def test_why_it_fails_no_more_is_told(values: dict[str, Any], words: str) -> None:
+    schedule = aged(make_watched(alert_failures=3))
+    set_(schedule, failures=3, last_good_at=NOW - HOUR)
+    look()
+    set_(schedule, **values)
+    assert look(NOW + HOUR) == [("failing", True)]
+    assert Alert.objects.get().closing_text.startswith(words)
+
+
+def test_what_failed_as_the_last_time_stays_open_until_it_succeeds_by_hand() -> None:
+    schedule = aged(make_watched(alert_failures=1))
+    ended(schedule, NOW - HOUR, NOW - HOUR, result="failed")
+    set_(schedule, failures=1, next_at=None)
+    assert look() == [("failing", False)]
+    assert look(NOW + 999 * HOUR) == [("failing", False)]
+    set_(schedule, failures=0, last_good_at=NOW + HOUR)
+    assert look() == [("failing", True)]
+
+
+@pytest.mark.parametrize("kind", ["failing", "late"])
+def test_what_the_history_has_forgotten_is_no_alert_of_a_schedule_that_has_ended(kind: str) -> None:
+    schedule = aged(make_watched(alert_failures=1, alert_late_seconds=60))
+    at = NOW - timedelta(minutes=5)
+    if kind == "failing":
+        planned(schedule, at, outcome="refused")
+        set_(schedule, failures=1, next_at=None)
+    else:
+        planned(schedule, at, outcome="misfired", created_at=NOW)
+        set_(schedule, next_at=None)
+    assert look() == [(kind, False)]
+    schedule.planned_runs.all().delete()
+    assert look() == [(kind, True)]
+    assert Alert.objects.get().closing_text.endswith("The history has forgotten what this was about.")
+
+
 def test_deleting_a_schedule_closes_its_alerts_and_they_keep_its_name() -> None:
     schedule = make_watched(make_channel(), alert_failures=1)
     set_(schedule, failures=1)
@@ -180,6 +251,23 @@ def test_silence_is_over_when_the_schedule_has_no_time_left() -> None:
     assert look() == [("silent", False)]
     set_(schedule, next_at=None)
     assert look() == [("silent", True)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"last_good_at": NOW}, "It succeeded at "),
+        ({"alert_silent_seconds": 10 * 3600}, "It was edited: it should succeed once in 10 h."),
+        ({"alert_silent_seconds": None}, "Nobody wants to know any more how long nothing ran."),
+    ],
+)
+def test_why_it_is_not_silent_any_more_is_told(values: dict[str, Any], words: str) -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 2 * HOUR)
+    assert look() == [("silent", False)]
+    set_(schedule, **values)
+    assert look(NOW + timedelta(seconds=1)) == [("silent", True)]
+    assert Alert.objects.get().closing_text.startswith(words)
 
 
 # Late
@@ -263,6 +351,51 @@ def test_what_was_planned_before_an_edit_is_not_told() -> None:
     assert look() == []
 
 
+def test_lateness_of_the_last_planned_time_is_over_when_that_has_ended() -> None:
+    schedule = aged(make_watched(make_channel(), alert_late_seconds=60))
+    at = NOW - timedelta(minutes=5)
+    run = make_run(server=schedule.servers.get())
+    row = planned(schedule, at, run=run)
+    set_(schedule, next_at=None)
+    assert look() == [("late", False)]
+    assert look() == [("late", False)]  # it has still not begun
+    PlannedRun.objects.filter(pk=row.pk).update(result="succeeded", started_at=NOW, finished_at=NOW)
+    assert look() == [("late", True)]
+    assert Alert.objects.get().closing_text.endswith("has ended, and no planned time is left.")
+    assert look(NOW + HOUR) == [("late", True)]
+
+
+def test_lateness_of_a_last_planned_time_that_was_left_out_after_all_is_over() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    row = planned(schedule, NOW - timedelta(minutes=5), outcome="waiting")
+    set_(schedule, next_at=None)
+    assert look() == [("late", False)]
+    PlannedRun.objects.filter(pk=row.pk).update(outcome="skipped")
+    assert look() == [("late", True)]
+    assert Alert.objects.get().closing_text == "It has ended: no planned time is left."
+
+
+def test_a_last_planned_time_that_was_missed_for_good_stays_open_until_somebody_runs_it() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    planned(schedule, NOW - HOUR, outcome="misfired", created_at=NOW)
+    set_(schedule, next_at=None, last_good_at=NOW - 9 * HOUR)
+    assert look() == [("late", False)]
+    assert look(NOW + HOUR) == [("late", False)]
+    set_(schedule, last_good_at=NOW + 2 * HOUR)
+    assert look(NOW + 3 * HOUR) == [("late", True)]
+    assert Alert.objects.get().closing_text.startswith("It succeeded at ")
+
+
+def test_a_stopped_schedule_has_not_ended() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60, alert_silent_seconds=60, alert_failures=1))
+    ended(schedule, NOW - timedelta(minutes=5), NOW, result="failed")
+    set_(schedule, failures=1)
+    kinds = {(kind, False) for kind in ("late", "silent", "failing")}
+    assert set(look()) == kinds
+    set_(schedule, next_at=None, stopped_at=NOW, stopped_why="Its owner was deleted.")
+    assert set(look()) == kinds | {("stopped", False)}
+
+
 # Many
 
 
@@ -307,3 +440,75 @@ def test_the_number_of_queries_does_not_grow_with_the_schedules(
     Schedule.objects.update(failures=0, last_good_at=NOW)
     with django_assert_max_num_queries(35):
         assert alerts_look(now=NOW) == 60
+
+
+# Blackouts, and a clock that is away
+
+
+def blackout(name: str, since: datetime, until: datetime, **values: Any) -> Blackout:
+    return Blackout.objects.create(name=name, starts_at=since, ends_at=until, **values)
+
+
+def test_time_in_a_blackout_of_the_whole_schedule_is_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    blackout("Night", NOW - 8 * HOUR, NOW + HOUR)
+    assert look(NOW) == []
+    assert look(NOW + HOUR + timedelta(minutes=59)) == []
+    assert look(NOW + 2 * HOUR) == [("silent", False)]
+
+
+def test_a_blackout_of_another_schedule_or_of_some_servers_hides_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    north = Tag.objects.create(name="north")
+    blackout("Others", NOW - 8 * HOUR, NOW + HOUR, scope="some")
+    blackout("North", NOW - 8 * HOUR, NOW + HOUR, tag=north)
+    assert look(NOW) == [("silent", False)]
+
+
+def test_a_blackout_of_the_tag_of_all_its_servers_is_no_silence() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=3600))
+    set_(schedule, last_good_at=NOW - 9 * HOUR)
+    north = Tag.objects.create(name="north")
+    for server in schedule.servers.all():
+        server.tags.add(north)
+    blackout("North", NOW - 8 * HOUR, NOW + HOUR, tag=north)
+    assert look(NOW) == []
+
+
+def test_windows_after_it_could_run_again_only_stop_the_count() -> None:
+    schedule = aged(make_watched(alert_silent_seconds=5 * 3600))
+    set_(schedule, last_good_at=NOW - 20 * HOUR)
+    blackout("One", NOW - 19 * HOUR, NOW - 15 * HOUR)
+    planned(schedule, NOW - 18 * HOUR, outcome=PlannedRun.Outcome.BLACKOUT)
+    planned(schedule, NOW - 14 * HOUR, result="failed")
+    blackout("Two", NOW - 11 * HOUR, NOW)
+    assert look(NOW) == []  # four hours that count
+    assert look(NOW + timedelta(minutes=59)) == []
+    assert look(NOW + HOUR) == [("silent", False)]
+
+
+def test_what_nobody_takes_is_late_and_over_once_a_later_one_begins_in_time() -> None:
+    schedule = aged(make_watched(make_channel(), alert_late_seconds=60, jitter_seconds=30))
+    set_(schedule, next_at=NOW - timedelta(seconds=90))
+    assert look(NOW) == []
+    assert look(NOW + timedelta(seconds=1)) == [("late", False)]
+    assert "has not begun" in Alert.objects.get().text
+    set_(schedule, next_at=NOW + HOUR)
+    at = NOW + timedelta(seconds=10)
+    ended(schedule, at, at)
+    assert look(NOW + timedelta(seconds=20)) == [("late", True)]
+
+
+def test_what_is_paused_or_in_a_blackout_is_not_late_when_nobody_takes_it() -> None:
+    schedule = aged(make_watched(alert_late_seconds=60))
+    set_(schedule, next_at=NOW - HOUR)
+    pause = SchedulesPause.objects.create(paused=True, username="ada", turned_at=NOW - 2 * HOUR)
+    assert look(NOW) == []
+    pause.paused = False
+    pause.save()
+    window = blackout("Move", NOW - 2 * HOUR, NOW + HOUR)
+    assert look(NOW) == []
+    window.delete()
+    assert look(NOW) == [("late", False)]

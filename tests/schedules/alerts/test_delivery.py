@@ -14,6 +14,7 @@ import time_machine
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
+from kombu import Connection
 
 from ami_integration.actions import doorbell
 from ami_integration.schedules.alerts import delivery as machine
@@ -21,6 +22,7 @@ from ami_integration.schedules.alerts.delivery import channel_deliver, deliverie
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.alerts.services import TASK, alerts_look, alerts_prune, alerts_sweep
 from ami_integration.schedules.models import Schedule
+from tests.processes import free_port
 from tests.schedules.alerts.factories import make_alert, make_channel, make_watched, make_webhook
 from tests.schedules.alerts.receivers import Receiver, receiving
 
@@ -289,6 +291,24 @@ def test_the_sweep_rings_for_what_is_due_alone(rung: list[tuple[list[int], str]]
     AlertDelivery.objects.filter(channel=other).update(next_try_at=timezone.now() + MINUTE)
     assert alerts_sweep() == 1
     assert rung == [([channel.pk], TASK)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_task_queue_an_alert_waits_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        doorbell.current_app,
+        "connection_for_write",
+        lambda **options: Connection(f"redis://127.0.0.1:{free_port()}/0", **options),
+    )
+    schedule = make_watched(make_channel(), alert_failures=1)
+    Schedule.objects.filter(pk=schedule.pk).update(failures=1)
+    alerts_look()
+    assert AlertDelivery.objects.get().status == "waiting"
+    assert "runs and alerts wait in the database until a sweep rings again" in caplog.text
+    monkeypatch.undo()
+    doorbell.task_queue.ended()  # for the tests to come
 
 
 @pytest.mark.django_db

@@ -72,3 +72,20 @@ def test_what_a_killed_worker_held_is_sent_by_another_and_at_most_once_more(stac
         keys = {headers["X-Amiweb-Key"] for _, headers, _ in receiver.requests}
     assert len(keys) == 1
     assert sent.get().attempts == 2
+
+
+def test_late_and_silent_open_by_the_listener_while_the_clock_is_down(stack: Stack) -> None:
+    long_ago = timezone.now() - timedelta(hours=5)
+    schedule = make_watched(
+        make_channel(),
+        alert_late_seconds=60,
+        alert_silent_seconds=3600,
+        next_at=timezone.now() - timedelta(minutes=10),
+    )
+    Schedule.objects.filter(pk=schedule.pk).update(
+        created_at=long_ago, updated_at=long_ago, last_good_at=long_ago
+    )
+    stack.start("listener")  # and neither beat nor ticker
+    opened = lambda: set(Alert.objects.open().values_list("kind", flat=True))  # noqa: E731
+    wait_until(lambda: opened() == {"late", "silent"}, seconds=60, what=lambda: stack.log("listener"))
+    assert AlertDelivery.objects.count() == 2

@@ -1,7 +1,8 @@
-// The form of a blackout: only the fields that the chosen kind uses.
+// The form of a blackout: only the fields that the chosen kind uses, and schedules only where some are chosen.
 
 const OF_KIND = { once: ["starts_at", "ends_at"], weekly: ["weekdays", "starts_time", "minutes"] };
 const kind = document.getElementById("id_kind");
+const scope = document.getElementById("id_scope");
 
 function show() {
   for (const [one, names] of Object.entries(OF_KIND)) {
@@ -10,6 +11,16 @@ function show() {
       if (row) row.hidden = one !== kind.value;
     }
   }
+}
+
+function choose() {
+  const row = document.querySelector(".form-row.field-schedules");
+  if (row) row.hidden = scope.value !== "some";
+}
+
+if (scope) {
+  scope.addEventListener("change", choose);
+  choose();
 }
 
 if (kind) {
