@@ -261,7 +261,7 @@ def test_a_spread_start_inside_a_blackout_is_left_out() -> None:
         (lambda owner: owner.user_permissions.clear(), "may not run actions"),
         (lambda owner: type(owner).objects.update(is_active=False), "is not active"),
         (lambda owner: owner.delete(), "was deleted"),
-        (lambda owner: owner.groups.clear(), "No access rule lets ada run Ping"),
+        (lambda owner: owner.groups.clear(), "may run Ping on none of its servers any more"),
     ],
     ids=["right withdrawn", "inactive", "gone", "no rule"],
 )
