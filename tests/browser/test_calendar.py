@@ -69,25 +69,25 @@ def test_a_person_walks_through_the_weeks_of_their_own_zone(stack: Stack, chromi
     page = log_in(visitor, stack)
     page.goto(f"{stack.url}/admin/ami_integration/schedule/")
     page.locator(".object-tools").get_by_role("link", name="Calendar").click()
+    page.wait_for_url("**tz=Europe**")  # it asks again, in the browser's zone
     expect(page.get_by_text("There is no schedule yet.")).to_be_visible()
     visitor.picture(page, "calendar-empty")
     night = fill(User.objects.get())
 
-    # The page asks again, in the browser's zone.
     page.goto(f"{stack.url}/admin/schedules/calendar/")
     page.wait_for_url("**tz=Europe**")
     expect(page.locator("#cal-zone")).to_have_text("Europe/Berlin")
     expect(page.get_by_text("amiweb stopped a schedule")).to_be_visible()
     expect(page.locator("td .cal-now")).to_be_visible()
     expect(page.get_by_role("columnheader", name=re.compile("today"))).to_have_count(1)
-    expect(
-        page.get_by_role("row", name=re.compile("Keep the trunk awake Every 5 min: 2,016"))
-    ).to_be_visible()
+    frequent = page.get_by_role("row", name=re.compile(r"Keep the trunk awake Every 5 min: [\d,]+ times?"))
+    expect(frequent).to_be_visible()  # how often it will still run this week depends on the hour
     visitor.picture(page, "calendar-week")
     page.get_by_role("link", name="Now", exact=True).click()
     expect(page.locator("td .cal-now")).to_be_in_viewport()
     page.get_by_role("link", name="Next week").click()
     expect(page.locator('.cal-entry[data-state="planned"]').first).to_contain_text("02:30 Planned")
+    expect(frequent).to_contain_text("2,016 times")
     visitor.picture(page, "calendar-planned")
 
     # The week in which the clocks go back, by a link that names it.
