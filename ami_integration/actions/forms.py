@@ -6,7 +6,7 @@ the raw mode still works. Everything is checked here, against the catalogue too.
 """
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
@@ -78,13 +78,41 @@ def headers_text(pairs: Pairs) -> str:
 
 
 class ServersField(forms.ModelMultipleChoiceField):
-    """Servers by their keys; a number that no database has is no choice, and asked of none."""
+    """Servers by their keys; a number that no database has is no choice, and asked of none.
+
+    The form sets which are offered, by `choices_set`.
+    """
+
+    widget = forms.CheckboxSelectMultiple
+    default_error_messages: ClassVar = {
+        "invalid_choice": "A chosen server is disabled or gone. Choose another, or enable it first.",
+        "invalid_pk_value": "There is no such server. Choose one from the list.",
+    }
+
+    def __init__(self, *, help_text: str) -> None:
+        super().__init__(Server.objects.none(), required=False, label="Servers", help_text=help_text)
 
     def clean(self, value: Any) -> Any:
         for key in value or ():
             if not pk_of(str(key)):
                 raise forms.ValidationError(self.error_messages["invalid_pk_value"], code="invalid_pk_value")
         return super().clean(value)
+
+
+class TagField(forms.ModelChoiceField):
+    """A tag by its name, or none. The form sets which are offered, by `choices_set`."""
+
+    default_error_messages: ClassVar = {"invalid_choice": "There is no such tag. Choose one from the list."}
+
+    def __init__(self, *, help_text: str) -> None:
+        super().__init__(
+            Tag.objects.none(),
+            required=False,
+            to_field_name="name",
+            label="Tag",
+            empty_label="No tag: the servers ticked below",
+            help_text=help_text,
+        )
 
 
 def choices_set(form: forms.BaseForm, name: str, queryset: QuerySet[Any]) -> None:
@@ -109,29 +137,40 @@ class ActionFieldsMixin:
         return None
 
 
-class RunForm(ActionFieldsMixin, forms.Form):
+if TYPE_CHECKING:
+    _Form = forms.BaseForm
+else:
+    _Form = object
+
+
+class HeaderFaultsMixin(ActionFieldsMixin, _Form):
+    """For one whose page shows what is wrong with each header beside it.
+
+    Attributes:
+        faults: of the headers, each with the one that it is about.
+    """
+
+    faults: list[Fault]
+    #: Whether insisting (`unchecked`) would help: only the catalogue is against it.
+    insistable = False
+
+    @property
+    def faults_by_header(self) -> list[dict[str, str]]:
+        """The faults for the page, which shows each beside its field, and what is of no header at the end."""
+        told = {fault.text for fault in self.faults}
+        others = [Fault("", str(text)) for text in self.errors.get("headers", ()) if text not in told]
+        return [asdict(fault) for fault in (*self.faults, *others)]
+
+    def _fault(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        self.add_error("headers", fault.text)
+
+
+class RunForm(HeaderFaultsMixin, forms.Form):
     """One action for one server, for several, or for those of a tag."""
 
-    server = ServersField(
-        queryset=Server.objects.none(),
-        required=False,
-        label="Servers",
-        widget=forms.CheckboxSelectMultiple,
-        help_text="The action runs on these and on no others.",
-        error_messages={
-            "invalid_choice": "A chosen server is disabled or gone. Choose another, or enable it first.",
-            "invalid_pk_value": "There is no such server. Choose one from the list.",
-        },
-    )
-    tag = forms.ModelChoiceField(
-        queryset=Tag.objects.none(),
-        required=False,
-        to_field_name="name",
-        label="Tag",
-        empty_label="No tag: the servers ticked below",
-        help_text="Every enabled server that has the tag now.",
-        error_messages={"invalid_choice": "There is no such tag. Choose one from the list."},
-    )
+    server = ServersField(help_text="The action runs on these and on no others.")
+    tag = TagField(help_text="Every enabled server that has the tag now.")
     action = forms.CharField(
         max_length=255,
         widget=AdminTextInputWidget(
@@ -209,13 +248,6 @@ class RunForm(ActionFieldsMixin, forms.Form):
     def plan_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in ("mode", "limit", "stop_after")]
 
-    @property
-    def faults_by_header(self) -> list[dict[str, str]]:
-        """The faults for the page, which shows each beside its field, and what is of no header at the end."""
-        told = {fault.text for fault in self.faults}
-        others = [Fault("", str(text)) for text in self.errors.get("headers", ()) if text not in told]
-        return [asdict(fault) for fault in (*self.faults, *others)]
-
     def clean(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
         if "server" in cleaned and "tag" in cleaned:
@@ -283,13 +315,6 @@ class RunForm(ActionFieldsMixin, forms.Form):
         for fault in () if missing else catalogue_faults(description, cleaned["headers"]):
             self._fault(fault)
             self.insistable = True
-
-    #: Whether insisting (`unchecked`) would help: only the catalogue is against it.
-    insistable = False
-
-    def _fault(self, fault: Fault) -> None:
-        self.faults.append(fault)
-        self.add_error("headers", fault.text)
 
     def plan(self) -> Plan:
         """The order that was chosen; what was left empty takes its default."""

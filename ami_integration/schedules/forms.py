@@ -1,6 +1,5 @@
 """The form of a schedule. What it refuses, it refuses beside the field, with what to write instead."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +9,7 @@ from django.contrib.admin.widgets import AdminTextInputWidget
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults
 from ami_integration.actions.forms import (
-    ActionFieldsMixin,
+    HeaderFaultsMixin,
     HeadersField,
     Pairs,
     choices_set,
@@ -67,7 +66,7 @@ def moment_seen(text: str) -> datetime:
     return moment
 
 
-class ScheduleForm(ActionFieldsMixin, TimingForm):
+class ScheduleForm(HeaderFaultsMixin, TimingForm):
     """A whole schedule. The admin sets `user`, `address` and `draft`; who saves it becomes its owner."""
 
     address = ""
@@ -75,9 +74,6 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     draft: Draft | None = None
     #: The id of the person who wrote what is to be hidden of the headers.
     hidden_by: int | None = None
-    #: Whether insisting (`unchecked`) would help: only the catalogue is against it.
-    insistable = False
-
     action = forms.CharField(
         max_length=255,
         widget=AdminTextInputWidget(
@@ -216,13 +212,6 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
     @property
     def alerts_open(self) -> bool:
         return self.unusual(ALERTS)
-
-    @property
-    def faults_by_header(self) -> list[dict[str, str]]:
-        """The faults for the page, which shows each beside its field, and what is of no header at the end."""
-        told = {fault.text for fault in self.faults}
-        others = [Fault("", str(text)) for text in self.errors.get("headers", ()) if text not in told]
-        return [asdict(fault) for fault in (*self.faults, *others)]
 
     # -- reading it
 
@@ -391,10 +380,6 @@ class ScheduleForm(ActionFieldsMixin, TimingForm):
         for fault in catalogue_faults(description, pairs) if description is not None else ():
             self._fault(fault)
             self.insistable = True
-
-    def _fault(self, fault: Fault) -> None:
-        self.faults.append(fault)
-        self.add_error("headers", fault.text)
 
 
 def _default(name: str) -> Any:

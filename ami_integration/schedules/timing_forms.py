@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
-from ami_integration.actions.forms import ServersField, choices_set
+from ami_integration.actions.forms import ServersField, TagField, choices_set
 from ami_integration.actions.submission import servers_tagged
 from ami_integration.schedules.calendar import (
     BadTiming,
@@ -72,26 +72,10 @@ class TimingForm(forms.ModelForm):
     """When and where. `user` is set by whoever makes the form: whose servers are offered."""
 
     user: Any = None
-    server = ServersField(
-        queryset=Server.objects.none(),
-        required=False,
-        label="Servers",
-        widget=forms.CheckboxSelectMultiple,
-        help_text="It runs on these and on no others.",
-        error_messages={
-            "invalid_choice": "A chosen server is disabled or gone. Choose another, or enable it first.",
-            "invalid_pk_value": "There is no such server. Choose one from the list.",
-        },
-    )
-    tag = forms.ModelChoiceField(
-        queryset=Tag.objects.none(),
-        required=False,
-        to_field_name="name",
-        label="Tag",
-        empty_label="No tag: the servers ticked below",
+    server = ServersField(help_text="It runs on these and on no others.")
+    tag = TagField(
         help_text="Every enabled server that has the tag when it is due, as far as its owner may. The list "
-        "shows those of now.",
-        error_messages={"invalid_choice": "There is no such tag. Choose one from the list."},
+        "shows those of now."
     )
     interval_seconds = DurationField(
         required=False,
