@@ -223,6 +223,7 @@ def schedule_run_now(
                 refused=targets.forbidden,
             ),
             servers=targets.servers,
+            decisions=targets.decisions,
             user=user,
             now=now,
             address=address,

@@ -14,11 +14,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.crypto import salted_hmac
 
-from ami_integration.access.services import Decision, decide_each
+from ami_integration.access.services import Decision
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Plan
-from ami_integration.actions.rights import run_ask
-from ami_integration.actions.services import RunRefused, headers_complete, runs_ring
+from ami_integration.actions.services import RunRefused, runs_ring
 from ami_integration.actions.unattended import unattended_submit, unattended_take_back
 from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import PlannedRun, Schedule
@@ -35,7 +34,7 @@ def planned_submit(
     servers: Sequence[Server],
     user: Any,
     now: datetime,
-    decisions: Mapping[int, Decision] | None = None,
+    decisions: Mapping[int, Decision],
     start_at: Mapping[int, datetime] | None = None,
     address: str = "",
     to_ring: list[int] | None = None,
@@ -48,7 +47,7 @@ def planned_submit(
         servers: enabled ones, as they are stored now; none: it is refused.
         user: with whose rights.
         now: the moment.
-        decisions: by the servers' ids, where the caller has asked already; each allows it.
+        decisions: by the servers' ids; each allows it.
         start_at: `planned_starts`; without it all begin at once, as the order says.
         address: the IP address that asks, where a person does.
         to_ring: gets the runs that the caller rings for after the commit; without it that is done here.
@@ -56,8 +55,6 @@ def planned_submit(
     Returns:
         the planned run: SUBMITTED, or REFUSED with its reason.
     """
-    if decisions is None:
-        servers, decisions = _allowed(schedule, planned, servers, user, address)
     planned.outcome = Outcome.SUBMITTED if servers else Outcome.REFUSED
     if servers:
         try:
@@ -94,34 +91,6 @@ def planned_submit(
 
 def _ring(run_ids: Sequence[int]) -> None:
     runs_ring(run_ids=run_ids)
-
-
-def _allowed(
-    schedule: Schedule, planned: PlannedRun, servers: Sequence[Server], user: Any, address: str
-) -> tuple[list[Server], dict[int, Decision]]:
-    """The servers on which this person may run it; the others are left out, and the audit is told."""
-    pairs = headers_complete(action=schedule.action, headers=schedule.headers_in_clear())
-    decisions = decide_each(
-        user=user,
-        servers=servers,
-        action=schedule.action,
-        headers=pairs,
-        origin=ActionRun.Origin.SCHEDULE,
-    )
-    for server in servers:
-        if decisions[server.pk].allowed:
-            continue
-        planned.refused += 1
-        planned.reason = f"{planned.reason} {decisions[server.pk].reason}".strip()
-        run_ask(
-            user=user,
-            server=server,
-            action=schedule.action,
-            headers=pairs,
-            origin=ActionRun.Origin.SCHEDULE,
-            address=address,
-        )
-    return [server for server in servers if decisions[server.pk].allowed], decisions
 
 
 def planned_starts(*, schedule: Schedule, servers: Sequence[Server], since: datetime) -> dict[int, datetime]:
