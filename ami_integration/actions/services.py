@@ -122,8 +122,6 @@ def run_submit(
     address: str = "",
     fanout: FanOut | None = None,
     hidden_by: int | None = None,
-    start_at: datetime | None = None,
-    ring: bool = True,
 ) -> ActionRun:
     """Put one action for one server into the queue.
 
@@ -134,16 +132,13 @@ def run_submit(
         headers: pairs in order, without Action and ActionID.
         origin: an `ActionRun.Origin`.
         origin_detail: what exactly, for people: a schedule's name.
-        expires_in: seconds after which it isn't sent any more, from its start; `AMIWEB_RUN_EXPIRY` by
-            default.
+        expires_in: seconds after which it isn't sent any more; `AMIWEB_RUN_EXPIRY` by default.
         timeout: seconds to wait for the answer; `AMIWEB_ACTION_TIMEOUT` by default.
         retry_of: the run that this one repeats.
         action_id: chosen when the form was opened; the same one again is refused. At random by default.
         address: the IP address that asked for it, if any.
         fanout: of which it is a part. Then it is held back, and nobody is told, until `fanout_advance`.
         hidden_by: the id of the person who wrote what is hidden of the headers; None: nobody knows.
-        start_at: no worker begins it before; at once by default. `watch.runs_begin` rings for it then.
-        ring: False for a caller that tells the workers of several at once, by `runs_ring`.
 
     Raises:
         AlreadySubmitted: there is a run with this ActionID.
@@ -162,9 +157,8 @@ def run_submit(
     if not decision.allowed:
         raise RunRefused(decision.reason)
     action_check(action=action, headers=pairs)
-    now = timezone.now()
     run = run_make(
-        now=now,
+        now=timezone.now(),
         user=user,
         server=current,
         action=action,
@@ -179,7 +173,7 @@ def run_submit(
         fanout=fanout,
         held=fanout is not None,
         hidden_by=hidden_by,
-        start_at=start_at,
+        start_at=None,
     )
     try:
         with transaction.atomic():
@@ -190,7 +184,7 @@ def run_submit(
         if before is None:
             raise
         raise AlreadySubmitted(before) from None
-    if ring and fanout is None and (start_at is None or start_at <= now):
+    if fanout is None:
         transaction.on_commit(functools.partial(run_ring, run_id=run.pk))
     return run
 

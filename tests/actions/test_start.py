@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from ami_integration.access.services import decide
 from ami_integration.actions import services
 from ami_integration.actions.fanouts import fanout_release
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.services import run_submit
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.actions.unattended import Submitted, unattended_submit
 from ami_integration.actions.watch import SWEEP_AFTER, runs_begin, runs_sweep
 from ami_integration.actions.worker import run_execute
 from ami_integration.console.services import _oldest_waiting_run
@@ -72,29 +74,40 @@ def test_a_run_is_executed_once_its_moment_has_come() -> None:
     assert run.status == Status.SUCCEEDED
 
 
+def submit(start_at: datetime) -> Submitted:
+    """What nobody looks at while it is submitted, for one server."""
+    server, user = make_server(), make_operator()
+    decision = decide(user=user, server=server, action="Ping", headers=[])
+    return unattended_submit(
+        user=user,
+        servers=[server],
+        decisions={server.pk: decision},
+        action="Ping",
+        headers=[],
+        key="one",
+        action_ids={server.pk: "one"},
+        origin=ActionRun.Origin.SCHEDULE,
+        origin_detail="Nightly",
+        start_at={server.pk: start_at},
+    )
+
+
 def test_its_expiry_counts_from_its_start_and_nobody_is_rung_for(
-    rung: list[int], django_capture_on_commit_callbacks: object
+    rung: list[int], django_capture_on_commit_callbacks: object, settings: Any
 ) -> None:
+    settings.AMIWEB_RUN_EXPIRY = 10
     later = timezone.now() + 3600 * SECONDS
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
-        run = run_submit(
-            user=make_operator(),
-            server=make_server(),
-            action="Ping",
-            headers=[],
-            expires_in=10,
-            start_at=later,
-        )
+        submitted = submit(later)
+    run = ActionRun.objects.get()
     assert (run.start_at, run.expires_at) == (later, later + 10 * SECONDS)
-    assert rung == []
+    assert (rung, submitted.to_ring) == ([], [])
 
 
 def test_a_run_that_came_late_expires_counted_from_its_submission() -> None:
     before = timezone.now()
-    server = make_server()
-    early = run_submit(
-        user=make_operator(), server=server, action="Ping", headers=[], start_at=before - 60 * SECONDS
-    )
+    submit(before - 60 * SECONDS)
+    early = ActionRun.objects.get()
     assert early.expires_at >= before + 300 * SECONDS
 
 
