@@ -128,7 +128,7 @@ class Hub:
                 self._watched[server_id] = _Watched()
                 await self._layer.group_add(group_name(server_id), self._channel)
             # Their batches come from here on; what was recorded by now is in the store.
-            recorded = await recorded_ids(settings.AMIWEB_REDIS_URL) if servers else {}
+            recorded = await _recorded() if servers else {}
         except BaseException:
             for server_id in servers:
                 self._watched.pop(server_id, None)
@@ -263,7 +263,7 @@ class Hub:
                     await self._layer.group_discard(group_name(server_id), self._channel)
         if not self._watched:
             return
-        recorded = await recorded_ids(settings.AMIWEB_REDIS_URL)
+        recorded = await _recorded()
         valkey.ended()
         for server_id, watched in list(self._watched.items()):
             now, seen = recorded.get(server_id, 0), watched.seen
@@ -292,6 +292,11 @@ class Hub:
         if watched is not None:
             self._remember(rows)
             self._give(watched, rows)
+
+
+async def _recorded() -> dict[int, int]:
+    # In a thread: an asyncio client that is cancelled while it closes leaves its connection open.
+    return await asyncio.to_thread(recorded_ids, settings.AMIWEB_REDIS_URL)
 
 
 class _Shared:

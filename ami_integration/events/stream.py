@@ -445,10 +445,11 @@ class StreamReader:
         return int(self._client.xtrim(STREAM, minid=f"{first}-{behind}", approximate=True))
 
 
-async def recorded_ids(url: str) -> dict[int, int]:
-    """Per server the last id that was recorded, for asyncio. Raises redis.RedisError if Valkey is away."""
-    async with redis.asyncio.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-        return {server_id: mark.id for server_id, mark in marks(await client.hgetall(RECORDED)).items()}
+def recorded_ids(url: str) -> dict[int, int]:
+    """Per server the last id that was recorded. Blocks; raises redis.RedisError if Valkey is away."""
+    with valkey_client(url) as client:
+        found: Any = client.hgetall(RECORDED)
+    return {server_id: mark.id for server_id, mark in marks(found).items()}
 
 
 def marks(found: Any) -> dict[int, Mark]:
