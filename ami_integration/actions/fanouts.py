@@ -7,17 +7,20 @@ row, and what it lets go it lets go by a compare-and-swap: two workers that end 
 don't release the same one twice, nor more than the limit.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Self
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from ami_integration.access.services import AnyUser
+from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.rights import fanout_note, run_note
 from ami_integration.audit.models import AuditEntry
@@ -28,6 +31,15 @@ Status = ActionRun.Status
 FAILURES = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.ERRORED)
 #: Let go and not over.
 IN_PROGRESS = (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """In which order a fan-out goes; see `FanOut`."""
+
+    mode: str = FanOut.Mode.PARALLEL
+    limit: int = 20
+    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -183,11 +195,86 @@ def _note_end(fanout: FanOut, verb: str, outcome: str, tally: Tally, taken_back:
     )
 
 
-def _end(fanout: FanOut, status: str, reason: str = "") -> None:
+def _end(fanout: FanOut, status: str, reason: str = "", *, now: datetime | None = None) -> None:
     fanout.status = status
     fanout.reason = reason[:1].upper() + reason[1:]
-    fanout.finished_at = timezone.now()
+    fanout.finished_at = now or timezone.now()
     fanout.save(update_fields=["status", "reason", "finished_at"])
+
+
+def fanout_make(
+    *,
+    key: str,
+    action: str,
+    headers: Sequence[tuple[str, str]],
+    hidden_by: int | None,
+    tag: str,
+    plan: Plan,
+    origin: str,
+    user: Any,
+    retry_of: int | None = None,
+) -> FanOut:
+    """A fan-out that is not written yet.
+
+    Args:
+        key: chosen once for the request; the same one again can't be written.
+        headers: pairs in order, as they are sent but for what is each run's own.
+        hidden_by: the id of the person who wrote what is hidden of them; None: nobody knows.
+        tag: by whose name the servers were chosen; "": they were named.
+        retry_of: the id of the one that it repeats.
+    """
+    return FanOut(
+        key=key,
+        action=action,
+        payload=json.dumps(headers),
+        headers_masked=storable_headers(headers_mask(headers)),
+        hidden_by_id=hidden_by,
+        target=tag,
+        mode=plan.mode,
+        limit=plan.limit,
+        stop_after=plan.stop_after,
+        origin=origin,
+        user=user,
+        username=user.get_username(),
+        retry_of_id=retry_of,
+    )
+
+
+def fanout_note_submit(*, fanout: FanOut, address: str, servers: Sequence[str]) -> None:
+    """The audit's entry of a fan-out that was submitted for these servers, by their names."""
+    fanout_note(
+        fanout=fanout,
+        verb="fanout.submit",
+        outcome=AuditEntry.Outcome.INTENT,
+        actor=fanout.user,
+        address=address,
+        headers=fanout.headers_masked,
+        servers=list(servers),
+        tag=fanout.target,
+        mode=fanout.mode,
+        retry_of=fanout.retry_of_id,
+    )
+
+
+def fanout_end_cancelled(
+    *,
+    fanout: FanOut,
+    reason: str,
+    taken_back: int,
+    actor: AnyUser = None,
+    address: str = "",
+    now: datetime | None = None,
+) -> None:
+    """End a fan-out of which so many runs were just taken back, under its lock."""
+    _end(fanout, FanOut.Status.CANCELLED, reason, now=now)
+    fanout_note(
+        fanout=fanout,
+        verb="fanout.cancel",
+        outcome=AuditEntry.Outcome.DONE,
+        actor=actor,
+        address=address,
+        taken_back=taken_back,
+    )
 
 
 def fanouts_active() -> list[int]:

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
+from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import LONGEST_TIMEOUT, MOST_AT_ONCE, TIMEOUT_HELP, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import (
@@ -22,7 +23,6 @@ from ami_integration.actions.placeholders import (
     stars_restore,
     variables_fill,
 )
-from ami_integration.actions.preview import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.submission import servers_choosable, servers_tagged
 from ami_integration.actions.templates import template_variables, templates_usable

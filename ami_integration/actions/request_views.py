@@ -17,13 +17,13 @@ from ami_integration.access.danger import DANGER_MEANS
 from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import request_answers
 from ami_integration.actions.calls import is_own_header
+from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.forms import RunForm, headers_text
 from ami_integration.actions.masking import headers_mask, storable
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
 from ami_integration.actions.preview import (
     Confirm,
-    Plan,
     Preview,
     Ticket,
     preview_again,

@@ -9,8 +9,9 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from ami_integration.access.danger import safe_to_repeat
+from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.preview import Plan, Preview, request_preview
+from ami_integration.actions.preview import Preview, request_preview
 from ami_integration.actions.services import RunRefused
 from ami_integration.actions.submission import servers_choosable
 from ami_integration.servers.encryption import SecretUnreadable

@@ -7,22 +7,19 @@ person confirm one thing and get another.
 """
 
 import functools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.fanouts import Plan, fanout_end_cancelled, fanout_make, fanout_note_submit
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
-from ami_integration.actions.rights import fanout_note, run_ask, run_may_be_stopped
+from ami_integration.actions.rights import run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete
-from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
 
 
@@ -122,17 +119,8 @@ def request_submit(
             )
         if fanout is None:
             return Submitted(run=run)
-        fanout_note(
-            fanout=fanout,
-            verb="fanout.submit",
-            outcome=AuditEntry.Outcome.INTENT,
-            actor=user,
-            address=address,
-            headers=fanout.headers_masked,
-            servers=[member["name"] for member in ticket.members],
-            tag=ticket.tag,
-            mode=fanout.mode,
-            retry_of=ticket.retry_of,
+        fanout_note_submit(
+            fanout=fanout, address=address, servers=[member["name"] for member in ticket.members]
         )
         transaction.on_commit(functools.partial(services.fanout_advance, fanout_id=fanout.pk))
     return Submitted(fanout=fanout)
@@ -246,18 +234,16 @@ def _runs_to_repeat(ticket: Ticket) -> dict[int, ActionRun]:
 
 
 def _fanout_write(ticket: Ticket, user: Any, origin: str) -> FanOut:
-    fanout = FanOut(
+    fanout = fanout_make(
         key=ticket.key,
         action=ticket.action,
-        payload=json.dumps(ticket.headers),
-        headers_masked=storable_headers(headers_mask(ticket.pairs)),
-        hidden_by_id=ticket.hidden_by,
-        target=ticket.tag,
+        headers=ticket.pairs,
+        hidden_by=ticket.hidden_by,
+        tag=ticket.tag,
+        plan=Plan(**ticket.plan),
         origin=origin,
         user=user,
-        username=user.get_username(),
-        retry_of_id=ticket.retry_of,
-        **ticket.plan,
+        retry_of=ticket.retry_of,
     )
     try:
         with transaction.atomic():
@@ -291,16 +277,11 @@ def fanout_cancel(*, user: Any, fanout: FanOut, address: str = "") -> int:
         # The last ones first, while nobody lets the next one go: the row is locked.
         taken = sum(services.run_cancel(user=user, run=run, address=address) for run in runs)
         if locked.status == FanOut.Status.ACTIVE and taken:
-            locked.status = FanOut.Status.CANCELLED
-            locked.reason = f"Cancelled by {user.get_username()}; what had begun went on."
-            locked.finished_at = timezone.now()
-            locked.save(update_fields=["status", "reason", "finished_at"])
-            fanout_note(
+            fanout_end_cancelled(
                 fanout=locked,
-                verb="fanout.cancel",
-                outcome=AuditEntry.Outcome.DONE,
+                reason=f"Cancelled by {user.get_username()}; what had begun went on.",
+                taken_back=taken,
                 actor=user,
                 address=address,
-                taken_back=taken,
             )
     return taken

@@ -6,7 +6,6 @@ the caller, in the same transaction, and is asked again by the worker before any
 """
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +16,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import Decision
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.fanouts import Plan, fanout_end_cancelled, fanout_make, fanout_note_submit
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.preview import Plan
-from ami_integration.actions.rights import fanout_note, run_entry, run_entry_submit
+from ami_integration.actions.rights import run_entry, run_entry_submit
 from ami_integration.actions.services import (
     action_check,
     fanout_advance,
@@ -94,20 +92,17 @@ def unattended_submit(
     plan = plan or Plan()
     fanout = None
     if len(servers) > 1:
-        fanout = FanOut.objects.create(
+        fanout = fanout_make(
             key=key,
             action=action,
-            payload=json.dumps(base),
-            headers_masked=storable_headers(headers_mask(base)),
-            hidden_by_id=hidden_by,
-            target=tag,
-            mode=plan.mode,
-            limit=plan.limit,
-            stop_after=plan.stop_after,
+            headers=base,
+            hidden_by=hidden_by,
+            tag=tag,
+            plan=plan,
             origin=origin,
             user=user,
-            username=user.get_username(),
         )
+        fanout.save(force_insert=True)
     # Who starts first comes first in the queue of its fan-out, or those who start later would take its place.
     ordered = sorted(servers, key=lambda server: moments.get(server.pk, now))
     at_once = plan.limit if plan.mode == FanOut.Mode.PARALLEL else 1
@@ -139,18 +134,7 @@ def unattended_submit(
         for run, server in zip(runs, ordered, strict=True)
     )
     if fanout is not None:
-        fanout_note(
-            fanout=fanout,
-            verb="fanout.submit",
-            outcome=AuditEntry.Outcome.INTENT,
-            actor=user,
-            address=address,
-            headers=fanout.headers_masked,
-            servers=[server.name for server in servers],
-            tag=tag,
-            mode=fanout.mode,
-            retry_of=None,
-        )
+        fanout_note_submit(fanout=fanout, address=address, servers=[server.name for server in servers])
     to_ring = [run.pk for run in runs if not run.held and (run.start_at is None or run.start_at <= now)]
     return Submitted(None if fanout else runs[0], fanout, to_ring)
 
@@ -205,17 +189,13 @@ def unattended_take_back(
         mine = sum(run.fanout_id == fanout.pk for run in taken)
         if not mine:
             continue
-        fanout.status = FanOut.Status.CANCELLED
-        fanout.reason = f"{reason} What had begun went on."
-        fanout.finished_at = now
-        fanout.save(update_fields=["status", "reason", "finished_at"])
-        fanout_note(
+        fanout_end_cancelled(
             fanout=fanout,
-            verb="fanout.cancel",
-            outcome=AuditEntry.Outcome.DONE,
+            reason=f"{reason} What had begun went on.",
+            taken_back=mine,
             actor=actor,
             address=address,
-            taken_back=mine,
+            now=now,
         )
         transaction.on_commit(functools.partial(fanout_advance, fanout_id=fanout.pk))
     ended = {fanout.pk for fanout in fanouts}

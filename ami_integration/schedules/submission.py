@@ -15,8 +15,8 @@ from django.db.models import Q
 from django.utils.crypto import salted_hmac
 
 from ami_integration.access.services import Decision
+from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.actions.preview import Plan
 from ami_integration.actions.services import RunRefused, runs_ring
 from ami_integration.actions.unattended import unattended_submit, unattended_take_back
 from ami_integration.schedules.left_out import left_out_note
