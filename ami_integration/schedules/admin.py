@@ -22,9 +22,10 @@ from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
 from ami_integration.zones import zone_names

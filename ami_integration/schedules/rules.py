@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 
 from ami_integration.schedules.calendar import Timing, next_times, times_after
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 
 #: Up to so many seconds after its planned time something just runs; later it was missed.
 LATE_OK = 60

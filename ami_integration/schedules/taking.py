@@ -21,8 +21,9 @@ from ami_integration.audit.services import entry_write
 from ami_integration.schedules.blackouts import Window, blackout_for
 from ami_integration.schedules.calendar import BadTiming, next_times
 from ami_integration.schedules.left_out import left_out_note
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_paused
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import (
     LATE_OK,
     Before,
@@ -32,6 +33,7 @@ from ami_integration.schedules.rules import (
     overlap_decide,
 )
 from ami_integration.schedules.submission import planned_starts, planned_submit, planned_take_back
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.targets import schedule_servers, targets_audit
 from ami_integration.schedules.turn import Tick
 from ami_integration.servers.encryption import SecretUnreadable

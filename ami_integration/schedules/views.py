@@ -24,7 +24,7 @@ from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.figures import figures_read
 from ami_integration.schedules.hours import hour_read
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import (
     COLUMNS,
     Group,
@@ -34,6 +34,7 @@ from ami_integration.schedules.outcomes import (
     reasons_shown,
 )
 from ami_integration.schedules.page_views import pause_context
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.questions import PLANNED, Question, moment_read, question_read
 from ami_integration.schedules.states import State, state_of
 from ami_integration.schedules.timing_forms import when_words

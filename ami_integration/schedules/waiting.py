@@ -11,7 +11,8 @@ from django.db.models import Exists, OuterRef
 
 from ami_integration.schedules.blackouts import blackout_for
 from ami_integration.schedules.left_out import left_out_note
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import LATE_OK, moment_words
 from ami_integration.schedules.taking import Taking
 from ami_integration.schedules.turn import Tick

@@ -22,7 +22,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.taking import schedule_take
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.schedules.turn import Tick

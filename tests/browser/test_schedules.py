@@ -13,7 +13,9 @@ from ami_integration.actions.models import ActionTemplate
 from ami_integration.ami import TCP
 from ami_integration.schedules.alerts.models import Alert, AlertChannel
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.browser.chromium import Handle, Visitor, expect

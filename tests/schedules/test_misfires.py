@@ -12,8 +12,10 @@ from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import turn
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.clock import clock_tick
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import MISSED_LISTED, newest_times
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from tests.schedules.factories import make_schedule, server_of
 from tests.schedules.test_overlap import end_runs

@@ -14,7 +14,8 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import run_submit
 from ami_integration.ami import TCP
 from ami_integration.schedules import services
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from amiweb.processes import commands
 from tests.ami.scripted import Peer, served
 from tests.polling import wait_until

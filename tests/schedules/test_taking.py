@@ -18,7 +18,9 @@ from ami_integration.schedules import submission, taking, turn
 from ami_integration.schedules import tick as tick_module
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.figures import figures_read
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person

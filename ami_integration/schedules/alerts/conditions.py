@@ -35,8 +35,10 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.alerts.quiet import Quiet, counted_silence
 from ami_integration.schedules.durations import duration_text
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import moment_words
+from ami_integration.schedules.switch import SchedulesPause
 
 #: For so long after its creation a planned run that has ended is looked at for having been late, and for
 #: having been in time. Those that haven't ended are looked at in any case.

@@ -12,7 +12,9 @@ from ami_integration.schedules.alerts import conditions
 from ami_integration.schedules.alerts.models import Alert, AlertDelivery
 from ami_integration.schedules.alerts.services import alerts_look
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Tag
 from tests.actions.factories import make_run
 from tests.schedules.alerts.factories import make_channel, make_watched
