@@ -10,7 +10,7 @@ don't release the same one twice, nor more than the limit.
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from django.utils import timezone
 from ami_integration.access.services import AnyUser
 from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Mode, Plan
 from ami_integration.actions.rights import fanout_note, run_note
 from ami_integration.audit.models import AuditEntry
 
@@ -31,15 +32,6 @@ Status = ActionRun.Status
 FAILURES = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.ERRORED)
 #: Let go and not over.
 IN_PROGRESS = (Status.QUEUED, Status.RUNNING)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """In which order a fan-out goes; see `FanOut`."""
-
-    mode: str = FanOut.Mode.PARALLEL
-    limit: int = 20
-    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ def fanout_release(*, fanout_id: int) -> Released:
 
 def _why_stop(fanout: FanOut, tally: Tally) -> str:
     """Why nothing more may be sent, as a sentence; empty when it goes on."""
-    if fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]:
+    if fanout.mode == Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]:
         first = fanout.runs.order_by("pk").first()
         if first is not None and first.ended:
             return (
@@ -143,8 +135,8 @@ def _why_stop(fanout: FanOut, tally: Tally) -> str:
 
 def _at_once(fanout: FanOut, tally: Tally) -> int:
     """How many may be in progress at a time."""
-    first = fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
-    return 1 if first or fanout.mode == FanOut.Mode.SERIAL else fanout.limit
+    first = fanout.mode == Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
+    return 1 if first or fanout.mode == Mode.SERIAL else fanout.limit
 
 
 def _room(fanout: FanOut, tally: Tally) -> int:
@@ -230,9 +222,7 @@ def fanout_make(
         headers_masked=storable_headers(headers_mask(headers)),
         hidden_by_id=hidden_by,
         target=tag,
-        mode=plan.mode,
-        limit=plan.limit,
-        stop_after=plan.stop_after,
+        **asdict(plan),
         origin=origin,
         user=user,
         username=user.get_username(),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db.models import QuerySet
@@ -137,9 +137,7 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
         [] if tag is not None else servers,
         tag.pk if tag is not None else None,
         {
-            "mode": before.mode,
-            "limit": before.limit,
-            "stop_after": before.stop_after,
+            **asdict(before.plan),
             "timeout": before.runs.values_list("timeout", flat=True).first(),  # the same for all
         },
         servers,

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from ami_integration.access.services import servers_visible, user_may_run
+from ami_integration.actions.plans import PLAN
 from ami_integration.actions.templates import templates_usable
 from ami_integration.audit.services import request_address
 from ami_integration.keys import pk_of
@@ -21,7 +22,7 @@ from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
-from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
+from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
 from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context

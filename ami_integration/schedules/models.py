@@ -11,7 +11,6 @@ What the tick itself notes on a schedule (`next_at` and the columns under "Kept 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -23,14 +22,8 @@ from ami_integration.access.services import (
     user_may_view_schedules,
     user_sees_all_servers,
 )
-from ami_integration.actions.models import (
-    LONGEST_TIMEOUT,
-    MOST_AT_ONCE,
-    TIMEOUT_HELP,
-    ActionTemplate,
-    FanOut,
-)
-from ami_integration.actions.stored import StoredHeaders
+from ami_integration.actions.models import ActionTemplate
+from ami_integration.actions.stored import StoredRequest
 from ami_integration.servers.models import Server, Tag
 
 if TYPE_CHECKING:
@@ -91,7 +84,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         return unchanged.update(next_at=next_at, **noted) == 1
 
 
-class Schedule(StoredHeaders):
+class Schedule(StoredRequest):
     """An action on one server, on several or on a tag, that runs by itself with the rights of its owner."""
 
     class Kind(models.TextChoices):
@@ -126,7 +119,6 @@ class Schedule(StoredHeaders):
     template_taken_at = models.DateTimeField(
         null=True, editable=False, help_text="As of when the template was taken over."
     )
-    action = models.CharField(max_length=255, help_text="The AMI action, for example QueueReset.")
     servers = models.ManyToManyField(
         Server, blank=True, related_name="schedules", help_text="On which servers it runs."
     )
@@ -137,27 +129,6 @@ class Schedule(StoredHeaders):
         blank=True,
         related_name="schedules",
         help_text="Or on all enabled servers that have this tag when it is due, as far as its owner may.",
-    )
-    mode = models.CharField("order", max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
-    limit = models.PositiveSmallIntegerField(
-        "at once, at most",
-        default=20,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_AT_ONCE)],
-        help_text="Runs in progress at once, on several servers.",
-    )
-    stop_after = models.PositiveSmallIntegerField(
-        "stop after failures",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
-        help_text="Then the other servers of that time are left out. Empty: go on to the last.",
-    )
-    timeout = models.FloatField(
-        "time limit",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
-        help_text=TIMEOUT_HELP,
     )
 
     # When
@@ -254,9 +225,6 @@ class Schedule(StoredHeaders):
 
     # Whose
 
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
-    )
     owner_name = models.CharField(max_length=150, blank=True, editable=False)
     stopped_at = models.DateTimeField(null=True, editable=False)
     stopped_why = models.TextField(
@@ -291,9 +259,6 @@ class Schedule(StoredHeaders):
     failures = models.PositiveIntegerField(
         default=0, editable=False, help_text="Planned times that failed since the last success."
     )
-
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
 
     objects = ScheduleQuerySet.as_manager()
 

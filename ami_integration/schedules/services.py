@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
 from ami_integration.actions.masking import headers_mask, storable_headers
-from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import variables_of
+from ami_integration.actions.plans import PLAN, Mode
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.templates import templates_usable
 from ami_integration.schedules.calendar import (
@@ -78,7 +79,7 @@ _TIMING_FIELDS = (
     "max_runs",
 )
 #: What else changes what is sent, and where.
-_REQUEST_FIELDS = ("action", "tag_id", "mode", "limit", "stop_after", "timeout")
+_REQUEST_FIELDS = ("action", "tag_id", *PLAN, "timeout")
 #: What only the tick notes.
 _KEPT_BY_TICK = (
     *("anchor_at", "next_at", "runs_counted"),
@@ -198,10 +199,10 @@ def places_check(*, servers: Sequence[Server], tag: Tag | None, mode: str, jitte
             "Choose the servers that it runs on, or a tag; nothing runs without.", field="servers"
         )
     several = tag is not None or len(servers) > 1
-    if jitter_seconds and several and mode != FanOut.Mode.PARALLEL:
+    if jitter_seconds and several and mode != Mode.PARALLEL:
         raise RunRefused(
             "What is spread has no order: each server starts at its own moment. Choose the order “"
-            f"{FanOut.Mode.PARALLEL.label}”, or spread over nothing.",
+            f"{Mode.PARALLEL.label}”, or spread over nothing.",
             field="jitter_seconds",
         )
 
