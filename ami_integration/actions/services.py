@@ -173,7 +173,6 @@ def run_submit(
         fanout=fanout,
         held=fanout is not None,
         hidden_by=hidden_by,
-        start_at=None,
     )
     try:
         with transaction.atomic():
@@ -198,21 +197,22 @@ def run_make(
     pairs: Sequence[tuple[str, str]],
     origin: str,
     origin_detail: str,
-    expires_in: float | None,
     timeout: float | None,
-    retry_of: ActionRun | None,
     action_id: str,
     address: str,
     fanout: FanOut | None,
     held: bool,
     hidden_by: int | None,
-    start_at: datetime | None,
+    expires_in: float | None = None,
+    retry_of: ActionRun | None = None,
+    start_at: datetime | None = None,
 ) -> ActionRun:
     """The row of a run that is not written yet; arguments as of `run_submit`.
 
     Args:
         pairs: the headers as `headers_complete` makes them for this ActionID.
         held: whether its fan-out holds it back.
+        start_at: no worker begins it before; None: at once.
     """
     return ActionRun(
         server=server,
