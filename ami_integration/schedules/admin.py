@@ -24,8 +24,9 @@ from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_temp
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.offers import REFUSALS, offers
 from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
-from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
+from ami_integration.schedules.page_views import SchedulePages, pause_context
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
@@ -236,9 +237,10 @@ class ScheduleAdmin(SchedulePages):
             "schedule_times": self._last_times(request, stored),
             "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
             "template_differs": services.template_differs(stored),
-            "may_press": self.has_change_permission(request, stored) and user_may_run(user=request.user),
+            "offers": offers(user=request.user, schedule=stored, now=timezone.now())
+            if self.has_change_permission(request, stored) and user_may_run(user=request.user)
+            else None,
             "may_copy": self.has_add_permission(request) and self.has_change_permission(request, stored),
-            "is_owner": stored.owner_id == request.user.pk,
         }
 
     @staticmethod

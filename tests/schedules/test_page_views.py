@@ -229,7 +229,7 @@ def test_a_stopped_schedule_is_taken_over_after_a_look() -> None:
     bob = make_planner("bob")
     client = signed_in(bob)
     page = client.get(button("take_over", schedule)).content.decode()
-    assert "runs with the rights of eve now" in page and "Action: Ping" in page
+    assert "ran with the rights of eve" in page and "Action: Ping" in page
     assert Schedule.objects.get().owner is None
     client.post(button("take_over", schedule), {"as_of": as_of(page)})
     schedule.refresh_from_db()
