@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST
 from ami_integration.audit.admin import AuditedAdmin, ReadOnlyAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules.alerts import services
+from ami_integration.schedules.alerts.failures import failure_shown
 from ami_integration.schedules.alerts.forms import ChannelForm
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER
@@ -239,6 +240,7 @@ class AlertAdmin(_AlertPages):
         alert: Alert | None = kwargs.get("obj")
         if alert is not None:
             context["title"] = str(alert)
+            context["failure"] = failure_shown(alert=alert, user=request.user)
             context["deliveries"] = alert.deliveries.order_by("closing", "channel_name")
         return super().render_change_form(request, context, *args, **kwargs)
 
