@@ -122,6 +122,9 @@ class ScheduleForm(HeaderFaultsMixin, TimingForm):
     class Meta(TimingForm.Meta):
         fields = ("name", "action", *PLAN, "timeout", *TimingForm.Meta.fields, "enabled", *RULES, *ALERTS)
         widgets = TimingForm.Meta.widgets | {"alert_channels": forms.CheckboxSelectMultiple}
+        help_texts = TimingForm.Meta.help_texts | {
+            "misfire": "Up to a minute late it just runs; what is later than that was missed.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
