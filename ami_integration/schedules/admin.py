@@ -20,6 +20,7 @@ from ami_integration.keys import pk_of
 from ami_integration.schedules import services
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.calendar import BadTiming
+from ami_integration.schedules.coming import coming_read
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
@@ -28,6 +29,7 @@ from ami_integration.schedules.offers import REFUSALS, offers
 from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
 from ami_integration.schedules.page_views import SchedulePages, pause_context
 from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.shown import ShownFields
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
 from ami_integration.zones import zone_names
@@ -41,7 +43,7 @@ _TOLD = 5
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(SchedulePages):
+class ScheduleAdmin(ShownFields, SchedulePages):
     """Who saves a schedule becomes its owner, and it runs with their rights."""
 
     audit_hidden = ("headers", "kept")
@@ -72,13 +74,6 @@ class ScheduleAdmin(SchedulePages):
         ("Rules", {"fields": RULES}),
         ("Alerts", {"fields": ALERTS}),
     )
-    #: What somebody sees who may only look.
-    shown_fieldsets = (
-        (None, {"fields": ("name", "action", "headers_shown", "where", *PLAN, "timeout")}),
-        ("When", {"fields": ("timing", "first_and_last", "max_runs")}),
-        ("Rules", {"fields": RULES}),
-        ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
-    )
 
     def audit_hides(self, name: str) -> bool:
         """What a template asks for as well: an answer may be what a secret header is filled with."""
@@ -96,17 +91,9 @@ class ScheduleAdmin(SchedulePages):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
         editable = obj is None or self.has_change_permission(request, obj)
-        return () if editable else ("headers_shown", "where", "timing", "first_and_last")
-
-    @admin.display(description="headers")
-    def headers_shown(self, schedule: Schedule) -> str:
-        return schedule.text_for_eyes() or "none"
-
-    @admin.display(description="first and last day")
-    def first_and_last(self, schedule: Schedule) -> str:
-        ends = (("not before", schedule.starts_at), ("not after", schedule.ends_at))
-        told = [f"{word} {moment_text(moment, schedule.timezone)}" for word, moment in ends if moment]
-        return ", ".join(told) or "no limit"
+        if editable:
+            return ()
+        return tuple(name for _, options in self.shown_fieldsets for name in options["fields"])
 
     def get_form(
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
@@ -221,6 +208,10 @@ class ScheduleAdmin(SchedulePages):
             }
         if schedule is not None:
             context |= self._standing(request, schedule)
+            if not editable:  # the form shows them while one types
+                context["coming"] = coming_read(
+                    user=request.user, schedule=context["schedule"], now=timezone.now()
+                )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _standing(self, request: HttpRequest, schedule: Schedule) -> dict[str, Any]:

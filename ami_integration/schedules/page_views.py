@@ -4,7 +4,6 @@ What changes something is a POST, and calls a service. What runs something, or l
 first what it would do, and where.
 """
 
-import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,16 +24,14 @@ from ami_integration.actions.services import RunRefused, headers_complete
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
-from ami_integration.schedules.blackouts import Window, blackout_for, blackouts_load
-from ami_integration.schedules.calendar import clock_note
+from ami_integration.schedules.coming import Blackouts, times_shown
 from ami_integration.schedules.forms import moment_seen
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.offers import REFUSALS, place_now, run_held
 from ami_integration.schedules.outcomes import Links
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
 from ami_integration.schedules.targets import Targets
-from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_text, when_words
-from ami_integration.servers.models import Server
+from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, when_words
 
 #: Seconds for which a confirmation counts.
 ASKED_FOR = 3600
@@ -93,17 +90,12 @@ class SchedulePages(AuditedAdmin):
             return JsonResponse({"errors": errors})
         zone = form.cleaned_data["timezone"]
         timing = form.timing()
-        held = _PreviewBlackouts(stored, form.cleaned_data["servers"])
-        times = [
-            {
-                "at": moment.isoformat(),
-                "zone": moment_text(moment, zone),
-                "utc": moment_text(moment, "UTC"),
-                "note": clock_note(timing=timing, moment=moment),
-                "blackout": held.note(moment),
-            }
-            for moment in form.next_times(count=PREVIEW)
-        ]
+        times = times_shown(
+            timing=timing,
+            zone=zone,
+            moments=form.next_times(count=PREVIEW),
+            held=Blackouts(stored, form.cleaned_data["servers"]),
+        )
         return JsonResponse({"errors": {}, "words": when_words(timing), "zone": zone, "times": times})
 
     # -- the buttons of one schedule
@@ -306,31 +298,6 @@ class _Look:
             return False
         needed = confirm_needed(danger=self.worst.danger, servers=len(self.targets.servers))
         return needed == Confirm.TYPE
-
-
-class _PreviewBlackouts:
-    """What blackouts will keep from starting, for the preview."""
-
-    def __init__(self, stored: Schedule | None, servers: list[Server]) -> None:
-        self._schedule = stored or Schedule()
-        self._servers = servers
-        self._rules = blackouts_load()
-
-    def note(self, moment: datetime) -> str:
-        """What of it doesn't run at this moment, a sentence; or ""."""
-        held = blackout_for(schedule=self._schedule, at=moment, servers=self._servers, rules=self._rules)
-        if held.whole is not None:
-            return f"Will not run: {_window_words(held.whole)}"
-        if not held:
-            return ""
-        names = ", ".join(server.name for server in self._servers if server.pk in held.servers)
-        window = next(iter(held.servers.values()))
-        return f"Without {names}: {_window_words(window)}"
-
-
-def _window_words(window: Window) -> str:
-    until = window.ends_at.astimezone(zoneinfo.ZoneInfo(window.blackout.timezone))
-    return f"“{window.blackout.name}” until {until:%Y-%m-%d %H:%M}"
 
 
 def _typed(request: HttpRequest, schedule: Schedule) -> bool:

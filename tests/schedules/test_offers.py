@@ -1,4 +1,4 @@
-"""The buttons of a schedule's page: the one that helps comes first, and none that would be refused is offered."""
+"""The buttons of a schedule's page: what helps comes first, and nothing that would be refused is offered."""
 
 from __future__ import annotations
 
