@@ -26,12 +26,13 @@ from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.offers import REFUSALS, offers
-from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
+from ami_integration.schedules.outcomes import Links, state_words, where_words
 from ami_integration.schedules.page_views import SchedulePages, pause_context
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.shown import ShownFields
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
+from ami_integration.schedules.whys import whys_shown
 from ami_integration.zones import zone_names
 
 #: Servers above which the picker offers a field to filter them.
@@ -239,10 +240,10 @@ class ScheduleAdmin(ShownFields, SchedulePages):
         """The newest planned times, each with a way to its run and its reason, as far as this person may."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
-        reasons = reasons_shown(request.user, rows)
+        whys = whys_shown(request.user, rows)
         for row in rows:
             row.words = state_words(row.state)
-        return [(row, links.run(row), reasons.get(row.pk, "")) for row in rows]
+        return [(row, links.run(row), whys.get(row.pk, "")) for row in rows]
 
     # -- the list
 

@@ -7,6 +7,7 @@ with the alert. The sentences are those of the action log, in which secrets are 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, QuerySet, Window
 from django.db.models.functions import RowNumber
@@ -89,6 +90,16 @@ def failure_shown(*, alert: Alert, user: AnyUser) -> Failure | None:
     return _failures({alert.pk: row}, log, {alert.pk: note}, {alert.pk: path})[alert.pk]
 
 
+def failures_seen(*, rows: Mapping[int, Any], user: AnyUser) -> dict[int, Failure]:
+    """Of planned times by their ids what failed of their runs, as far as this person may see it.
+
+    Args:
+        rows: with `planned_at`, `run_id` and `fanout_id`.
+    """
+    nothing = dict.fromkeys(rows, "")
+    return _failures(rows, ActionRun.objects.visible_to(user), nothing, nothing)
+
+
 def _planned(alerts: Sequence[Alert]) -> dict[int, PlannedRun]:
     """By the alerts' ids the planned times that they are about."""
     about = {
@@ -103,7 +114,7 @@ def _planned(alerts: Sequence[Alert]) -> dict[int, PlannedRun]:
 
 
 def _failures(
-    rows: Mapping[int, PlannedRun],
+    rows: Mapping[int, Any],
     log: QuerySet[ActionRun],
     notes: Mapping[int, str],
     paths: Mapping[int, str],
