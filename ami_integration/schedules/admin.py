@@ -69,6 +69,7 @@ class ScheduleAdmin(ShownFields, SchedulePages):
     show_full_result_count = False
     actions = ("enable_selected", "disable_selected")
     search_fields = ("name", "action")
+    ordering = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "action", "headers", "unchecked", "server", "tag", *PLAN, "timeout")}),
         ("When", {"fields": (*TIMING, "enabled")}),
