@@ -7,7 +7,6 @@ row, and what it lets go it lets go by a compare-and-swap: two workers that end 
 don't release the same one twice, nor more than the limit.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,6 @@ from django.db.models import Count
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser
-from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.plans import Mode, Plan
 from ami_integration.actions.rights import fanout_note, run_note
@@ -215,12 +213,9 @@ def fanout_make(
         tag: by whose name the servers were chosen; "": they were named.
         retry_of: the id of the one that it repeats.
     """
-    return FanOut(
+    fanout = FanOut(
         key=key,
         action=action,
-        payload=json.dumps(headers),
-        headers_masked=storable_headers(headers_mask(headers)),
-        hidden_by_id=hidden_by,
         target=tag,
         **asdict(plan),
         origin=origin,
@@ -228,6 +223,8 @@ def fanout_make(
         username=user.get_username(),
         retry_of_id=retry_of,
     )
+    fanout.keep_headers(headers, hidden_by=hidden_by)
+    return fanout
 
 
 def fanout_note_submit(*, fanout: FanOut, address: str, servers: Sequence[str]) -> None:

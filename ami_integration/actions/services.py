@@ -6,7 +6,6 @@ to the PBX (`execution.py`); what nobody claimed, and what a dead worker left, i
 """
 
 import functools
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -20,7 +19,6 @@ from ami_integration.access.danger import action_name
 from ami_integration.actions import doorbell
 from ami_integration.actions.calls import call_headers, originate_timeout
 from ami_integration.actions.fanouts import fanout_release
-from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.rights import run_ask, run_entry_submit, run_may_be_stopped, run_note
 from ami_integration.ami import Action, InvalidAction, new_action_id
@@ -214,13 +212,10 @@ def run_make(
         held: whether its fan-out holds it back.
         start_at: no worker begins it before; None: at once.
     """
-    return ActionRun(
+    run = ActionRun(
         server=server,
         server_name=server.name,
         action=action,
-        payload=json.dumps(pairs),
-        headers_masked=storable_headers(headers_mask(pairs)),
-        hidden_by_id=hidden_by,
         action_id=action_id,
         timeout=timeout,
         origin=origin,
@@ -236,6 +231,8 @@ def run_make(
         fanout=fanout,
         held=held,
     )
+    run.keep_headers(pairs, hidden_by=hidden_by)
+    return run
 
 
 def headers_complete(

@@ -4,12 +4,13 @@ And of one that is kept to be run later, all that makes it.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from ami_integration.actions.masking import lines_visible
+from ami_integration.actions.masking import headers_mask, lines_visible, storable_headers
 from ami_integration.actions.plans import StoredPlan
 from ami_integration.servers.encryption import EncryptedTextField
 
@@ -40,6 +41,24 @@ class StoredHeaders(models.Model):
 
     class Meta:
         abstract = True
+
+    def keep_headers(
+        self,
+        headers: Sequence[tuple[str, str]],
+        *,
+        hidden_by: int | None,
+        masked: Iterable[tuple[str, str]] | None = None,
+    ) -> None:
+        """Set the columns together, so that the copy for eyes is of what is kept. Saves nothing.
+
+        Args:
+            headers: pairs in order, in clear.
+            hidden_by: the id of the person who wrote what is hidden of them; None: nobody knows.
+            masked: the copy for eyes, where it isn't `headers_mask`'s.
+        """
+        self.payload = json.dumps(headers)
+        self.headers_masked = storable_headers(headers_mask(headers) if masked is None else masked)
+        self.hidden_by_id = hidden_by
 
     def text_for_eyes(self, *first: tuple[str, str]) -> str:
         """These headers and then its own, as lines: secrets hidden, what nobody sees written out."""

@@ -1,6 +1,5 @@
 """The rules of schedules: what happens when one is saved. What the tick does is in `tick.py`."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
-from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import variables_of
 from ami_integration.actions.plans import PLAN, Mode
@@ -156,9 +154,7 @@ def schedule_save(
         changed = before is not None and _request_changed(before, schedule, named, pairs)
         if before is not None and (narrower := narrowing(user=user, schedule=before)):
             raise RunRefused(narrower, field="servers")
-        schedule.payload = json.dumps(pairs)
-        schedule.headers_masked = storable_headers(headers_mask(pairs))
-        schedule.hidden_by_id = hidden_by
+        schedule.keep_headers(pairs, hidden_by=hidden_by)
         owner_set(schedule=schedule, user=user)
         _retime(schedule, before, now)
         schedule.save()
