@@ -611,6 +611,17 @@ def test_alerts_have_their_turn_in_a_tick_that_has_no_time_left(monkeypatch: pyt
     assert looked == [NOON]  # and not each second
 
 
+def test_when_more_alerts_are_due_than_one_look_opens_the_next_tick_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = [tick_module.MOST_ALERTS, 5, 0]
+    monkeypatch.setattr(tick_module, "alerts_look", lambda *, now: changes.pop(0))
+    monkeypatch.setattr(tick_module, "_alerts_at", 0.0)
+    for number in range(3):
+        schedules_tick(now=NOON + number * SECOND)
+    assert changes == [0]
+
+
 def test_nothing_that_is_spread_begins_after_the_end() -> None:
     servers = fleet()
     at_noon(servers=servers, jitter_seconds=3600, ends_at=NOON + 10 * SECOND)

@@ -43,8 +43,9 @@ from ami_integration.schedules.switch import SchedulesPause
 #: For so long after its creation a planned run that has ended is looked at for having been late, and for
 #: having been in time. Those that haven't ended are looked at in any case.
 LOOK_BACK, LOOK_BACK_TIMELY = timedelta(minutes=10), timedelta(minutes=3)
-#: Alerts of one kind that one look opens, and that it closes; the next one goes on.
-MOST = 250
+#: Alerts of one kind that one look opens, and that it closes; the next one goes on. With 5,000 schedules such
+#: a look takes a quarter of a second (tests/bench/bench_alerts.py).
+MOST = 400
 #: The shortest limit of silence that a schedule may have.
 SHORTEST_SILENCE = timedelta(seconds=60)
 NONE_LEFT = "It has ended: no planned time is left."
