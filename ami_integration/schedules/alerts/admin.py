@@ -194,6 +194,9 @@ class AlertAdmin(_AlertPages):
     fields = ("state", "what", "schedule_link", "says", "opened", "over", "over_why")
     readonly_fields = fields
 
+    def get_fields(self, request: HttpRequest, obj: Alert | None = None) -> tuple[str, ...]:
+        return self.fields if obj is None or obj.closed_at is not None else self.fields[:-1]
+
     @admin.display(description="state", ordering="closed_at")
     def state(self, alert: Alert) -> SafeString:
         return _badge("failed", "Open") if alert.closed_at is None else _badge("ok", "Over")
@@ -219,7 +222,7 @@ class AlertAdmin(_AlertPages):
 
     @admin.display(description="why it is over")
     def over_why(self, alert: Alert) -> str:
-        return alert.closing_text or "it is not"
+        return alert.closing_text
 
     @admin.display(description="since", ordering="opened_at")
     def opened(self, alert: Alert) -> str:
