@@ -14,7 +14,9 @@ from ami_integration.events.saved import SavedFilter
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.clock import Clock
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
 
 __all__ = [

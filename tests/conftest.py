@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.simulator.fixtures",
     "tests.sshd",
     "tests.servers.fixtures",
+    "tests.actions.fixtures",
 ]
 
 # The same examples in every run, so that a run which passed passes again; `make soak` looks for new ones. No

@@ -7,10 +7,9 @@ row, and what it lets go it lets go by a compare-and-swap: two workers that end 
 don't release the same one twice, nor more than the limit.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -20,8 +19,8 @@ from django.db.models import Count
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser
-from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Mode, Plan
 from ami_integration.actions.rights import fanout_note, run_note
 from ami_integration.audit.models import AuditEntry
 
@@ -31,15 +30,6 @@ Status = ActionRun.Status
 FAILURES = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.ERRORED)
 #: Let go and not over.
 IN_PROGRESS = (Status.QUEUED, Status.RUNNING)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """In which order a fan-out goes; see `FanOut`."""
-
-    mode: str = FanOut.Mode.PARALLEL
-    limit: int = 20
-    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ def fanout_release(*, fanout_id: int) -> Released:
 
 def _why_stop(fanout: FanOut, tally: Tally) -> str:
     """Why nothing more may be sent, as a sentence; empty when it goes on."""
-    if fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]:
+    if fanout.mode == Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]:
         first = fanout.runs.order_by("pk").first()
         if first is not None and first.ended:
             return (
@@ -143,8 +133,8 @@ def _why_stop(fanout: FanOut, tally: Tally) -> str:
 
 def _at_once(fanout: FanOut, tally: Tally) -> int:
     """How many may be in progress at a time."""
-    first = fanout.mode == FanOut.Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
-    return 1 if first or fanout.mode == FanOut.Mode.SERIAL else fanout.limit
+    first = fanout.mode == Mode.FIRST_THEN_REST and not tally.statuses[Status.SUCCEEDED]
+    return 1 if first or fanout.mode == Mode.SERIAL else fanout.limit
 
 
 def _room(fanout: FanOut, tally: Tally) -> int:
@@ -223,21 +213,18 @@ def fanout_make(
         tag: by whose name the servers were chosen; "": they were named.
         retry_of: the id of the one that it repeats.
     """
-    return FanOut(
+    fanout = FanOut(
         key=key,
         action=action,
-        payload=json.dumps(headers),
-        headers_masked=storable_headers(headers_mask(headers)),
-        hidden_by_id=hidden_by,
         target=tag,
-        mode=plan.mode,
-        limit=plan.limit,
-        stop_after=plan.stop_after,
+        **asdict(plan),
         origin=origin,
         user=user,
         username=user.get_username(),
         retry_of_id=retry_of,
     )
+    fanout.keep_headers(headers, hidden_by=hidden_by)
+    return fanout
 
 
 def fanout_note_submit(*, fanout: FanOut, address: str, servers: Sequence[str]) -> None:

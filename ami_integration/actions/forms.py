@@ -14,16 +14,17 @@ from django.db.models import QuerySet
 
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.masking import MASK
-from ami_integration.actions.models import LONGEST_TIMEOUT, MOST_AT_ONCE, TIMEOUT_HELP, ActionTemplate, FanOut
+from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
     Kept,
     stars_restore,
     variables_fill,
 )
+from ami_integration.actions.plans import MOST_AT_ONCE, MOST_FAILURES, PLAN, STOP_AFTER_HELP, Mode, Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
+from ami_integration.actions.stored import LONGEST_TIMEOUT, TIMEOUT_HELP
 from ami_integration.actions.submission import servers_choosable, servers_tagged
 from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.ami import new_action_id
@@ -185,18 +186,16 @@ class RunForm(HeaderFaultsMixin, forms.Form):
         label="Send it all the same",
         help_text="The PBX's own description says otherwise, but descriptions may be wrong.",
     )
-    mode = forms.ChoiceField(
-        choices=FanOut.Mode.choices, required=False, label="Order", initial=FanOut.Mode.PARALLEL
-    )
+    mode = forms.ChoiceField(choices=Mode.choices, required=False, label="Order", initial=Mode.PARALLEL)
     limit = forms.IntegerField(
-        min_value=1, max_value=MOST_AT_ONCE, required=False, initial=20, label="At once, at most"
+        min_value=1, max_value=MOST_AT_ONCE, required=False, initial=Plan.limit, label="At once, at most"
     )
     stop_after = forms.IntegerField(
         min_value=1,
-        max_value=10_000,
+        max_value=MOST_FAILURES,
         required=False,
         label="Stop after failures",
-        help_text="Then nothing more is sent; what is on its way ends. Empty: go on to the last.",
+        help_text=STOP_AFTER_HELP,
     )
     timeout = forms.FloatField(
         min_value=1,
@@ -246,7 +245,7 @@ class RunForm(HeaderFaultsMixin, forms.Form):
 
     @property
     def plan_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in ("mode", "limit", "stop_after")]
+        return [self[name] for name in PLAN]
 
     def clean(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
@@ -320,7 +319,7 @@ class RunForm(HeaderFaultsMixin, forms.Form):
         """The order that was chosen; what was left empty takes its default."""
         cleaned = self.cleaned_data
         return Plan(
-            mode=cleaned.get("mode") or FanOut.Mode.PARALLEL.value,
+            mode=cleaned.get("mode") or Plan.mode,
             limit=cleaned.get("limit") or Plan.limit,
             stop_after=cleaned.get("stop_after"),
         )

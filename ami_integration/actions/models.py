@@ -31,24 +31,16 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
+from ami_integration.actions.plans import StoredPlan
 from ami_integration.actions.results import Result, result_pack, result_unpack
-from ami_integration.actions.stored import StoredHeaders
+from ami_integration.actions.stored import StoredHeaders, StoredRequest
 from ami_integration.servers.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server, Tag
-
-#: Runs in progress at once that a person may ask for.
-MOST_AT_ONCE = 100
-#: Seconds that a person may have an answer waited for.
-LONGEST_TIMEOUT = 600
-TIMEOUT_HELP = (
-    "Seconds to wait for the answer. Empty: 30. An Originate gets its Timeout and 10 more, at least."
-)
 
 
 class ActionRunQuerySet(models.QuerySet["ActionRun"]):
@@ -393,17 +385,12 @@ class RunResult(models.Model):
         return result_unpack(bytes(self.data), None if self.hidden is None else self.hidden.reveal())
 
 
-class FanOut(StoredHeaders):
+class FanOut(StoredHeaders, StoredPlan):
     """One request on several servers: the parent of its runs, and the rules of their order.
 
     All runs are written at once, held back, with the ActionIDs of the preview; `fanouts.fanout_release` lets
     them go as the mode allows, each by a compare-and-swap. What became of it is read from its runs.
     """
-
-    class Mode(models.TextChoices):
-        PARALLEL = "parallel", "All at once, up to the limit"
-        SERIAL = "serial", "One after the other"
-        FIRST_THEN_REST = "first_then_rest", "One first, and the rest if it succeeded"
 
     class Status(models.TextChoices):
         ACTIVE = "active", "In progress"
@@ -416,11 +403,6 @@ class FanOut(StoredHeaders):
     )
     action = models.CharField(max_length=255)
     target = models.CharField(max_length=200, blank=True, help_text="The tag that was meant, if one was.")
-    mode = models.CharField(max_length=20, choices=Mode.choices, default=Mode.PARALLEL)
-    limit = models.PositiveSmallIntegerField(default=20, help_text="Runs in progress at once, at most.")
-    stop_after = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="Failures after which nothing more is sent; empty: go on."
-    )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
     reason = models.TextField(blank=True, help_text="Why it stopped, for people.")
     origin = models.CharField(max_length=10, choices=ActionRun.Origin.choices, default=ActionRun.Origin.ADMIN)
@@ -450,44 +432,17 @@ class FanOut(StoredHeaders):
         return f"fanout.{self.pk}"
 
 
-class ActionTemplate(StoredHeaders):
+class ActionTemplate(StoredRequest):
     """A request that is kept: an action and headers in which `{{name}}` stands for what is asked anew."""
 
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True, help_text="What it is for, and when to use it.")
-    action = models.CharField(max_length=255)
     servers = models.ManyToManyField(
         Server, blank=True, related_name="+", help_text="Ticked when the form opens; none: choose each time."
     )
     tag = models.ForeignKey(
         Tag, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Or a tag."
     )
-    mode = models.CharField(max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
-    limit = models.PositiveSmallIntegerField(
-        "at once, at most",
-        default=20,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_AT_ONCE)],
-        help_text="Runs in progress at once, on several servers.",
-    )
-    stop_after = models.PositiveSmallIntegerField(
-        "stop after failures",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
-        help_text="Then nothing more is sent; what is on its way ends. Empty: go on to the last.",
-    )
-    timeout = models.FloatField(
-        "time limit",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
-        help_text=TIMEOUT_HELP,
-    )
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ("name",)

@@ -17,11 +17,11 @@ from ami_integration.access.danger import DANGER_MEANS
 from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import request_answers
 from ami_integration.actions.calls import is_own_header
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.forms import RunForm, headers_text
 from ami_integration.actions.masking import headers_mask, storable
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
+from ami_integration.actions.plans import PLAN, Mode, Plan
 from ami_integration.actions.preview import (
     Confirm,
     Preview,
@@ -126,16 +126,14 @@ class RequestViews(ModelAdmin):
         asked = request.GET
         template = _template(request, asked.get("template"))
         initial: dict[str, Any] = {
-            name: asked[name]
-            for name in ("tag", "action", "headers", "mode", "limit", "stop_after", "timeout")
-            if name in asked
+            name: asked[name] for name in ("tag", "action", "headers", *PLAN, "timeout") if name in asked
         }
         initial["server"] = pks_of(asked.getlist("server"))
         kept: Kept | None = None
         if template is not None:
             kept = self._fill_from(request, initial, template)
             initial["template"] = template.pk
-            for name in ("mode", "limit", "stop_after", "timeout"):
+            for name in (*PLAN, "timeout"):
                 initial.setdefault(name, getattr(template, name))
             initial["server"] = initial["server"] or [server.pk for server in template.servers.all()]
             if template.tag is not None and not initial["server"]:
@@ -303,7 +301,7 @@ class RequestViews(ModelAdmin):
             "preview": preview,
             "where": where,
             "danger_means": DANGER_MEANS[preview.danger],
-            "mode_label": FanOut.Mode(preview.plan.mode).label,
+            "mode_label": Mode(preview.plan.mode).label,
             "error": error,
             "changed": changed,
         }

@@ -9,7 +9,6 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from ami_integration.access.danger import safe_to_repeat
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Preview, request_preview
 from ami_integration.actions.services import RunRefused
@@ -102,7 +101,7 @@ def fanout_retry_preview(*, user: Any, fanout: FanOut) -> Preview:
         servers=[run.server for run in runs if run.server is not None],
         action=fanout.action,
         headers=fanout.headers_in_clear(),
-        plan=Plan(fanout.mode, fanout.limit, fanout.stop_after),
+        plan=fanout.plan,
         repeats={run.server_id: run.pk for run in runs if run.server_id is not None},
         retry_of=fanout.pk,
         timeout=runs[0].timeout,  # one for all, chosen with the request

@@ -13,7 +13,7 @@ from ami_integration.access.services import (
 from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_make, entry_write
+from ami_integration.audit.services import entry_make, entry_write, written
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -110,30 +110,6 @@ def run_may_be_stopped(*, user: AnyUser, run: ActionRun) -> bool:
     return decision.allowed or decision.switched_off
 
 
-def run_note(
-    *,
-    run: ActionRun,
-    verb: str,
-    outcome: str,
-    actor: AnyUser = None,
-    actor_name: str = "",
-    origin: str = "",
-    address: str = "",
-    **particulars: Any,
-) -> None:
-    """An audit entry about a run, to be called in the transaction that changes it. As `run_entry`."""
-    run_entry(
-        run=run,
-        verb=verb,
-        outcome=outcome,
-        actor=actor,
-        actor_name=actor_name,
-        origin=origin,
-        address=address,
-        **particulars,
-    ).save(force_insert=True)
-
-
 def run_entry(
     *,
     run: ActionRun,
@@ -170,6 +146,10 @@ def run_entry(
         object_name=f"{storable(run.action)} on {run.server_name}",
         outcome=outcome,
     )
+
+
+#: As `run_entry`, and written: to be called in the transaction that changes the run.
+run_note = written(run_entry)
 
 
 def fanout_note(

@@ -6,7 +6,6 @@ to the PBX (`execution.py`); what nobody claimed, and what a dead worker left, i
 """
 
 import functools
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -20,7 +19,6 @@ from ami_integration.access.danger import action_name
 from ami_integration.actions import doorbell
 from ami_integration.actions.calls import call_headers, originate_timeout
 from ami_integration.actions.fanouts import fanout_release
-from ami_integration.actions.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.rights import run_ask, run_entry_submit, run_may_be_stopped, run_note
 from ami_integration.ami import Action, InvalidAction, new_action_id
@@ -173,7 +171,6 @@ def run_submit(
         fanout=fanout,
         held=fanout is not None,
         hidden_by=hidden_by,
-        start_at=None,
     )
     try:
         with transaction.atomic():
@@ -198,29 +195,27 @@ def run_make(
     pairs: Sequence[tuple[str, str]],
     origin: str,
     origin_detail: str,
-    expires_in: float | None,
     timeout: float | None,
-    retry_of: ActionRun | None,
     action_id: str,
     address: str,
     fanout: FanOut | None,
     held: bool,
     hidden_by: int | None,
-    start_at: datetime | None,
+    expires_in: float | None = None,
+    retry_of: ActionRun | None = None,
+    start_at: datetime | None = None,
 ) -> ActionRun:
     """The row of a run that is not written yet; arguments as of `run_submit`.
 
     Args:
         pairs: the headers as `headers_complete` makes them for this ActionID.
         held: whether its fan-out holds it back.
+        start_at: no worker begins it before; None: at once.
     """
-    return ActionRun(
+    run = ActionRun(
         server=server,
         server_name=server.name,
         action=action,
-        payload=json.dumps(pairs),
-        headers_masked=storable_headers(headers_mask(pairs)),
-        hidden_by_id=hidden_by,
         action_id=action_id,
         timeout=timeout,
         origin=origin,
@@ -236,6 +231,8 @@ def run_make(
         fanout=fanout,
         held=held,
     )
+    run.keep_headers(pairs, hidden_by=hidden_by)
+    return run
 
 
 def headers_complete(

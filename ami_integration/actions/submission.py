@@ -15,8 +15,9 @@ from django.db import IntegrityError, transaction
 
 from ami_integration.access.services import servers_visible, user_may_run
 from ami_integration.actions import services
-from ami_integration.actions.fanouts import Plan, fanout_end_cancelled, fanout_make, fanout_note_submit
+from ami_integration.actions.fanouts import fanout_end_cancelled, fanout_make, fanout_note_submit
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Plan
 from ami_integration.actions.preview import Confirm, Ticket, confirm_needed, request_preview
 from ami_integration.actions.rights import run_ask, run_may_be_stopped
 from ami_integration.actions.services import AlreadySubmitted, RunRefused, headers_complete

@@ -16,12 +16,10 @@ from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
+from ami_integration.actions.plans import PLAN
 from ami_integration.actions.submission import servers_choosable
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
-
-#: The order of a fan-out, and the time limit.
-PLAN = ("mode", "limit", "stop_after", "timeout")
 
 
 class TemplateForm(ActionFieldsMixin, forms.ModelForm):
@@ -41,7 +39,7 @@ class TemplateForm(ActionFieldsMixin, forms.ModelForm):
 
     class Meta:
         model = ActionTemplate
-        fields = ("name", "description", "action", "servers", "tag", *PLAN)
+        fields = ("name", "description", "action", "servers", "tag", *PLAN, "timeout")
         widgets = {"servers": forms.CheckboxSelectMultiple, "description": AdminTextareaWidget({"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -121,7 +119,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
             "Where it runs unless somebody chooses otherwise",
             {"fields": ("servers", "tag"), "description": "Both may stay empty: then it is asked each time."},
         ),
-        ("In which order, and how long", {"fields": PLAN}),
+        ("In which order, and how long", {"fields": (*PLAN, "timeout")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActionTemplate]:

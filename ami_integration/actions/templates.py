@@ -1,15 +1,14 @@
 """The rules of templates: what is stored of one, and how one is made of what somebody ran."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db.models import QuerySet
 
 from ami_integration.access.services import user_may_view_templates
 from ami_integration.actions.calls import is_own_header
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_fill, variables_of
 from ami_integration.keys import pk_of
@@ -83,9 +82,7 @@ def template_save(
             knows.
     """
     pairs = [(str(name), str(value)) for name, value in headers]
-    template.payload = json.dumps(pairs)
-    template.headers_masked = storable_headers(template_mask(pairs))
-    template.hidden_by_id = hidden_by
+    template.keep_headers(pairs, hidden_by=hidden_by, masked=template_mask(pairs))
     if template.pk is None:
         template.owner = user
     template.save()
@@ -137,9 +134,7 @@ def template_draft(*, user: Any, run_id: str = "", fanout_id: str = "") -> Draft
         [] if tag is not None else servers,
         tag.pk if tag is not None else None,
         {
-            "mode": before.mode,
-            "limit": before.limit,
-            "stop_after": before.stop_after,
+            **asdict(before.plan),
             "timeout": before.runs.values_list("timeout", flat=True).first(),  # the same for all
         },
         servers,

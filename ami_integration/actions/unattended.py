@@ -16,8 +16,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ami_integration.access.services import Decision
-from ami_integration.actions.fanouts import Plan, fanout_end_cancelled, fanout_make, fanout_note_submit
+from ami_integration.actions.fanouts import fanout_end_cancelled, fanout_make, fanout_note_submit
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Mode, Plan
 from ami_integration.actions.rights import run_entry, run_entry_submit
 from ami_integration.actions.services import (
     action_check,
@@ -105,7 +106,7 @@ def unattended_submit(
         fanout.save(force_insert=True)
     # Who starts first comes first in the queue of its fan-out, or those who start later would take its place.
     ordered = sorted(servers, key=lambda server: moments.get(server.pk, now))
-    at_once = plan.limit if plan.mode == FanOut.Mode.PARALLEL else 1
+    at_once = plan.limit if plan.mode == Mode.PARALLEL else 1
     runs = [
         run_make(
             now=now,
@@ -115,9 +116,7 @@ def unattended_submit(
             pairs=headers_complete(action=action, headers=headers, action_id=action_ids[server.pk]),
             origin=origin,
             origin_detail=origin_detail,
-            expires_in=None,
             timeout=timeout,
-            retry_of=None,
             action_id=action_ids[server.pk],
             address=address,
             fanout=fanout,

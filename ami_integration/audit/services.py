@@ -1,43 +1,16 @@
 """Writing the audit. The caller sees to it that this happens in the transaction of what it tells of."""
 
+import functools
 import ipaddress
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
 
 from ami_integration.audit.models import AuditEntry
 
-
-def entry_write(
-    *,
-    actor: User | AnonymousUser | None,
-    actor_name: str = "",
-    origin: str,
-    address: str | None = "",
-    verb: str,
-    what: Mapping[str, Any] | None = None,
-    object_type: str = "",
-    object_id: object = "",
-    object_name: str = "",
-    outcome: str = AuditEntry.Outcome.DONE,
-) -> AuditEntry:
-    """Add one entry. Arguments as of `entry_make`."""
-    entry = entry_make(
-        actor=actor,
-        actor_name=actor_name,
-        origin=origin,
-        address=address,
-        verb=verb,
-        what=what,
-        object_type=object_type,
-        object_id=object_id,
-        object_name=object_name,
-        outcome=outcome,
-    )
-    entry.save(force_insert=True)
-    return entry
+_P = ParamSpec("_P")
 
 
 def entries_write(entries: Iterable[AuditEntry]) -> None:
@@ -83,6 +56,22 @@ def entry_make(
         object_name=_short(object_name, 200),
         outcome=outcome,
     )
+
+
+def written(make: Callable[_P, AuditEntry]) -> Callable[_P, AuditEntry]:
+    """`make`, which returns an entry, so that it saves that, too. The arguments are the same."""
+
+    @functools.wraps(make)
+    def write(*args: _P.args, **kwargs: _P.kwargs) -> AuditEntry:
+        entry = make(*args, **kwargs)
+        entry.save(force_insert=True)
+        return entry
+
+    return write
+
+
+#: Add one entry; arguments as of `entry_make`.
+entry_write = written(entry_make)
 
 
 def request_address(request: HttpRequest) -> str:

@@ -13,20 +13,26 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from ami_integration.access.services import servers_visible, user_may_run
+from ami_integration.actions.plans import PLAN
 from ami_integration.actions.templates import templates_usable
 from ami_integration.audit.services import request_address
 from ami_integration.keys import pk_of
 from ami_integration.schedules import services
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.calendar import BadTiming
+from ami_integration.schedules.coming import coming_read
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
-from ami_integration.schedules.forms import ALERTS, PLAN, RULES, ScheduleForm
-from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.schedules.outcomes import Links, reasons_shown, state_words, where_words
-from ami_integration.schedules.page_views import REFUSALS, SchedulePages, pause_context
+from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.offers import REFUSALS, offers
+from ami_integration.schedules.outcomes import Links, state_words, where_words
+from ami_integration.schedules.page_views import SchedulePages, pause_context
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.shown import ShownFields
 from ami_integration.schedules.states import PLANNED_LABELS, State, state_of
 from ami_integration.schedules.timing_forms import TIMING, moment_text, when_words
+from ami_integration.schedules.whys import whys_shown
 from ami_integration.zones import zone_names
 
 #: Servers above which the picker offers a field to filter them.
@@ -38,7 +44,7 @@ _TOLD = 5
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(SchedulePages):
+class ScheduleAdmin(ShownFields, SchedulePages):
     """Who saves a schedule becomes its owner, and it runs with their rights."""
 
     audit_hidden = ("headers", "kept")
@@ -63,18 +69,12 @@ class ScheduleAdmin(SchedulePages):
     show_full_result_count = False
     actions = ("enable_selected", "disable_selected")
     search_fields = ("name", "action")
+    ordering = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "action", "headers", "unchecked", "server", "tag", *PLAN, "timeout")}),
         ("When", {"fields": (*TIMING, "enabled")}),
         ("Rules", {"fields": RULES}),
         ("Alerts", {"fields": ALERTS}),
-    )
-    #: What somebody sees who may only look.
-    shown_fieldsets = (
-        (None, {"fields": ("name", "action", "headers_shown", "where", *PLAN, "timeout")}),
-        ("When", {"fields": ("timing", "first_and_last", "max_runs")}),
-        ("Rules", {"fields": RULES}),
-        ("Alerts", {"fields": ("alert_failures", "alert_silent_seconds", "alert_late_seconds")}),
     )
 
     def audit_hides(self, name: str) -> bool:
@@ -93,17 +93,9 @@ class ScheduleAdmin(SchedulePages):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
         editable = obj is None or self.has_change_permission(request, obj)
-        return () if editable else ("headers_shown", "where", "timing", "first_and_last")
-
-    @admin.display(description="headers")
-    def headers_shown(self, schedule: Schedule) -> str:
-        return schedule.text_for_eyes() or "none"
-
-    @admin.display(description="first and last day")
-    def first_and_last(self, schedule: Schedule) -> str:
-        ends = (("not before", schedule.starts_at), ("not after", schedule.ends_at))
-        told = [f"{word} {moment_text(moment, schedule.timezone)}" for word, moment in ends if moment]
-        return ", ".join(told) or "no limit"
+        if editable:
+            return ()
+        return tuple(name for _, options in self.shown_fieldsets for name in options["fields"])
 
     def get_form(
         self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any
@@ -218,6 +210,10 @@ class ScheduleAdmin(SchedulePages):
             }
         if schedule is not None:
             context |= self._standing(request, schedule)
+            if not editable:  # the form shows them while one types
+                context["coming"] = coming_read(
+                    user=request.user, schedule=context["schedule"], now=timezone.now()
+                )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _standing(self, request: HttpRequest, schedule: Schedule) -> dict[str, Any]:
@@ -234,9 +230,10 @@ class ScheduleAdmin(SchedulePages):
             "schedule_times": self._last_times(request, stored),
             "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
             "template_differs": services.template_differs(stored),
-            "may_press": self.has_change_permission(request, stored) and user_may_run(user=request.user),
+            "offers": offers(user=request.user, schedule=stored, now=timezone.now())
+            if self.has_change_permission(request, stored) and user_may_run(user=request.user)
+            else None,
             "may_copy": self.has_add_permission(request) and self.has_change_permission(request, stored),
-            "is_owner": stored.owner_id == request.user.pk,
         }
 
     @staticmethod
@@ -244,10 +241,10 @@ class ScheduleAdmin(SchedulePages):
         """The newest planned times, each with a way to its run and its reason, as far as this person may."""
         rows: list[Any] = list(schedule.planned_runs.all()[:LAST_TIMES])
         links = Links(request.user, rows)
-        reasons = reasons_shown(request.user, rows)
+        whys = whys_shown(request.user, rows)
         for row in rows:
             row.words = state_words(row.state)
-        return [(row, links.run(row), reasons.get(row.pk, "")) for row in rows]
+        return [(row, links.run(row), whys.get(row.pk, "")) for row in rows]
 
     # -- the list
 

@@ -8,8 +8,8 @@ from typing import Any
 from django.db.models import Case, Count, IntegerField, Value, When
 
 from ami_integration.schedules.calendar import BadTiming
-from ami_integration.schedules.models import PlannedRun
 from ami_integration.schedules.outcomes import Group, Links, counts_words, group_is, group_of
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.planning import Plan, comes, end_of, planned_count
 from ami_integration.schedules.questions import PLANNED, Question
 from ami_integration.schedules.timing_forms import when_words

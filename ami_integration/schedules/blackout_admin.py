@@ -104,7 +104,6 @@ class BlackoutForm(forms.ModelForm):
         )
         widgets = {  # noqa: RUF012 - Django reads it as it stands
             "timezone": AdminTextInputWidget(attrs={"list": "timezones", "autocapitalize": "off"}),
-            "schedules": forms.CheckboxSelectMultiple,
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -120,6 +119,8 @@ class BlackoutForm(forms.ModelForm):
         schedules.queryset = Schedule.objects.visible_to(self.user).only("pk", "name").order_by("name")
         if not schedules.queryset.exists():
             schedules.help_text = "There is no schedule yet that could be chosen."
+        else:
+            schedules.help_text = "For which alone it holds. Type a part of a name, or of an action."
         if self.instance.pk:
             zone = zoneinfo.ZoneInfo(self.instance.timezone)
             for name in _WALL:
@@ -168,6 +169,8 @@ class BlackoutAdmin(AuditedAdmin):
     list_filter = ("enabled", "kind")
     list_select_related = ("tag",)
     search_fields = ("name",)
+    # The admin of schedules answers what is typed, with those that the person sees: there may be thousands.
+    autocomplete_fields = ("schedules",)
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
         (

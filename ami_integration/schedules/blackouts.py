@@ -18,6 +18,7 @@ from django.db import models
 
 from ami_integration.schedules.calendar import wall_moment
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.slots import FIRST, LAST
 from ami_integration.servers.models import Server, Tag
 from ami_integration.zones import validate_zone
 
@@ -89,6 +90,9 @@ class Blackout(models.Model):
             if self.starts_at is None or self.ends_at is None:
                 field_name = "starts_at" if self.starts_at is None else "ends_at"
                 raise ValidationError({field_name: "Give the day and the time."})
+            for field_name, moment in (("starts_at", self.starts_at), ("ends_at", self.ends_at)):
+                if not FIRST <= moment.date() <= LAST:
+                    raise ValidationError({field_name: f"Write a year between {FIRST.year} and {LAST.year}."})
             if self.ends_at <= self.starts_at:
                 raise ValidationError({"ends_at": "It ends before it begins. Give a later end."})
             return

@@ -1,23 +1,21 @@
 """When a schedule is due. One function, `next_times`, which the tick and the preview both call.
 
-A crontab is read in the schedule's time zone, and the days on which the clocks change are settled so:
-
-- Where the hour is a list of hours (`30 2 * * *`, `*/15 1,2 * * *`), the crontab means times on the
-  wall. A time that the clocks skip runs at the next minute that exists (02:30 becomes 03:00, once, however
-  many times of that day were skipped). A time that happens twice runs the first time only.
-- Where the hour begins with a star (`*/15 * * * *`, `0 */2 * * *`), the crontab means a rhythm. It
-  goes on through the change in real time, so a repeated hour is served twice and a skipped one not at all.
+A crontab names times on the wall, in the schedule's time zone, and each of them runs once. A time that the
+clocks skip runs at the next minute that exists (02:30 becomes 03:00, once, however many were skipped); one
+that they show twice runs the first time. So `*/15 * * * *` has a gap in the repeated hour: what should go on
+through it is an interval.
 
 An interval knows no time zone: it is counted from the moment at which it was saved, or from its start if
 that lies later, which then is the first time itself. `once_at`, `starts_at` and `ends_at` are moments.
 
-Celery's own crontab is not used: it runs a skipped 02:30 at 03:30. `cronsim` follows Debian's cron, but
-treats `*/15 1 * * *` as a rhythm and may return the same moment twice; so wall time is walked here, in
-naive datetimes, and turned into moments by one rule.
+Celery's own crontab is not used: it runs a skipped 02:30 at 03:30. `cronsim` follows Debian's cron, whose
+stars go on in real time, and may return the same moment twice; so wall time is walked here, in naive
+datetimes, and turned into moments by one rule.
 """
 
 import re
 import zoneinfo
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -27,6 +25,7 @@ from typing import Protocol
 
 from cronsim import CronSim, CronSimError
 
+from ami_integration.schedules.slots import FIRST, LAST
 from ami_integration.zones import zone_names
 
 _FIELDS = {
@@ -36,6 +35,7 @@ _FIELDS = {
     "month": "1–12 or JAN–DEC",
     "day-of-week": "0–7 or SUN–SAT, 1 is Monday, 5L the last Friday, 5#2 the second one",
 }
+_MINUTE = timedelta(minutes=1)
 _LONGEST_INTERVAL = 366 * 24 * 3600
 #: Crontabs whose fields a process remembers.
 _REMEMBERED = 10_000
@@ -91,6 +91,10 @@ def timing_check(*, timing: Timing) -> None:
             raise BadTiming("once_at", "Give the day and the time at which it runs.")
     else:
         _crontab_check(timing.crontab)
+    for name in ("once_at", "starts_at", "ends_at"):
+        moment = getattr(timing, name)
+        if moment is not None and not FIRST <= moment.date() <= LAST:
+            raise BadTiming(name, f"Write a year between {FIRST.year} and {LAST.year}.")
     if timing.starts_at is not None and timing.ends_at is not None and timing.ends_at <= timing.starts_at:
         raise BadTiming("ends_at", "It ends before it starts. Give a later end, or an earlier start.")
 
@@ -231,11 +235,8 @@ def _interval_times(timing: Timing, seconds: int, after: datetime) -> Iterator[d
 
 
 def _crontab_times(crontab: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
-    if _is_rhythm(crontab):
-        moments = (moment.astimezone(UTC) for moment in CronSim(crontab, after.astimezone(zone)))
-    else:
-        wall = after.astimezone(zone).replace(tzinfo=None)
-        moments = (wall_moment(time, zone) for time in _wall_times(_parsed(crontab), wall))
+    wall = after.astimezone(zone).replace(tzinfo=None)
+    moments = (wall_moment(time, zone) for time in _wall_times(_parsed(crontab), wall))
     newest = after
     for moment in moments:
         # Skipped times fall together on one minute, and a repeated hour was served the first time.
@@ -256,7 +257,8 @@ def _wall_times(fields: CronSim, after: datetime) -> Iterator[datetime]:
     As `cronsim` steps to them, only faster: it goes hour by hour, this day by day.
     """
     hours, minutes = sorted(fields.hours), sorted(fields.minutes)
-    day, found_in = after.date(), after.year
+    today = day = after.date()
+    found_in = day.year
     while day.year <= found_in + _FARTHEST:
         if day.month not in fields.months:
             day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
@@ -264,6 +266,8 @@ def _wall_times(fields: CronSim, after: datetime) -> Iterator[datetime]:
         if fields.match_day(day):
             found_in = day.year
             for hour in hours:
+                if day == today and hour < after.hour:
+                    continue
                 for minute in minutes:
                     time = datetime(day.year, day.month, day.day, hour, minute)
                     if time > after:
@@ -276,11 +280,18 @@ def wall_moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
 
     That is the first such moment where it comes twice, and the next minute that exists where it is skipped.
     """
-    while True:
-        moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-        if moment.astimezone(zone).replace(tzinfo=None) == wall:
-            return moment
-        wall = wall.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) == wall:
+        return moment
+    # The clocks jump over it between these two: read as if they had jumped already, and as if they never did.
+    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC).replace(second=0, microsecond=0)
+    minutes = range(1, (moment - before) // _MINUTE + 1)
+    gone = bisect_left(minutes, True, key=lambda minute: _jumped(before, before + minute * _MINUTE, zone))
+    return before + minutes[gone] * _MINUTE
+
+
+def _jumped(before: datetime, moment: datetime, zone: zoneinfo.ZoneInfo) -> bool:
+    return moment.astimezone(zone).utcoffset() != before.astimezone(zone).utcoffset()
 
 
 def clock_note(*, timing: Timing, moment: datetime) -> str:
@@ -292,28 +303,21 @@ def clock_note(*, timing: Timing, moment: datetime) -> str:
     """
     zone = _zone(timing.timezone)
     local = moment.astimezone(zone)
-    if timing.kind == "crontab" and not _is_rhythm(timing.crontab):
-        skipped = _skipped_until(moment, zone)
-        wanted = (
-            iter(()) if skipped is None else iter(CronSim(timing.crontab, skipped - timedelta(minutes=1)))
-        )
-        meant = next(wanted, None)
+    if timing.kind == "crontab" and (skipped := _skipped_until(moment, zone)):
         # Of what the clocks skip, the first time that the crontab names; else it is the next one.
-        if meant is not None and meant < local.replace(tzinfo=None):
+        meant = next(_wall_times(_parsed(timing.crontab), skipped - timedelta(microseconds=1)))
+        if meant < local.replace(tzinfo=None):
             return f"the clocks skip {meant:%H:%M} that day"
     if timing.kind == "once" and timing.once_at == moment and (before := _skipped_until(moment, zone)):
         # The form moved what was typed to the next minute that exists, and only that is known.
         return f"the clocks skip {before:%H:%M} to {local:%H:%M} that day"
     earlier, later = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
     # Where clocks skip an hour the two differ as well, the other way round.
-    if earlier is not None and later is not None and earlier > later:
-        return f"{local:%H:%M} comes twice that day; this is the {'second' if local.fold else 'first'}"
-    return ""
-
-
-def _is_rhythm(crontab: str) -> bool:
-    """Whether a crontab means a rhythm, which goes on in real time, and not times on the wall."""
-    return crontab.split()[1].startswith("*")
+    if earlier is None or later is None or earlier <= later:
+        return ""
+    if timing.kind == "crontab":
+        return f"{local:%H:%M} comes twice that day and runs once; an interval goes on through both"
+    return f"{local:%H:%M} comes twice that day; this is the {'second' if local.fold else 'first'}"
 
 
 def _skipped_until(moment: datetime, zone: zoneinfo.ZoneInfo) -> datetime | None:

@@ -17,8 +17,9 @@ from ami_integration.actions.services import RunRefused
 from ami_integration.audit.services import entry_write
 from ami_integration.schedules.blackouts import blackout_for
 from ami_integration.schedules.calendar import first_time
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import pause_sentence, schedules_paused
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rights import (
     OWNER_FIELDS,
     next_left,

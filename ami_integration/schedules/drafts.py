@@ -10,13 +10,12 @@ from typing import Any
 from ami_integration.actions.forms import headers_text
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import Kept
+from ami_integration.actions.plans import PLAN
 from ami_integration.actions.templates import servers_meant, template_variables
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
-#: The order on several servers, and the time limit.
-PLAN = ("mode", "limit", "stop_after", "timeout")
 #: What a copy takes over besides what it runs and where.
 _COPIED = (
     "kind",
@@ -55,7 +54,7 @@ def draft_of_template(*, user: Any, template: ActionTemplate, servers: Any) -> D
         "template_seen": template.updated_at.isoformat(),
         "action": template.action,
         "headers": headers_text([(name, value) for name, value in template.headers_masked]),
-        **{name: getattr(template, name) for name in PLAN},
+        **{name: getattr(template, name) for name in (*PLAN, "timeout")},
     }
     if template.tag is not None:
         initial |= {"tag": template.tag.name, "server": []}
@@ -71,7 +70,7 @@ def draft_of_copy(*, user: Any, schedule: Schedule, servers: Any) -> Draft:
         "name": f"{schedule.name[:90]} (copy)",
         "action": schedule.action,
         "headers": headers_text([(name, value) for name, value in schedule.headers_masked]),
-        **{name: getattr(schedule, name) for name in (*PLAN, *_COPIED)},
+        **{name: getattr(schedule, name) for name in (*PLAN, "timeout", *_COPIED)},
         "tag": schedule.tag.name if schedule.tag is not None else None,
         "server": list(servers.filter(schedules=schedule)),
         "alert_channels": list(schedule.alert_channels.all()),

@@ -51,6 +51,14 @@ def duration_text(seconds: int) -> str:
     return " ".join(parts) or "0 s"
 
 
+def duration_words(seconds: int) -> str:
+    """The same for a page that is read and not typed into, for example “1 hour 30 minutes”."""
+    words = {"d": "day", "h": "hour", "min": "minute", "s": "second"}
+    parts = duration_text(seconds).split()
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return " ".join(f"{number} {words[unit]}{'' if number == '1' else 's'}" for number, unit in pairs)
+
+
 class DurationField(forms.CharField):
     """A length of time; the clean value is whole seconds, or None if it is empty."""
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from django.db.models import Count, DurationField, ExpressionWrapper, F, QuerySet
 
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import Group, group_is, group_of
+from ami_integration.schedules.planned import PlannedRun
 
 DAYS = 30
 RUNS = 100

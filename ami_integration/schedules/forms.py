@@ -24,6 +24,7 @@ from ami_integration.actions.placeholders import (
     variables_fill,
     variables_of,
 )
+from ami_integration.actions.plans import PLAN
 from ami_integration.actions.services import RunRefused
 from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.schedules.drafts import Draft, servers_of
@@ -38,7 +39,6 @@ from ami_integration.servers.models import Server, no_line_break
 #: What happens when something isn't as planned, and how starts are spread.
 RULES = ("overlap", "misfire", "misfire_limit", "grace_seconds", "jitter_seconds")
 ALERTS = ("alert_failures", "alert_silent_seconds", "alert_late_seconds", "alert_channels")
-PLAN = ("mode", "limit", "stop_after")
 
 
 class SeenField(forms.CharField):
@@ -122,6 +122,9 @@ class ScheduleForm(HeaderFaultsMixin, TimingForm):
     class Meta(TimingForm.Meta):
         fields = ("name", "action", *PLAN, "timeout", *TimingForm.Meta.fields, "enabled", *RULES, *ALERTS)
         widgets = TimingForm.Meta.widgets | {"alert_channels": forms.CheckboxSelectMultiple}
+        help_texts = TimingForm.Meta.help_texts | {
+            "misfire": "Up to a minute late it just runs; what is later than that was missed.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

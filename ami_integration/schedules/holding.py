@@ -16,8 +16,9 @@ from django.db.models import Q, QuerySet
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.unattended import unattended_take_back
 from ami_integration.schedules.blackouts import Rule, Window, blackout_for, windows
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import pause_sentence, schedules_paused
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.submission import planned_take_back
 from ami_integration.schedules.turn import Tick
 

@@ -9,12 +9,13 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
 from ami_integration.access.services import AnyUser
-from ami_integration.schedules.outcomes import COLUMNS, Entry, Links, places_words, reasons_shown
+from ami_integration.schedules.outcomes import COLUMNS, Entry, Links, places_words
 from ami_integration.schedules.planning import SCHEDULE_COLUMNS, divided, upcoming
 from ami_integration.schedules.questions import PLANNED, Question
 from ami_integration.schedules.shades import windows_seen
 from ami_integration.schedules.slots import Slot
 from ami_integration.schedules.week import past_entry, past_runs, planned_entry
+from ami_integration.schedules.whys import whys_shown
 
 #: Entries on one page.
 AT_ONCE = 100
@@ -26,7 +27,7 @@ class Line:
 
     Attributes:
         where: tag or servers, as far as the person sees them.
-        reason: what amiweb noted, where it is not empty and the person may see it.
+        reason: what amiweb noted, and why runs failed, as far as the person may see it.
         schedule_url: the history of the schedule.
     """
 
@@ -73,7 +74,7 @@ def hour_read(*, user: AnyUser, question: Question, slot: Slot, page: int = 1) -
     gone = [item for item in items if not _is_planned(item)]
     links = Links(user, gone)
     pks = {item[1].pk if _is_planned(item) else item.schedule_id for item in items}
-    where, reasons = places_words(user, pks), reasons_shown(user, gone)
+    where, whys = places_words(user, pks), whys_shown(user, gone)
     windows = windows_seen(user, question)
     lines = []
     for item in items:
@@ -81,7 +82,7 @@ def hour_read(*, user: AnyUser, question: Question, slot: Slot, page: int = 1) -
             moment, row = item
             pk, entry, reason = row.pk, planned_entry(question, moment, row, links, windows), ""
         else:
-            pk, reason = item.schedule_id, reasons.get(item.pk, "")
+            pk, reason = item.schedule_id, whys.get(item.pk, "")
             entry = past_entry(question, item, schedules[pk].name, links)
         lines.append(Line(entry, where[pk], reason, links.schedule(pk)))
     shown.object_list = lines

@@ -6,7 +6,8 @@ from typing import Any
 
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import times_words
 
 Outcome = PlannedRun.Outcome

@@ -1,9 +1,8 @@
-"""Schedules, and one row for every time that one of them was due.
+"""Schedules: an action, where, when, and by which rules it runs by itself.
 
 `next_at` is the whole memory of the calendar: the tick takes what is due by a compare-and-swap on it (and on
-`updated_at`), so two ticks at once share the work and an edit holds from the moment of its commit. The
-unique key (schedule, planned time) is the promise of "exactly once" that survives everything else: two
-beats, a message that comes twice, an old form saved late.
+`updated_at`), so two ticks at once share the work and an edit holds from the moment of its commit. What
+became of each planned time is a row of `planned.PlannedRun`.
 
 What the tick itself notes on a schedule (`next_at` and the columns under "Kept by the tick") it writes by
 `update()`, which leaves `updated_at` alone: that is the sign of an edit.
@@ -12,10 +11,9 @@ What the tick itself notes on a schedule (`next_at` and the columns under "Kept 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils.timezone import now as now_utc
 
 from ami_integration.access.services import (
@@ -24,15 +22,8 @@ from ami_integration.access.services import (
     user_may_view_schedules,
     user_sees_all_servers,
 )
-from ami_integration.actions.models import (
-    LONGEST_TIMEOUT,
-    MOST_AT_ONCE,
-    TIMEOUT_HELP,
-    ActionRun,
-    ActionTemplate,
-    FanOut,
-)
-from ami_integration.actions.stored import StoredHeaders
+from ami_integration.actions.models import ActionTemplate
+from ami_integration.actions.stored import StoredRequest
 from ami_integration.servers.models import Server, Tag
 
 if TYPE_CHECKING:
@@ -93,7 +84,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         return unchanged.update(next_at=next_at, **noted) == 1
 
 
-class Schedule(StoredHeaders):
+class Schedule(StoredRequest):
     """An action on one server, on several or on a tag, that runs by itself with the rights of its owner."""
 
     class Kind(models.TextChoices):
@@ -128,7 +119,6 @@ class Schedule(StoredHeaders):
     template_taken_at = models.DateTimeField(
         null=True, editable=False, help_text="As of when the template was taken over."
     )
-    action = models.CharField(max_length=255, help_text="The AMI action, for example QueueReset.")
     servers = models.ManyToManyField(
         Server, blank=True, related_name="schedules", help_text="On which servers it runs."
     )
@@ -139,27 +129,6 @@ class Schedule(StoredHeaders):
         blank=True,
         related_name="schedules",
         help_text="Or on all enabled servers that have this tag when it is due, as far as its owner may.",
-    )
-    mode = models.CharField("order", max_length=20, choices=FanOut.Mode.choices, default=FanOut.Mode.PARALLEL)
-    limit = models.PositiveSmallIntegerField(
-        "at once, at most",
-        default=20,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_AT_ONCE)],
-        help_text="Runs in progress at once, on several servers.",
-    )
-    stop_after = models.PositiveSmallIntegerField(
-        "stop after failures",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
-        help_text="Then the other servers of that time are left out. Empty: go on to the last.",
-    )
-    timeout = models.FloatField(
-        "time limit",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT)],
-        help_text=TIMEOUT_HELP,
     )
 
     # When
@@ -256,9 +225,6 @@ class Schedule(StoredHeaders):
 
     # Whose
 
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
-    )
     owner_name = models.CharField(max_length=150, blank=True, editable=False)
     stopped_at = models.DateTimeField(null=True, editable=False)
     stopped_why = models.TextField(
@@ -294,9 +260,6 @@ class Schedule(StoredHeaders):
         default=0, editable=False, help_text="Planned times that failed since the last success."
     )
 
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
-
     objects = ScheduleQuerySet.as_manager()
 
     class Meta:
@@ -304,125 +267,3 @@ class Schedule(StoredHeaders):
 
     def __str__(self) -> str:
         return self.name
-
-
-class PlannedRunQuerySet(models.QuerySet["PlannedRun"]):
-    def open(self) -> "PlannedRunQuerySet":
-        """Those that wait for the one before, and those whose runs haven't ended."""
-        return self.filter(_OPEN)
-
-    def open_or_since(self, moment: datetime) -> "PlannedRunQuerySet":
-        """Those, and every planned time from a moment on."""
-        return self.filter(_OPEN | Q(planned_at__gte=moment))
-
-    def going(self) -> "PlannedRunQuerySet":
-        """Those of which a run is queued or in progress."""
-        return self.filter(_going())
-
-    def over(self) -> "PlannedRunQuerySet":
-        """Those that were submitted and whose runs have ended, which isn't on record yet."""
-        return self.open().filter(~_going(), outcome=PlannedRun.Outcome.SUBMITTED)
-
-
-def _going() -> Q:
-    runs = ActionRun.objects.filter(status__in=(ActionRun.Status.QUEUED, ActionRun.Status.RUNNING)).order_by()
-    return Q(Exists(runs.filter(pk=OuterRef("run_id")))) | Q(
-        Exists(runs.filter(fanout=OuterRef("fanout_id")))
-    )
-
-
-class PlannedRun(models.Model):
-    """A time at which a schedule was due, or at which somebody ran it by hand, and what became of it."""
-
-    class Outcome(models.TextChoices):
-        """What the tick decided."""
-
-        WAITING = "waiting", "Waiting"
-        SUBMITTED = "submitted", "Submitted"
-        SKIPPED = "skipped", "Skipped"
-        MISFIRED = "misfired", "Misfired"
-        BLACKOUT = "blackout", "Blackout"
-        PAUSED = "paused", "Paused"
-        REFUSED = "refused", "Refused"
-
-    class Result(models.TextChoices):
-        """How what was submitted ended; of several servers, `PARTLY` where some succeeded."""
-
-        NONE = "", "In progress"
-        SUCCEEDED = "succeeded", "Succeeded"
-        PARTLY = "partly", "Partly"
-        FAILED = "failed", "Failed"
-        UNKNOWN = "unknown", "Unknown"
-        CANCELLED = "cancelled", "Cancelled"
-        EXPIRED = "expired", "Expired"
-        ERRORED = "errored", "Errored"
-
-    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="planned_runs")
-    planned_at = models.DateTimeField()
-    by_hand = models.CharField(
-        max_length=150, blank=True, help_text="Who ran it by hand; empty: it was planned."
-    )
-    outcome = models.CharField(max_length=10, choices=Outcome.choices)
-    reason = models.TextField(blank=True, help_text="Sentences for people; what was left out, and why.")
-    run = models.ForeignKey(
-        ActionRun,
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="planned_runs",
-        help_text="On one server.",
-    )
-    fanout = models.ForeignKey(
-        FanOut, on_delete=models.SET_NULL, null=True, related_name="planned_runs", help_text="On several."
-    )
-    refused = models.PositiveIntegerField(
-        default=0,
-        help_text="Servers that were left out because it may not run there, which is a failure in part.",
-    )
-    result = models.CharField(max_length=10, choices=Result.choices, default=Result.NONE, blank=True)
-    started_at = models.DateTimeField(null=True, help_text="When the first of its runs began.")
-    finished_at = models.DateTimeField(null=True, help_text="When the last of its runs ended.")
-    created_at = models.DateTimeField(default=now_utc)
-
-    objects = PlannedRunQuerySet.as_manager()
-
-    class Meta:
-        ordering = ("-planned_at",)
-        constraints = (models.UniqueConstraint(fields=("schedule", "planned_at"), name="planned_run_once"),)
-        indexes = (
-            models.Index(fields=("planned_at",), name="planned_run_planned"),
-            models.Index(fields=("created_at",), name="planned_run_created"),
-            models.Index(
-                fields=("schedule",),
-                condition=Q(outcome="waiting") | Q(outcome="submitted", result=""),
-                name="planned_run_open",
-            ),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.schedule_id} at {self.planned_at:%Y-%m-%d %H:%M:%S} UTC"
-
-    @property
-    def state(self) -> str:
-        """One word for lists and colours: how it ended, or else what was decided."""
-        return self.result or self.outcome
-
-
-_OPEN = Q(outcome=PlannedRun.Outcome.WAITING) | Q(
-    outcome=PlannedRun.Outcome.SUBMITTED, result=PlannedRun.Result.NONE
-)
-
-
-class SchedulesPause(models.Model):
-    """The switch that keeps every schedule from starting anything. One row, or none: never paused yet."""
-
-    paused = models.BooleanField(default=False)
-    reason = models.CharField(max_length=200, blank=True)
-    username = models.CharField(max_length=150, blank=True, help_text="Who turned it last.")
-    turned_at = models.DateTimeField(default=now_utc)
-
-    class Meta:
-        verbose_name = "pause of all schedules"
-        permissions = (("pause_schedules", "Can pause all schedules"),)
-
-    def __str__(self) -> str:
-        return "All schedules are paused" if self.paused else "Schedules run"

@@ -17,7 +17,8 @@ from django.urls import reverse
 
 from ami_integration.access.services import AnyUser, servers_visible, user_sees_all_servers
 from ami_integration.actions.models import ActionRun
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.states import PLANNED_LABELS
 from ami_integration.servers.models import Server, server_label
 

@@ -4,7 +4,6 @@ What changes something is a POST, and calls a service. What runs something, or l
 first what it would do, and where.
 """
 
-import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,23 +24,18 @@ from ami_integration.actions.services import RunRefused, headers_complete
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules import services
-from ami_integration.schedules.blackouts import Window, blackout_for, blackouts_load
-from ami_integration.schedules.calendar import BadTiming, clock_note
+from ami_integration.schedules.coming import Blackouts, times_shown
 from ami_integration.schedules.forms import moment_seen
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.offers import REFUSALS, place_now, run_held
 from ami_integration.schedules.outcomes import Links
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused, schedules_resume_all
-from ami_integration.schedules.rights import servers_unseen
-from ami_integration.schedules.targets import Targets, schedule_servers
-from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_text, when_words
-from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server
+from ami_integration.schedules.targets import Targets
+from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, when_words
 
 #: Seconds for which a confirmation counts.
 ASKED_FOR = 3600
 _ASKED = "schedules.run_now"
-#: The errors that a service answers a person with.
-REFUSALS = (RunRefused, BadTiming, SecretUnreadable)
 
 
 def pause_context(request: HttpRequest) -> dict[str, Any]:
@@ -96,17 +90,12 @@ class SchedulePages(AuditedAdmin):
             return JsonResponse({"errors": errors})
         zone = form.cleaned_data["timezone"]
         timing = form.timing()
-        held = _PreviewBlackouts(stored, form.cleaned_data["servers"])
-        times = [
-            {
-                "at": moment.isoformat(),
-                "zone": moment_text(moment, zone),
-                "utc": moment_text(moment, "UTC"),
-                "note": clock_note(timing=timing, moment=moment),
-                "blackout": held.note(moment),
-            }
-            for moment in form.next_times(count=PREVIEW)
-        ]
+        times = times_shown(
+            timing=timing,
+            zone=zone,
+            moments=form.next_times(count=PREVIEW),
+            held=Blackouts(stored, form.cleaned_data["servers"]),
+        )
         return JsonResponse({"errors": {}, "words": when_words(timing), "zone": zone, "times": times})
 
     # -- the buttons of one schedule
@@ -115,7 +104,7 @@ class SchedulePages(AuditedAdmin):
         """Show what would run, and where; then run it."""
         schedule = self._schedule(request, schedule_id)
         if request.method == "POST":
-            if self._look(request, schedule).grave and not _typed(request, schedule):
+            if self._look(request, schedule, by_hand=True).grave and not _typed(request, schedule):
                 messages.error(request, f"Nothing was run. Type “{schedule}” to confirm that this is meant.")
                 return HttpResponseRedirect(request.path)
             try:
@@ -143,7 +132,7 @@ class SchedulePages(AuditedAdmin):
             title=f"Run “{schedule}” now",
             button="Run it now",
             lead="Nothing has been sent yet. It runs once, with your rights; what is planned stays as it is.",
-            typed=True,
+            by_hand=True,
         )
 
     def take_over_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -157,14 +146,21 @@ class SchedulePages(AuditedAdmin):
                 return _to(schedule)
             said = f"“{schedule}” runs with your rights from now on."
             return self._do(request, schedule, services.schedule_take_over, said, as_of=as_of)
-        owner = schedule.owner_name or "nobody"
+        owner, stopped = schedule.owner_name or "nobody", schedule.stopped_at is not None
+        ran = "ran" if stopped else "runs"
+        lead = (
+            "It is yours, and amiweb stopped it. From then on it runs with your rights again."
+            if schedule.owner_id == request.user.pk
+            else f"It {ran} with the rights of {owner}{'' if stopped else ' now'}. From then on it runs with "
+            "yours, and you answer for what it does."
+        )
         return self._confirm_page(
             request,
             schedule,
             title=f"Take over “{schedule}”",
             button="Take it over",
-            lead=f"It runs with the rights of {owner} now. From then on it runs with yours, and you answer "
-            "for what it does.",
+            lead=lead,
+            by_hand=False,
         )
 
     def pause_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -187,25 +183,30 @@ class SchedulePages(AuditedAdmin):
             messages.success(request, said)
         return _to(schedule)
 
-    def _look(self, request: HttpRequest, schedule: Schedule) -> "_Look":
-        """What would run with this person's rights, where, and how dangerous it is."""
-        error, targets, worst = "", None, None
+    def _look(self, request: HttpRequest, schedule: Schedule, *, by_hand: bool) -> "_Look":
+        """What would run with this person's rights, where, and how dangerous it is.
+
+        Args:
+            by_hand: it is to run now; otherwise it is to become theirs.
+        """
+        whole = not by_hand and schedule.owner_id != request.user.pk
+        place = place_now(user=request.user, schedule=schedule, whole=whole)
+        error, worst = place.error, None
         try:
-            if servers_unseen(user=request.user, schedule=schedule):
-                raise RunRefused("It also runs on servers that you don't see.")
-            targets = schedule_servers(schedule=schedule, user=request.user)
             pairs = headers_complete(action=schedule.action, headers=schedule.headers_in_clear())
-            if targets.servers:
-                worst = request_worst(servers=targets.servers, action=schedule.action, headers=pairs)
+            if place.targets is not None and place.targets.servers:
+                worst = request_worst(servers=place.targets.servers, action=schedule.action, headers=pairs)
         except REFUSALS as refused:
             error = str(refused)
-        if targets is not None and not targets.servers:
-            error = targets.reason or targets.stops
-        return _Look(error, targets, worst)
+        if by_hand:
+            error = run_held(schedule=schedule, place=place, now=timezone.now()) or error
+        return _Look(error, place.targets, worst)
 
-    def _confirm_page(self, request: HttpRequest, schedule: Schedule, **words: Any) -> HttpResponse:
+    def _confirm_page(
+        self, request: HttpRequest, schedule: Schedule, *, by_hand: bool, **words: Any
+    ) -> HttpResponse:
         """What would run, and where, and a button to say yes."""
-        look = self._look(request, schedule)
+        look = self._look(request, schedule, by_hand=by_hand)
         context = {
             **self.admin_site.each_context(request),
             **pause_context(request),
@@ -225,6 +226,7 @@ class SchedulePages(AuditedAdmin):
             "error": look.error,
             "worst": look.worst,
             "grave": look.grave,
+            "typed": by_hand,
             "text": schedule.text_for_eyes(("Action", schedule.action)),
             **words,
         }
@@ -296,31 +298,6 @@ class _Look:
             return False
         needed = confirm_needed(danger=self.worst.danger, servers=len(self.targets.servers))
         return needed == Confirm.TYPE
-
-
-class _PreviewBlackouts:
-    """What blackouts will keep from starting, for the preview."""
-
-    def __init__(self, stored: Schedule | None, servers: list[Server]) -> None:
-        self._schedule = stored or Schedule()
-        self._servers = servers
-        self._rules = blackouts_load()
-
-    def note(self, moment: datetime) -> str:
-        """What of it doesn't run at this moment, a sentence; or ""."""
-        held = blackout_for(schedule=self._schedule, at=moment, servers=self._servers, rules=self._rules)
-        if held.whole is not None:
-            return f"Will not run: {_window_words(held.whole)}"
-        if not held:
-            return ""
-        names = ", ".join(server.name for server in self._servers if server.pk in held.servers)
-        window = next(iter(held.servers.values()))
-        return f"Without {names}: {_window_words(window)}"
-
-
-def _window_words(window: Window) -> str:
-    until = window.ends_at.astimezone(zoneinfo.ZoneInfo(window.blackout.timezone))
-    return f"“{window.blackout.name}” until {until:%Y-%m-%d %H:%M}"
 
 
 def _typed(request: HttpRequest, schedule: Schedule) -> bool:

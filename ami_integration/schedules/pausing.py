@@ -15,8 +15,10 @@ from django.utils import timezone
 from ami_integration.access.services import user_may_pause_schedules
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.services import entry_write
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.submission import planned_take_back
+from ami_integration.schedules.switch import SchedulesPause
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ FREQUENT = 42
 #: Weeks of timings that a process remembers: 43 times at most each; and of frequent ones, all their times.
 _LISTED = 20_000
 _COUNTED = 64
-#: A crontab is due every minute at most: of a week with an hour more.
-_MOST = 10_140
+#: A crontab is due every minute that clocks on the wall show, at most.
+_MOST = 7 * 24 * 60
 _SOME_DAY = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
 #: What is read of each schedule.

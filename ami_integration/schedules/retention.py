@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ami_integration.actions.retention import BATCH, run_days
-from ami_integration.schedules.models import PlannedRun
+from ami_integration.schedules.planned import PlannedRun
 
 _OPEN = (PlannedRun.Outcome.WAITING, PlannedRun.Outcome.SUBMITTED)
 

@@ -41,7 +41,7 @@ def schedule_ask(
     address: str = "",
     verb: str = "schedule.save",
 ) -> str:
-    """Why this person may not have this run by itself, or "". A no is audited.
+    """Why this person may not have this run by itself, or "". A no is audited, where it is an attempt.
 
     The switches of the servers are not asked: they are about now, and each run is asked in its own time.
 
@@ -49,7 +49,7 @@ def schedule_ask(
         servers: those that are named; each of them has to be allowed.
         tag: instead of them; one of its servers that the person sees has to be, if there is any.
         address: the IP address that asks, if any.
-        verb: what is attempted, for the audit.
+        verb: what is attempted, for the audit; "": nothing, a page only wants to know.
     """
     named = list(servers)
     pairs = headers_complete(action=action, headers=headers)
@@ -67,7 +67,7 @@ def schedule_ask(
     ]
     if not no or (tag is not None and len(no) < len(named)):
         return ""
-    for server in no:
+    for server in no if verb else ():
         run_ask(
             user=user,
             server=server,
@@ -132,10 +132,13 @@ def schedule_lock(*, schedule: Schedule) -> Schedule:
     return stored
 
 
-def stored_ask(*, user: Any, schedule: Schedule, address: str, verb: str, whole: bool = False) -> None:
+def stored_ask(
+    *, user: Any, schedule: Schedule, address: str = "", verb: str = "", whole: bool = False
+) -> None:
     """Whether this person may have run what is stored. Raises RunRefused, audited under this verb.
 
     Args:
+        verb: what is attempted; "": nothing, a page only wants to know, and nothing is audited.
         whole: of a tag ask for every enabled server that has it, seen or not, and not for one of them.
     """
     try:

@@ -4,12 +4,13 @@ Everything here is computed from what was read before; nothing is written.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 
 from ami_integration.schedules.calendar import Timing, next_times, times_after
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 
 #: Up to so many seconds after its planned time something just runs; later it was missed.
 LATE_OK = 60
@@ -62,8 +63,15 @@ def overlap_decide(*, overlap: str, before: Before) -> tuple[str, str]:
     Returns:
         SUBMITTED, WAITING or SKIPPED, and the sentence that says why.
     """
-    if overlap == Schedule.Overlap.ALLOW or (before.running is None and not before.waiting):
+    if before.running is None and not before.waiting:
         return PlannedRun.Outcome.SUBMITTED, ""
+    if overlap == Schedule.Overlap.ALLOW:
+        if not before.waiting:
+            return PlannedRun.Outcome.SUBMITTED, ""
+        # It was missed, and runs first: they may run beside each other, but begin in their order.
+        return PlannedRun.Outcome.WAITING, (
+            f"Waited for the turn of the one planned for {moment_words(before.waiting[-1])}."
+        )
     if before.waiting and overlap == Schedule.Overlap.QUEUE:
         return PlannedRun.Outcome.SKIPPED, (
             f"Left out: the one planned for {moment_words(before.waiting[0])} was still waiting, and one "
@@ -90,14 +98,19 @@ class Missed:
     Attributes:
         run: those that run after all, the oldest first.
         left_out: those that don't, the oldest first, and no more than are listed.
-        last: the newest one that is missed, if not all are listed.
-        following: the first time that isn't missed; None if there is none.
+        last: the newest one that is left out, if not all are listed.
+        following: the first time that isn't decided on here; None if there is none.
     """
 
     run: Sequence[datetime] = ()
-    left_out: Sequence[datetime] = field(default_factory=list)
+    left_out: Sequence[datetime] = ()
     last: datetime | None = None
     following: datetime | None = None
+
+
+def late_at_most(seconds: int) -> timedelta:
+    """How late something may begin, by a schedule's “late by at most”; within `LATE_OK` it always may."""
+    return timedelta(seconds=max(seconds, LATE_OK))
 
 
 def missed_decide(
@@ -106,56 +119,64 @@ def missed_decide(
     due_at: datetime,
     now: datetime,
     before: datetime,
+    paused: bool,
     held: Callable[[datetime], datetime | None],
 ) -> Missed:
     """What becomes of the planned times that were missed.
 
+    Where some of them run after all, what is only late goes with them: it has its turn behind those that are
+    older, or runs for all of them.
+
     Args:
         timing: the schedule.
         due_at: the first one.
-        before: older than this is missed.
-        held: since when a blackout held at a moment, or None. Of those the newest doesn't stand in the way
-            of an older one that may run once for all.
+        before: older than this is missed; `due_at` is.
+        paused: whether all schedules are, so that none runs after all.
+        held: since when a blackout held at a moment, or None. What it held back is none of those that run.
 
     Raises:
         BadTiming: the schedule can't be read.
     """
-    latest = before
     most = {Schedule.Misfire.ONCE: 1, Schedule.Misfire.ALL: timing.misfire_limit}.get(
         Schedule.Misfire(timing.misfire), 0
     )
-    newest = newest_times(timing=timing, since=due_at, before=latest, count=max(most, 1))
-    earliest = now - timedelta(seconds=timing.grace_seconds)
-    run = [time for time in newest[max(0, len(newest) - most) :] if time >= earliest] if most else []
-    if run and timing.misfire == Schedule.Misfire.ONCE:
-        free = _newest_free(timing, run[0], due_at, earliest, held)
-        run = run if free is None else [free]
-    rest = [due_at, *next_times(timing=timing, after=due_at, count=MISSED_LISTED + most)]
-    left_out = [time for time in rest if time < latest and time not in run]
+    run: list[datetime] = []
+    if most and not paused:
+        before = now + _TICK
+        earliest = now - late_at_most(timing.grace_seconds)
+        run = _newest_free(timing, due_at, before, earliest, most, held)
+    first = [due_at, *next_times(timing=timing, after=due_at, count=MISSED_LISTED + len(run))]
+    left_out = [time for time in first if time < before and time not in run]
     last = None
-    if len(left_out) > MISSED_LISTED or (rest[-1] < latest and rest[-1] != newest[-1]):
+    if len(left_out) > MISSED_LISTED:
         left_out = left_out[:MISSED_LISTED]
-        last = newest[-1]
-    following = next(iter(next_times(timing=timing, after=latest - _TICK, count=1)), None)
+        newest = newest_times(timing=timing, since=due_at, before=before, count=len(run) + 1)
+        last = next(time for time in reversed(newest) if time not in run)
+    following = next(iter(next_times(timing=timing, after=before - _TICK, count=1)), None)
     return Missed(run, left_out, last, following)
 
 
 def _newest_free(
     timing: Schedule,
-    newest: datetime,
     due_at: datetime,
+    before: datetime,
     earliest: datetime,
+    most: int,
     held: Callable[[datetime], datetime | None],
-) -> datetime | None:
-    """The newest missed time in no blackout, back to `earliest`; None: each was in one."""
-    time = newest
-    while (window := held(time)) is not None:
-        if min(window, time) <= max(due_at, earliest):
-            return None
-        time = newest_times(timing=timing, since=due_at, before=min(window, time), count=1)[0]
-        if time < earliest:
-            return None
-    return time
+) -> list[datetime]:
+    """The newest `most` times in no blackout, from `earliest` up to, not including, `before`; ascending."""
+    free: list[datetime] = []
+    while len(free) < most and before > due_at:
+        newest = newest_times(timing=timing, since=due_at, before=before, count=most - len(free))
+        for time in reversed(newest):
+            if time < earliest:
+                return free[::-1]
+            before = time
+            if (window := held(time)) is not None:
+                before = min(window, time)  # all in it are held back: on with what is older
+                break
+            free.append(time)
+    return free[::-1]
 
 
 def newest_times(*, timing: Timing, since: datetime, before: datetime, count: int) -> list[datetime]:
@@ -171,12 +192,18 @@ def newest_times(*, timing: Timing, since: datetime, before: datetime, count: in
         look *= 2
 
 
-def missed_reason(*, time: datetime, now: datetime, since: datetime) -> str:
+def missed_reason(*, time: datetime, now: datetime, since: datetime, before: datetime) -> str:
     """Why a planned time was missed.
 
     Args:
         since: since when ticks follow each other without a break.
+        before: older than this is missed; what is younger was left out with what is.
     """
+    if time >= before:
+        return (
+            f"Not run: amiweb got to it at {moment_words(now)}, together with times that were missed, and of "
+            "all of them only newer ones run."
+        )
     if time >= since - timedelta(seconds=LATE_OK):
         return (
             f"Not run: it was due more than {BEHIND_OK // 60} min before amiweb got to it "

@@ -1,6 +1,5 @@
 """The rules of schedules: what happens when one is saved. What the tick does is in `tick.py`."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,9 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.access.services import servers_visible
-from ami_integration.actions.masking import headers_mask, storable_headers
-from ami_integration.actions.models import ActionTemplate, FanOut
+from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import variables_of
+from ami_integration.actions.plans import PLAN, Mode
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.templates import templates_usable
 from ami_integration.schedules.calendar import (
@@ -78,7 +77,7 @@ _TIMING_FIELDS = (
     "max_runs",
 )
 #: What else changes what is sent, and where.
-_REQUEST_FIELDS = ("action", "tag_id", "mode", "limit", "stop_after", "timeout")
+_REQUEST_FIELDS = ("action", "tag_id", *PLAN, "timeout")
 #: What only the tick notes.
 _KEPT_BY_TICK = (
     *("anchor_at", "next_at", "runs_counted"),
@@ -155,9 +154,7 @@ def schedule_save(
         changed = before is not None and _request_changed(before, schedule, named, pairs)
         if before is not None and (narrower := narrowing(user=user, schedule=before)):
             raise RunRefused(narrower, field="servers")
-        schedule.payload = json.dumps(pairs)
-        schedule.headers_masked = storable_headers(headers_mask(pairs))
-        schedule.hidden_by_id = hidden_by
+        schedule.keep_headers(pairs, hidden_by=hidden_by)
         owner_set(schedule=schedule, user=user)
         _retime(schedule, before, now)
         schedule.save()
@@ -198,10 +195,10 @@ def places_check(*, servers: Sequence[Server], tag: Tag | None, mode: str, jitte
             "Choose the servers that it runs on, or a tag; nothing runs without.", field="servers"
         )
     several = tag is not None or len(servers) > 1
-    if jitter_seconds and several and mode != FanOut.Mode.PARALLEL:
+    if jitter_seconds and several and mode != Mode.PARALLEL:
         raise RunRefused(
             "What is spread has no order: each server starts at its own moment. Choose the order “"
-            f"{FanOut.Mode.PARALLEL.label}”, or spread over nothing.",
+            f"{Mode.PARALLEL.label}”, or spread over nothing.",
             field="jitter_seconds",
         )
 

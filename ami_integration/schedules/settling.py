@@ -13,7 +13,8 @@ from django.db import Error, transaction
 
 from ami_integration.actions.fanouts import FAILURES
 from ami_integration.actions.models import ActionRun
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 from django.db import models
 from django.db.models import Q
 
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 
 
 class State(models.TextChoices):

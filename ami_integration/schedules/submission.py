@@ -15,12 +15,12 @@ from django.db.models import Q
 from django.utils.crypto import salted_hmac
 
 from ami_integration.access.services import Decision
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.services import RunRefused, runs_ring
 from ami_integration.actions.unattended import unattended_submit, unattended_take_back
 from ami_integration.schedules.left_out import left_out_note
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
@@ -69,7 +69,7 @@ def planned_submit(
                 origin=ActionRun.Origin.SCHEDULE,
                 origin_detail=schedule.name,
                 tag=schedule.tag.name if schedule.tag is not None else "",
-                plan=Plan(mode=schedule.mode, limit=schedule.limit, stop_after=schedule.stop_after),
+                plan=schedule.plan,
                 timeout=schedule.timeout,
                 hidden_by=schedule.hidden_by_id,
                 start_at=start_at,

@@ -21,8 +21,9 @@ from ami_integration.audit.services import entry_write
 from ami_integration.schedules.blackouts import Window, blackout_for
 from ami_integration.schedules.calendar import BadTiming, next_times
 from ami_integration.schedules.left_out import left_out_note
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_paused
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import (
     LATE_OK,
     Before,
@@ -32,6 +33,7 @@ from ami_integration.schedules.rules import (
     overlap_decide,
 )
 from ami_integration.schedules.submission import planned_starts, planned_submit, planned_take_back
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.targets import schedule_servers, targets_audit
 from ami_integration.schedules.turn import Tick
 from ami_integration.servers.encryption import SecretUnreadable
@@ -143,33 +145,32 @@ class Taking:
     # -- what was missed
 
     def _missed(self, due_at: datetime) -> None:
-        now, before = self.tick.now, self.tick.missed_before
+        """Write down what was missed: left out, or waiting for its turn (`waiting.py`)."""
         missed = missed_decide(
-            timing=self.schedule, due_at=due_at, now=now, before=before, held=self._held_since
+            timing=self.schedule,
+            due_at=due_at,
+            now=self.tick.now,
+            before=self.tick.missed_before,
+            paused=self.pause is not None,
+            held=self._held_since,
         )
-        late = [self._late(time) for time in missed.run if time not in self.known]
         told = ""
-        if self.schedule.misfire == Schedule.Misfire.ONCE and any(
-            row.outcome == Outcome.WAITING for row in late
-        ):
+        if missed.run and self.schedule.misfire == Schedule.Misfire.ONCE:
             told = f" The one planned for {moment_words(missed.run[-1])} runs once for all of them."
-        rows = [
-            self._row(time, Outcome.MISFIRED, missed_reason(time=time, now=now, since=self.tick.since) + told)
-            for time in missed.left_out
-            if time not in self.known
-        ]
-        if missed.last is not None and rows:
-            rows[-1].reason += (
-                f" The planned times after this one, up to {moment_words(missed.last)}, were missed too, and "
-                "are not listed one by one."
+        elif self.pause is not None and self.schedule.misfire != Schedule.Misfire.SKIP:
+            told = " None runs after all, since all schedules are paused."
+        left_out = [self._passed(time, told) for time in missed.left_out if time not in self.known]
+        if missed.last is not None and left_out:
+            left_out[-1].reason += (
+                f" The planned times after this one, up to {moment_words(missed.last)}, did not run either, "
+                "and are not listed one by one."
             )
-        rows += [row for row in late if row.outcome != Outcome.WAITING]
-        late = [row for row in late if row.outcome == Outcome.WAITING]
-        PlannedRun.objects.bulk_create([*rows, *late])
-        self.known |= {row.planned_at for row in (*rows, *late)}
-        self.left_out += rows
+        late = [self._late(time) for time in missed.run if time not in self.known]
+        PlannedRun.objects.bulk_create([*left_out, *late])
+        self.known |= {row.planned_at for row in (*left_out, *late)}
+        self.left_out += left_out
         self.before = Before(self.before.running, (*self.before.waiting, *(row.planned_at for row in late)))
-        self.dealt += len(rows) + len(late)
+        self.dealt += len(left_out) + len(late)
         self.next_at = missed.following
 
     def _held_since(self, time: datetime) -> datetime | None:
@@ -177,14 +178,26 @@ class Taking:
         held = self._blackout(time)
         return None if held is None else held.starts_at
 
-    def _late(self, time: datetime) -> PlannedRun:
-        """A missed time that runs after all, unless it wouldn't have run in time either."""
-        if self.pause is not None:
+    def _passed(self, time: datetime, told: str) -> PlannedRun:
+        """One that doesn't run any more. Was it kept back at its time, that is the reason, and no outage."""
+        if self.pause is not None and time >= self.pause.turned_at:
             return self._row(time, Outcome.PAUSED, self._paused_words(self.pause))
         held = self._blackout(time)
         if held is not None:
             return self._row(time, Outcome.BLACKOUT, f"Not run: {held.sentence}")
-        return self._row(time, Outcome.WAITING, f"Missed at {moment_words(time)}, and run after all.")
+        tick = self.tick
+        reason = missed_reason(time=time, now=tick.now, since=tick.since, before=tick.missed_before)
+        return self._row(time, Outcome.MISFIRED, reason + told)
+
+    def _late(self, time: datetime) -> PlannedRun:
+        """One that runs after all, or behind those."""
+        if time < self.tick.missed_before:
+            reason = f"Missed at {moment_words(time)}, and run after all."
+        elif self.schedule.misfire == Schedule.Misfire.ONCE:
+            reason = "Run once for those that were missed before it."
+        else:
+            reason = "Its turn came after those that were missed before it."
+        return self._row(time, Outcome.WAITING, reason)
 
     # -- what is due
 

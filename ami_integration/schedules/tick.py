@@ -14,6 +14,7 @@ from django.db import Error
 from django.utils import timezone
 
 from ami_integration.actions.watch import runs_begin
+from ami_integration.schedules.alerts.conditions import MOST as MOST_ALERTS
 from ami_integration.schedules.alerts.services import alerts_look
 from ami_integration.schedules.holding import held_take_back
 from ami_integration.schedules.models import Schedule
@@ -30,10 +31,10 @@ LONGEST = 0.8
 TAKING = 0.6
 SETTLING = 0.72
 #: Seconds of them that are left for the look for alerts, in a tick that has it: it comes under any load.
-ALERTS = 0.15
+ALERTS = 0.2
 #: Schedules that one tick takes.
 BATCH = 1000
-#: Seconds between two looks for alerts.
+#: Seconds between two looks for alerts, where one was enough.
 ALERTS_EVERY = 10.0
 
 _alerts_at = 0.0
@@ -118,4 +119,7 @@ def _submit_waiting(tick: Tick) -> int:
 def _look_for_alerts(now: datetime) -> int:
     global _alerts_at
     _alerts_at = time.monotonic() + ALERTS_EVERY
-    return alerts_look(now=now)
+    changed = alerts_look(now=now)
+    if changed >= MOST_ALERTS:
+        _alerts_at = 0.0  # the next tick goes on
+    return changed

@@ -104,6 +104,10 @@ class TimingForm(forms.ModelForm):
                 attrs={"list": "timezones", "autocapitalize": "off", "spellcheck": "false"}
             ),
         }
+        help_texts: dict[str, Any] = {  # noqa: RUF012 - as above
+            "crontab": f"{Schedule._meta.get_field('crontab').help_text} Each time that clocks on the wall "
+            "show runs once; what should go on through an hour that they show twice is an interval.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

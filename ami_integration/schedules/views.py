@@ -24,7 +24,7 @@ from ami_integration.schedules.calendar import BadTiming
 from ami_integration.schedules.durations import duration_text
 from ami_integration.schedules.figures import figures_read
 from ami_integration.schedules.hours import hour_read
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import (
     COLUMNS,
     Group,
@@ -34,10 +34,12 @@ from ami_integration.schedules.outcomes import (
     reasons_shown,
 )
 from ami_integration.schedules.page_views import pause_context
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.questions import PLANNED, Question, moment_read, question_read
 from ami_integration.schedules.states import State, state_of
 from ami_integration.schedules.timing_forms import when_words
 from ami_integration.schedules.week import past_entry, week_read
+from ami_integration.schedules.whys import whys_shown
 from ami_integration.servers.models import server_label
 
 #: Planned times on one page of a schedule's history.
@@ -122,14 +124,14 @@ def runs(request: HttpRequest, schedule_id: int) -> HttpResponse:
     shown = Paginator(rows, AT_ONCE).get_page(_page(request, "page"))
     some = list(shown)
     links = Links(request.user, some)
-    reasons = reasons_shown(request.user, some)
+    reasons, whys = reasons_shown(request.user, some), whys_shown(request.user, some)
     entries = [
         {
             "entry": past_entry(question, row, schedule.name, links),
             "url": links.run(row),
             "lasted": _lasted(row.started_at, row.finished_at),
             "begun": _begun(row.planned_at, row.started_at),
-            "reason": reasons.get(row.pk, ""),
+            "why": whys.get(row.pk, ""),
             "hidden": bool(row.reason) and row.pk not in reasons,
         }
         for row in some

@@ -4,15 +4,15 @@ A schedule is looked at under its lock, and what is submitted is committed with 
 """
 
 import logging
-from datetime import timedelta
 
 from django.db import Error, transaction
 from django.db.models import Exists, OuterRef
 
 from ami_integration.schedules.blackouts import blackout_for
 from ami_integration.schedules.left_out import left_out_note
-from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.schedules.rules import LATE_OK, moment_words
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.rules import late_at_most, moment_words
 from ami_integration.schedules.taking import Taking
 from ami_integration.schedules.turn import Tick
 
@@ -41,7 +41,7 @@ def waiting_schedules(*, tick: Tick) -> list[int]:
     found: dict[int, None] = {}
     for schedule_id, planned_at, blocked, overlap, grace in rows:
         free = not blocked or overlap == Schedule.Overlap.ALLOW
-        if free or planned_at < tick.now - _grace(grace):
+        if free or planned_at < tick.now - late_at_most(grace):
             found[schedule_id] = None
     return list(found)[:BATCH]
 
@@ -64,10 +64,6 @@ def waiting_submit(*, schedule_id: int, tick: Tick) -> int:
             # It waits on; the others have their turn all the same.
             logger.exception("That what waits of the schedule %s failed can't be recorded", schedule_id)
     return 0
-
-
-def _grace(seconds: int) -> timedelta:
-    return timedelta(seconds=max(seconds, LATE_OK))
 
 
 def _submit(schedule_id: int, tick: Tick) -> int:
@@ -119,7 +115,7 @@ def _look(taking: Taking, planned: PlannedRun) -> bool:
     schedule, now = taking.schedule, taking.tick.now
     if not schedule.enabled or schedule.stopped_at is not None or taking.stopped:
         return _leave(planned, Outcome.SKIPPED, "The schedule was turned off while it waited.")
-    if planned.planned_at < now - _grace(schedule.grace_seconds):
+    if planned.planned_at < now - late_at_most(schedule.grace_seconds):
         return _leave(
             planned,
             Outcome.MISFIRED,

@@ -32,7 +32,6 @@ from django.db.models.functions import RowNumber
 from ami_integration.access.services import AnyUser, user_sees_all_servers
 from ami_integration.schedules.bands import Band, bands_asked, bands_read
 from ami_integration.schedules.blackouts import Window as BlackoutWindow
-from ami_integration.schedules.models import PlannedRun
 from ami_integration.schedules.outcomes import (
     COLUMNS,
     Entry,
@@ -43,6 +42,7 @@ from ami_integration.schedules.outcomes import (
     group_of,
     state_words,
 )
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.planning import SCHEDULE_COLUMNS, Plan, divided, upcoming
 from ami_integration.schedules.questions import PLANNED, Question
 from ami_integration.schedules.shades import Shade, shades_of, touches, windows_seen

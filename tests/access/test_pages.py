@@ -16,7 +16,7 @@ from django.utils import timezone
 from ami_integration.actions.models import FanOut
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_template

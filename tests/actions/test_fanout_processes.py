@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import FanOut
+from ami_integration.actions.plans import Plan
 from ami_integration.actions.submission import request_submit
 from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.servers.models import Server

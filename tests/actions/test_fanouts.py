@@ -15,6 +15,7 @@ from django.utils import timezone
 from ami_integration.actions import services
 from ami_integration.actions.fanouts import fanout_release, fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Mode
 from ami_integration.actions.watch import run_expire, runs_reap, runs_sweep
 from ami_integration.ami import new_action_id
 from ami_integration.audit.models import AuditEntry
@@ -65,7 +66,7 @@ def test_parallel_lets_as_many_go_as_its_limit_says_and_one_more_for_each_that_e
 
 
 def test_serial_goes_one_by_one_over_a_failure() -> None:
-    fanout = make_fanout(3, mode=FanOut.Mode.SERIAL, limit=10)
+    fanout = make_fanout(3, mode=Mode.SERIAL, limit=10)
     services.fanout_advance(fanout_id=fanout.pk)
     assert held(fanout) == [False, True, True]
     end(fanout, 0, "failed")
@@ -73,7 +74,7 @@ def test_serial_goes_one_by_one_over_a_failure() -> None:
 
 
 def test_the_rest_follows_when_the_first_one_succeeded() -> None:
-    fanout = make_fanout(mode=FanOut.Mode.FIRST_THEN_REST)
+    fanout = make_fanout(mode=Mode.FIRST_THEN_REST)
     services.fanout_advance(fanout_id=fanout.pk)
     assert held(fanout) == [False, True, True, True]
     end(fanout, 0, "succeeded")
@@ -82,7 +83,7 @@ def test_the_rest_follows_when_the_first_one_succeeded() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "unknown", "errored"])
 def test_the_rest_is_not_tried_when_the_first_one_did_not_succeed(status: str) -> None:
-    fanout = make_fanout(3, mode=FanOut.Mode.FIRST_THEN_REST)
+    fanout = make_fanout(3, mode=Mode.FIRST_THEN_REST)
     services.fanout_advance(fanout_id=fanout.pk)
     end(fanout, 0, status)
     assert statuses(fanout) == [status, "cancelled", "cancelled"]
@@ -118,7 +119,7 @@ def test_a_failure_of_the_last_ones_ends_it_as_finished() -> None:
 
 
 def test_what_is_held_back_is_neither_claimed_nor_expired_nor_rung_for() -> None:
-    fanout = make_fanout(2, mode=FanOut.Mode.SERIAL)
+    fanout = make_fanout(2, mode=Mode.SERIAL)
     later = timezone.now() + timedelta(hours=1)
     services.fanout_advance(fanout_id=fanout.pk)
     last = fanout.runs.order_by("pk")[1]
@@ -153,7 +154,7 @@ def test_one_run_that_expires_does_not_stop_the_others() -> None:
 
 
 def test_the_sweep_goes_on_with_a_fan_out_that_nobody_looked_at() -> None:
-    fanout = make_fanout(2, mode=FanOut.Mode.SERIAL)
+    fanout = make_fanout(2, mode=Mode.SERIAL)
     fanout_release(fanout_id=fanout.pk)
     run = fanout.runs.order_by("pk")[0]
     ActionRun.objects.claim(run.pk, "w")
@@ -164,7 +165,7 @@ def test_the_sweep_goes_on_with_a_fan_out_that_nobody_looked_at() -> None:
 
 
 def test_a_run_that_is_reaped_lets_the_next_one_go() -> None:
-    fanout = make_fanout(2, mode=FanOut.Mode.SERIAL)
+    fanout = make_fanout(2, mode=Mode.SERIAL)
     services.fanout_advance(fanout_id=fanout.pk)
     first = fanout.runs.order_by("pk")[0]
     ActionRun.objects.claim(first.pk, "w", now=timezone.now() - timedelta(seconds=100))
@@ -216,7 +217,7 @@ def entries(fanout: FanOut) -> list[tuple[str, str, str]]:
 
 
 def test_the_audit_tells_of_what_a_stop_takes_back_and_of_the_stop() -> None:
-    fanout = make_fanout(3, mode=FanOut.Mode.SERIAL, stop_after=1)
+    fanout = make_fanout(3, mode=Mode.SERIAL, stop_after=1)
     services.fanout_advance(fanout_id=fanout.pk)
     end(fanout, 0, "failed")
     told = entries(fanout)

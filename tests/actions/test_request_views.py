@@ -14,6 +14,7 @@ from django.urls import reverse
 from ami_integration.access.models import AccessRule
 from ami_integration.actions.catalogue.descriptions import ActionDescription
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Mode
 from ami_integration.audit.models import AuditEntry
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers, make_template, person_on
@@ -123,7 +124,7 @@ def test_a_tag_that_changed_shows_the_difference_and_a_new_preview() -> None:
     assert ActionRun.objects.count() == 3
 
 
-@pytest.mark.parametrize("mode", FanOut.Mode.values)
+@pytest.mark.parametrize("mode", Mode.values)
 def test_a_new_preview_keeps_the_order_and_after_how_many_failures_it_stops(mode: str) -> None:
     client, servers = signed_in(make_operator()), make_servers(2, tag="berlin")
     plan = {"mode": mode, "limit": "3", "stop_after": "1", "timeout": "7"}

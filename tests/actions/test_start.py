@@ -11,7 +11,6 @@ import pytest
 from django.utils import timezone
 
 from ami_integration.access.services import decide
-from ami_integration.actions import services
 from ami_integration.actions.fanouts import fanout_release
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.snapshots import run_snapshot
@@ -23,25 +22,11 @@ from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import pool
 from tests.actions.factories import make_operator, make_run
 from tests.ami.scripted import Peer, scripted
-from tests.processes import Valkey
 from tests.servers.factories import make_server
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("action_sessions", "rung")]
 Status = ActionRun.Status
 SECONDS = timedelta(seconds=1)
-
-
-@pytest.fixture(autouse=True)
-def rung(action_sessions: Valkey, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The runs that were rung for."""
-    heard: list[int] = []
-
-    def ring(run_ids: list[int]) -> list[int]:
-        heard.extend(run_ids)
-        return list(run_ids)
-
-    monkeypatch.setattr(services.doorbell, "ring", ring)
-    return heard
 
 
 def pings(peer: Peer) -> None:

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 
 from ami_integration.access.models import AccessRule
 from ami_integration.actions import services
-from ami_integration.actions.fanouts import Plan
 from ami_integration.actions.models import ActionRun, FanOut
+from ami_integration.actions.plans import Plan
 from ami_integration.actions.preview import Preview
 from ami_integration.actions.services import AlreadySubmitted, RunRefused
 from ami_integration.actions.submission import (

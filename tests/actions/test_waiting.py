@@ -29,21 +29,8 @@ from tests.polling import wait_until
 from tests.processes import Valkey
 from tests.servers.factories import make_server
 
-pytestmark = [pytest.mark.django_db]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("action_sessions", "rung")]
 Status = ActionRun.Status
-
-
-@pytest.fixture(autouse=True)
-def rung(action_sessions: Valkey, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The runs that were rung for."""
-    heard: list[int] = []
-
-    def ring(run_ids: list[int]) -> list[int]:
-        heard.extend(run_ids)
-        return list(run_ids)
-
-    monkeypatch.setattr(services.doorbell, "ring", ring)
-    return heard
 
 
 def pings(peer: Peer) -> None:

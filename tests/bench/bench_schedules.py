@@ -1,4 +1,4 @@
-"""5,000 schedules, of which 500 are due in the same minute: the tick, the whole way, and the pages.
+"""5,000 schedules, of which 500 or all are due in the same minute: the tick, the whole way, and the pages.
 
 First the ticks alone, in this process: how long each takes, and how many queries a planned time costs. Then
 with beat, ticker and worker: from the planned time to the last submission, and to the last answer. Then the
@@ -22,7 +22,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.taking import schedule_take
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.schedules.turn import Tick
@@ -49,14 +50,14 @@ def answers_pings(peer: Peer) -> None:
         peer.answer(peer.hear(), "Ping: Pong")
 
 
-def make_schedules(servers: list[Server], owner: User, due_at: datetime) -> None:
-    """`DUE` of them at that moment, the others each at a minute of its own of the day."""
+def make_schedules(servers: list[Server], owner: User, due_at: datetime, due: int = DUE) -> None:
+    """`due` of them at that moment, the others each at a minute of its own of the day."""
     payload = Secret.from_plain(json.dumps([]))  # one for all: to encrypt takes long
     minutes = [minute for minute in range(24 * 60) if minute != due_at.hour * 60 + due_at.minute]
     rows = []
     for number in range(SCHEDULES):
         other = minutes[number % len(minutes)]
-        at = due_at if number < DUE else due_at.replace(hour=other // 60, minute=other % 60)
+        at = due_at if number < due else due_at.replace(hour=other // 60, minute=other % 60)
         rows.append(
             Schedule(
                 name=f"Schedule {number}",
@@ -83,6 +84,32 @@ def make_schedules(servers: list[Server], owner: User, due_at: datetime) -> None
         cursor.execute("ANALYZE")
 
 
+def ticks_until(due: int, *, dealt: int = 0) -> None:
+    """Tick until all is dealt with, and tell how long that took."""
+    seconds: list[float] = []
+    already = dealt
+    while dealt < due:
+        began = time.perf_counter()
+        dealt += schedules_tick()
+        seconds.append(time.perf_counter() - began)
+        assert len(seconds) < 10 * due, "the ticks come to an end"
+    print(
+        f"{len(seconds)} ticks, {sum(seconds):.1f} s of work: {(due - already) / sum(seconds):.0f} planned "
+        f"times/s; the longest tick {max(seconds):.2f} s"
+    )
+    assert PlannedRun.objects.filter(outcome="submitted").count() == ActionRun.objects.count() == due
+    assert PlannedRun.objects.count() == due
+
+
+def bench_ticks_when_all_are_due_at_midnight(valkey: object) -> None:
+    servers = [make_server(name=f"PBX {number}") for number in range(SERVERS)]
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    make_schedules(servers, make_planner(), midnight, SCHEDULES)
+    Schedule.objects.update(next_at=timezone.now())
+    print(f"\n{SCHEDULES:,} schedules on {connection.vendor}, all due at once")
+    ticks_until(SCHEDULES)
+
+
 def bench_ticks_when_many_are_due(valkey: object) -> None:
     servers = [make_server(name=f"PBX {number}") for number in range(SERVERS)]
     due_at = timezone.now().astimezone(UTC).replace(second=0, microsecond=0)
@@ -95,17 +122,7 @@ def bench_ticks_when_many_are_due(valkey: object) -> None:
         schedule_take(schedule_id=due, tick=Tick.begin(timezone.now()))
     print(f"\n{SCHEDULES:,} schedules on {connection.vendor}, {DUE} due at once")
     print(f"one planned time: {len(captured)} queries")
-    seconds, dealt = [], 1
-    while dealt < DUE:
-        began = time.perf_counter()
-        dealt += schedules_tick()
-        seconds.append(time.perf_counter() - began)
-        assert len(seconds) < 10 * DUE, "the ticks come to an end"
-    print(
-        f"{len(seconds)} ticks, {sum(seconds):.1f} s of work: {DUE / sum(seconds):.0f} planned times/s; "
-        f"the longest tick {max(seconds):.2f} s"
-    )
-    assert PlannedRun.objects.filter(outcome="submitted").count() == ActionRun.objects.count() == DUE
+    ticks_until(DUE, dealt=1)
     ActionRun.objects.update(status="succeeded", finished_at=timezone.now())
     began = time.perf_counter()
     ticks = 0

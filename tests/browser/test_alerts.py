@@ -12,8 +12,9 @@ from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDe
 from tests.browser.chromium import Visitor, expect
 from tests.browser.people import log_in
 from tests.processes import Stack
-from tests.schedules.alerts.factories import make_alert, make_channel, make_watched
+from tests.schedules.alerts.factories import make_alert, make_channel, make_failed, make_watched
 from tests.schedules.alerts.receivers import Receiver, receiving
+from tests.servers.factories import make_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 ADMIN = "/admin/ami_integration/"
@@ -54,10 +55,20 @@ def test_what_is_wrong_and_what_was_sent_can_be_read(stack: Stack, visitor: Visi
         chat, mail, name="Reset the queues of the support team", owner=User.objects.get(username="ada")
     )
     now = timezone.now()
-    make_alert(
+    ends = [
+        (
+            make_server(name=f"pbx-{number}.voice.internal.example.com"),
+            "failed",
+            "The PBX refused: No such queue.",
+        )
+        for number in range(3)
+    ]
+    planned = make_failed(schedule, *ends)
+    failing = make_alert(
         chat,
         mail,
         schedule=schedule,
+        planned_at=planned.planned_at,
         text="It failed 3 times in a row. The last success was at 2026-01-30 02:30:04 UTC.",
     )
     make_alert(
@@ -85,6 +96,9 @@ def test_what_is_wrong_and_what_was_sent_can_be_read(stack: Stack, visitor: Visi
     page.goto(f"{stack.url}{ADMIN}alert/{Alert.objects.get(kind='late').pk}/change/")
     expect(page.get_by_role("heading", name="Who was told")).to_be_visible()
     visitor.picture(page, "alert")
+    page.goto(f"{stack.url}{ADMIN}alert/{failing.pk}/change/")
+    expect(page.get_by_role("link", name="Look at what ran")).to_be_visible()
+    visitor.picture(page, "alert-failing")
     page.goto(f"{stack.url}{ADMIN}alertdelivery/{failed.pk}/change/")
     expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
     visitor.picture(page, "alert-delivery")

@@ -13,7 +13,9 @@ from ami_integration.actions.models import ActionTemplate
 from ami_integration.ami import TCP
 from ami_integration.schedules.alerts.models import Alert, AlertChannel
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Server, ServerHealth, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.browser.chromium import Handle, Visitor, expect
@@ -220,9 +222,10 @@ def test_schedules_in_every_state_look_right(stack: Stack, visitor: Visitor) -> 
 
 
 def test_a_blackout_is_made(stack: Stack, visitor: Visitor) -> None:
-    shown_servers()
+    berlin, *_ = shown_servers()
     stack.start("web")
     page = log_in(visitor, stack)
+    make_schedule(owner=User.objects.get(), server=berlin)
     page.goto(f"{stack.url}{BLACKOUTS}")
     visitor.picture(page, "blackouts-empty")
     page.locator(".aw-empty").get_by_role("link", name="Add one").click()
@@ -235,6 +238,21 @@ def test_a_blackout_is_made(stack: Stack, visitor: Visitor) -> None:
     page.get_by_label("At:", exact=True).fill("08:00")
     page.get_by_label("For:", exact=True).fill("10 h")
     page.get_by_label("Time zone:").fill("Europe/Berlin")
+    # Schedules are asked for only where some are chosen, and are found by the keyboard alone.
+    chosen = page.locator(".form-row.field-schedules")
+    expect(chosen).to_be_hidden()
+    page.get_by_label("Holds for:").select_option("The chosen schedules")
+    expect(chosen).to_be_visible()
+    expect(page.get_by_label("Tag:")).to_be_visible()
+    page.get_by_label("Holds for:").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.type("night")
+    expect(page.locator(".select2-results__option--highlighted")).to_have_text("Nightly")
+    page.keyboard.press("Enter")
+    expect(chosen.locator(".select2-selection__choice")).to_contain_text("Nightly")
+    visitor.picture(page, "blackout-chosen")
+    page.get_by_label("Holds for:").select_option("Every schedule")
+    expect(chosen).to_be_hidden()
     visitor.picture(page, "blackout-form")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist .success")).to_contain_text("added successfully")

@@ -13,7 +13,8 @@ from django.utils import timezone
 from ami_integration.access.danger import Danger
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.alerts.models import Alert
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user

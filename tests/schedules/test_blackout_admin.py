@@ -12,6 +12,7 @@ from django.utils import timezone
 from ami_integration.access.danger import Danger
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.blackouts import Blackout
+from ami_integration.schedules.models import Schedule
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import make_user
@@ -195,3 +196,34 @@ def test_who_may_only_look_changes_nothing() -> None:
     assert client.get(change(blackout)).status_code == 200
     assert client.post(change(blackout), weekly()).status_code == 403
     assert client.get(ADD).status_code == 403
+
+
+def test_schedules_are_searched_for_and_only_the_chosen_ones_lie_in_the_page() -> None:
+    berlin, narvik = make_server(), make_server(name="Narvik")
+    mine = make_schedule(name="Nightly reset", server=berlin)
+    make_schedule(name="Hidden reset", server=narvik, owner=mine.owner)
+    Schedule.objects.bulk_create(Schedule(name=f"Number {number}", action="Ping") for number in range(200))
+    Schedule.servers.through.objects.bulk_create(
+        Schedule.servers.through(schedule=one, server=berlin)
+        for one in Schedule.objects.filter(name__startswith="Number")
+    )
+    eve = make_person("eve", *PERMISSIONS)
+    grant(eve, on=berlin)
+    client = signed_in(eve)
+    page = client.get(ADD).content.decode()
+    assert "admin-autocomplete" in page and "Number 7" not in page
+    asked = {"app_label": "ami_integration", "model_name": "blackout", "field_name": "schedules"}
+    found = client.get(reverse("admin:autocomplete"), asked | {"term": "reset"}).json()["results"]
+    assert [one["text"] for one in found] == ["Nightly reset"]
+    first = client.get(reverse("admin:autocomplete"), asked | {"term": "Number"}).json()
+    assert len(first["results"]) == 20 and first["pagination"] == {"more": True}
+    answer = client.post(ADD, weekly(scope="some", schedules=[mine.pk]))
+    assert answer.status_code == 302, errors_of(answer)
+    blackout = Blackout.objects.get()
+    assert list(blackout.schedules.all()) == [mine]
+    assert (
+        f'<option value="{mine.pk}" selected>Nightly reset</option>'
+        in client.get(change(blackout)).content.decode()
+    )
+    stranger = signed_in(make_person("stranger", *PERMISSIONS))
+    assert stranger.get(reverse("admin:autocomplete"), asked | {"term": "reset"}).json()["results"] == []

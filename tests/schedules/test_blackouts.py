@@ -125,6 +125,8 @@ def test_a_weekly_window_is_read_as_clocks_on_the_wall_show_it(
         (once(starts_at=None), "starts_at"),
         (once(ends_at=None), "ends_at"),
         (once(ends_at=NOON), "ends_at"),
+        (once(starts_at=NOON.replace(year=1900)), "starts_at"),
+        (once(ends_at=NOON.replace(year=9999)), "ends_at"),
         (weekly("", "22:00", 60), "weekdays"),
         (weekly("08", "22:00", 60), "weekdays"),
         (weekly("1", "22:00", 60, starts_time=None), "starts_time"),

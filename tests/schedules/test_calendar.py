@@ -74,14 +74,25 @@ def local(text: str, zone: str, after: str, count: int) -> list[str]:
             ["25 02:00 +0200", "25 02:30 +0200", "26 02:00 +0100"],
         ),
         ("45 1 * * *", "Australia/Lord_Howe", "2026-04-04 12:00", ["05 01:45 +1100", "06 01:45 +1030"]),
-        # Hours given by a star are a rhythm: the repeated hour is served twice, the skipped one not at all.
+        # That holds for frequent ones as well: what should go on through a repeated hour is an interval.
+        (
+            "*/30 * * * *",
+            "Europe/Berlin",
+            "2026-10-25 02:00",
+            ["25 02:30 +0200", "25 03:00 +0100", "25 03:30 +0100"],
+        ),
         (
             "30 * * * *",
             "Europe/Berlin",
-            "2026-10-25 01:00",
-            ["25 01:30 +0200", "25 02:30 +0200", "25 02:30 +0100", "25 03:30 +0100"],
+            "2026-03-29 01:00",
+            ["29 01:30 +0100", "29 03:00 +0200", "29 03:30 +0200"],
         ),
-        ("30 * * * *", "Europe/Berlin", "2026-03-29 01:00", ["29 01:30 +0100", "29 03:30 +0200"]),
+        ("*/30 * * * *", "America/New_York", "2026-11-01 01:00", ["01 01:30 -0400", "01 02:00 -0500"]),
+        ("*/20 * * * *", "America/New_York", "2026-03-08 01:30", ["08 01:40 -0500", "08 03:00 -0400"]),
+        ("*/15 * * * *", "Australia/Lord_Howe", "2026-04-05 01:30", ["05 01:45 +1100", "05 02:00 +1030"]),
+        ("*/15 * * * *", "Australia/Lord_Howe", "2026-10-04 01:45", ["04 02:30 +1100", "04 02:45 +1100"]),
+        ("0 */2 * * *", "Asia/Beirut", "2026-10-24 22:00", ["25 00:00 +0200", "25 02:00 +0200"]),
+        ("0 */2 * * *", "America/Santiago", "2026-09-05 22:00", ["06 01:00 -0300", "06 02:00 -0300"]),
         # Where half an hour is skipped.
         ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00", ["04 02:30 +1100", "05 02:15 +1100"]),
         ("*/15 2 * * *", "Australia/Lord_Howe", "2026-10-04 00:00", ["04 02:30 +1100", "04 02:45 +1100"]),
@@ -103,6 +114,7 @@ def test_a_crontab_around_a_change_of_the_clocks(text: str, zone: str, after: st
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+TWICE = "comes twice that day and runs once; an interval goes on through both"
 
 
 @pytest.mark.parametrize(
@@ -119,26 +131,12 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
             "30 2 * * *",
             "Europe/Berlin",
             "2026-10-24 12:00",
-            ["02:30 comes twice that day; this is the first", ""],
+            [f"02:30 {TWICE}", ""],
         ),
-        (
-            "30 1-3 * * *",
-            "Europe/Berlin",
-            "2026-10-25 00:00",
-            ["", "02:30 comes twice that day; this is the first", ""],
-        ),
-        # A rhythm goes through, and says which of the two it is.
-        (
-            "30 * * * *",
-            "Europe/Berlin",
-            "2026-10-25 02:00",
-            [
-                "02:30 comes twice that day; this is the first",
-                "02:30 comes twice that day; this is the second",
-                "",
-            ],
-        ),
-        ("30 * * * *", "Europe/Berlin", "2026-03-29 01:00", ["", "", ""]),
+        ("30 1-3 * * *", "Europe/Berlin", "2026-10-25 00:00", ["", f"02:30 {TWICE}", ""]),
+        ("30 * * * *", "Europe/Berlin", "2026-10-25 02:00", [f"02:30 {TWICE}", "", ""]),
+        ("30 * * * *", "Europe/Berlin", "2026-03-29 01:00", ["", "the clocks skip 02:30 that day", ""]),
+        ("0 * * * *", "America/Santiago", "2026-09-05 22:30", ["", "the clocks skip 00:00 that day", ""]),
         ("30 2 * * *", "Asia/Tehran", "2026-03-20 12:00", ["", ""]),
         ("30 2 * * *", "UTC", "2026-03-28 12:00", ["", ""]),
     ],
@@ -275,6 +273,9 @@ def test_an_interval_is_counted_from_its_anchor_without_drift() -> None:
         (interval(10**9, datetime.now(UTC)), "interval_seconds", "Give the interval"),
         (timing(kind="once"), "once_at", "Give the day and the time"),
         (timing(crontab="0 0 * * *", starts_at=NOON, ends_at=NOON), "ends_at", "ends before it starts"),
+        (timing(kind="once", once_at=datetime.max.replace(tzinfo=UTC)), "once_at", "between 2000 and 2099"),
+        (timing(crontab="0 0 * * *", starts_at=NOON.replace(year=1999)), "starts_at", "Write a year"),
+        (timing(crontab="0 0 * * *", ends_at=NOON.replace(year=2100)), "ends_at", "Write a year"),
     ],
 )
 def test_a_bad_timing_is_refused_with_its_field_and_what_to_write(
@@ -338,6 +339,54 @@ def test_where_no_clock_changes_a_crontab_means_what_cronsim_says(
         assume(False)
     times = next_times(timing=crontab(text), after=after.replace(tzinfo=UTC), count=5)
     assert [time.replace(tzinfo=None) for time in times] == expected
+
+
+#: Zones, and a day on which their clocks change; Tehran's don't any more.
+CHANGES = [
+    ("Europe/Berlin", "2026-03-29"),
+    ("Europe/Berlin", "2026-10-25"),
+    ("America/New_York", "2026-03-08"),
+    ("America/New_York", "2026-11-01"),
+    ("Australia/Lord_Howe", "2026-04-05"),
+    ("Australia/Lord_Howe", "2026-10-04"),
+    ("America/Santiago", "2026-04-04"),
+    ("America/Santiago", "2026-09-06"),
+    ("Asia/Beirut", "2026-03-29"),
+    ("Asia/Beirut", "2026-10-24"),
+    ("Africa/Casablanca", "2026-02-15"),
+    ("Africa/Casablanca", "2026-03-22"),
+    ("Asia/Tehran", "2026-03-21"),
+]
+
+
+@given(
+    change=st.sampled_from(CHANGES),
+    minute=st.sampled_from(["*", "*/15", "30", "0,59", "7"]),
+    hour=st.sampled_from(["*", "*/2", "*/5", "0-3", "23", "0,1,2"]),
+)
+def test_each_time_that_clocks_show_comes_once_and_none_is_left_out(
+    change: tuple[str, str], minute: str, hour: str
+) -> None:
+    """Against a walk through the minutes of three days, as somebody with a clock and a list would do it."""
+    zone, day = ZoneInfo(change[0]), datetime.fromisoformat(change[1])
+    fields = CronSim(f"{minute} {hour} * * *", day)
+    since = (day - DAY).replace(tzinfo=zone).astimezone(UTC)
+    expected, served, before = [], set(), since.astimezone(zone).replace(tzinfo=None)
+    for number in range(1, 3 * 24 * 60):
+        moment = since + timedelta(minutes=number)
+        wall = moment.astimezone(zone).replace(tzinfo=None)
+        shown = [
+            before + timedelta(minutes=late) for late in range(1, (wall - before) // timedelta(minutes=1))
+        ]
+        wanted = {
+            time for time in [*shown, wall] if time.minute in fields.minutes and time.hour in fields.hours
+        }
+        if wanted - served:
+            expected.append(moment)
+        served |= wanted
+        before = wall
+    times = next_times(timing=crontab(f"{minute} {hour} * * *", change[0]), after=since, count=5000)
+    assert [time for time in times if time < since + timedelta(minutes=3 * 24 * 60)] == expected
 
 
 @given(

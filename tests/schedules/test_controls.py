@@ -15,7 +15,8 @@ from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import services
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.calendar import BadTiming
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ami_integration.schedules.durations import duration_parse, duration_text
+from ami_integration.schedules.durations import duration_parse, duration_text, duration_words
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,11 @@ def test_what_no_column_holds_is_refused() -> None:
 @given(st.integers(min_value=0, max_value=2**31 - 1))
 def test_what_is_shown_reads_as_the_same_length(seconds: int) -> None:
     assert duration_parse(duration_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 seconds"), (60, "1 minute"), (5400, "1 hour 30 minutes"), (172_800, "2 days")],
+)
+def test_a_page_that_is_read_says_the_units_in_words(seconds: int, words: str) -> None:
+    assert duration_words(seconds) == words

@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from ami_integration.schedules.figures import Figures, figures_read
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from tests.schedules.factories import make_schedule
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

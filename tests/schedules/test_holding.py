@@ -11,7 +11,9 @@ from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.services import fanout_advance
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
 from tests.schedules.factories import make_schedule

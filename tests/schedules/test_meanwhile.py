@@ -14,8 +14,9 @@ from ami_integration.actions.models import ActionRun, ActionTemplate
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import controls, services
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_paused
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_user

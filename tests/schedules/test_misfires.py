@@ -12,8 +12,10 @@ from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import turn
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.clock import clock_tick
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import MISSED_LISTED, newest_times
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from tests.schedules.factories import make_schedule, server_of
 from tests.schedules.test_overlap import end_runs
@@ -132,18 +134,19 @@ def test_a_run_limit_holds_for_what_was_missed_too() -> None:
 
 
 def test_what_was_missed_does_not_run_while_all_are_paused() -> None:
-    SchedulesPause.objects.create(pk=1, paused=True, username="bob")
+    SchedulesPause.objects.create(pk=1, paused=True, username="bob", turned_at=NOON + 3 * MINUTE)
     every_five_minutes(misfire="once")
     schedules_tick(now=NOON + 7 * MINUTE)
     assert found() == [(0, Outcome.MISFIRED), (5, Outcome.PAUSED)]
+    assert "all schedules are paused" in PlannedRun.objects.get(outcome=Outcome.MISFIRED).reason
 
 
 def test_what_was_missed_within_a_blackout_does_not_run_after_it() -> None:
     Blackout.objects.create(name="Move", starts_at=NOON, ends_at=NOON + 16 * MINUTE)
     every_five_minutes(misfire="once")
     schedules_tick(now=NOON + 17 * MINUTE)
-    assert found() == [*((minutes, Outcome.MISFIRED) for minutes in (0, 5, 10)), (15, Outcome.BLACKOUT)]
-    assert "Move" in PlannedRun.objects.get(outcome=Outcome.BLACKOUT).reason
+    assert found() == [(minutes, Outcome.BLACKOUT) for minutes in (0, 5, 10, 15)]
+    assert all("“Move” holds until" in planned.reason for planned in PlannedRun.objects.all())
     assert not PlannedRun.objects.filter(reason__contains="runs once for all").exists()
 
 
@@ -155,7 +158,7 @@ def test_after_a_long_outage_the_missed_times_are_told_and_not_listed_for_ever()
     assert missed.count() == MISSED_LISTED
     last = missed.last()
     assert last is not None
-    assert "up to 2026-02-03 11:58:59 UTC, were missed too" in last.reason
+    assert "up to 2026-02-03 11:58:59 UTC, did not run either" in last.reason
     schedule.refresh_from_db()
     assert schedule.next_at is not None
     assert schedule.next_at >= now - 60 * SECOND
@@ -228,5 +231,122 @@ def test_one_that_was_missed_outside_blackouts_runs_for_all_whatever_was_newer()
     rows = PlannedRun.objects.order_by("planned_at")
     assert rows[0].planned_at == NOON
     assert rows[0].outcome == Outcome.SUBMITTED
-    assert {row.outcome for row in rows[1:]} == {Outcome.MISFIRED}
-    assert "12:00:00 UTC runs once for all of them" in rows[1].reason
+    assert {row.outcome for row in rows[1:]} == {Outcome.BLACKOUT}
+
+
+# -- every minute, and an outage of ten minutes; the newest time is half a minute late
+
+AFTER = NOON + 9 * MINUTE + 30 * SECOND
+
+
+def every_minute(**values: Any) -> Schedule:
+    return every_five_minutes(**{"crontab": "* * * * *"} | values)
+
+
+def after_noon(outcome: str) -> list[int]:
+    """At how many minutes after noon something ended so."""
+    return [minutes for minutes, found_outcome in found() if found_outcome == outcome]
+
+
+def in_their_order() -> list[int]:
+    """The minutes after noon of what was submitted, as it was."""
+    rows = (
+        PlannedRun.objects.filter(run__isnull=False).order_by("run_id").values_list("planned_at", flat=True)
+    )
+    return [(planned_at - NOON) // MINUTE for planned_at in rows]
+
+
+def test_where_missed_ones_are_left_out_the_newest_just_runs_within_the_tolerance() -> None:
+    every_minute(misfire="skip")
+    schedules_tick(now=AFTER)
+    assert after_noon("misfired") == list(range(9))
+    assert after_noon("submitted") == [9]
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+def test_all_of_them_run_in_their_order_and_the_newest_is_the_last(overlap: str) -> None:
+    every_minute(misfire="all", overlap=overlap)
+    now = AFTER
+    schedules_tick(now=now)
+    assert (after_noon("submitted"), after_noon("waiting")) == ([0], list(range(1, 10)))
+    for number in range(10):
+        end_runs(at=now)
+        now += SECOND
+        schedules_tick(now=now)
+        assert len(after_noon("submitted")) == min(10, number + 2)
+    assert in_their_order() == list(range(10))
+    schedules_tick(now=NOON + 10 * MINUTE)  # and all goes on as ever
+    assert after_noon("submitted") == list(range(11))
+
+
+def test_all_of_them_begin_in_their_order_where_they_may_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    every_minute(misfire="all", overlap="allow")
+    # The tick's time is up before anything that waits has its turn, and another time falls due.
+    with monkeypatch.context() as patch:
+        patch.setattr("ami_integration.schedules.tick.waiting_schedules", lambda **_: [])
+        schedules_tick(now=AFTER)
+        schedules_tick(now=NOON + 10 * MINUTE)
+    assert after_noon("waiting") == list(range(11))
+    schedules_tick(now=NOON + 10 * MINUTE + SECOND)
+    assert in_their_order() == list(range(11))
+
+
+def test_one_runs_for_all_and_no_second_one_for_what_is_only_late() -> None:
+    every_minute(misfire="once", overlap="allow")
+    schedules_tick(now=AFTER)
+    assert after_noon("misfired") == list(range(9))
+    assert in_their_order() == [9]
+    newest = PlannedRun.objects.get(planned_at=NOON + 9 * MINUTE)
+    assert newest.reason == "Run once for those that were missed before it."
+    missed = PlannedRun.objects.filter(outcome=Outcome.MISFIRED)
+    assert all("12:09:00 UTC runs once for all of them" in planned.reason for planned in missed)
+
+
+def test_what_a_blackout_held_back_does_not_count_as_one_of_so_many() -> None:
+    every_minute(misfire="all", misfire_limit=3, overlap="allow")
+    Blackout.objects.create(name="Move", starts_at=NOON + 4 * MINUTE, ends_at=NOON + 8 * MINUTE)
+    schedules_tick(now=AFTER)
+    assert in_their_order() == [3, 8, 9]
+    assert after_noon("blackout") == [4, 5, 6, 7]
+    assert after_noon("misfired") == [0, 1, 2]
+
+
+def test_of_what_comes_every_few_seconds_no_more_run_than_so_many() -> None:
+    make_schedule(
+        interval_seconds=10,
+        next_at=NOON,
+        anchor_at=NOON - 10 * SECOND,
+        misfire="all",
+        misfire_limit=3,
+        overlap="allow",
+    )
+    schedules_tick(now=NOON + 2 * MINUTE + SECOND)
+    rows = PlannedRun.objects.order_by("planned_at")
+    assert [row.outcome for row in rows] == ["misfired"] * 10 + ["submitted"] * 3
+    assert "more than 60 s" in rows[5].reason
+    assert "only newer ones run" in rows[9].reason
+
+
+@pytest.mark.parametrize("misfire", ["skip", "once", "all"])
+def test_what_was_due_while_all_were_paused_is_on_record_once_and_never_runs(misfire: str) -> None:
+    every_minute(misfire=misfire, overlap="allow")
+    schedules_tick(now=NOON)
+    pause = SchedulesPause.objects.create(
+        pk=1, paused=True, username="bob", turned_at=NOON + 30 * SECOND, reason="Fair"
+    )
+    for seconds in range(60, 5 * 60, 15):
+        schedules_tick(now=NOON + seconds * SECOND)
+    pause.delete()
+    for seconds in range(5 * 60 - 15, 6 * 60 + 1, 15):
+        schedules_tick(now=NOON + seconds * SECOND)
+    assert after_noon("paused") == [1, 2, 3, 4]
+    assert in_their_order() == [0, 5, 6]
+
+
+@pytest.mark.parametrize("misfire", ["skip", "once", "all"])
+def test_what_passed_while_the_clock_was_down_and_all_were_paused_counts_as_paused(misfire: str) -> None:
+    every_minute(misfire=misfire)
+    SchedulesPause.objects.create(pk=1, paused=True, username="bob", turned_at=NOON + 2 * MINUTE)
+    schedules_tick(now=AFTER)
+    assert (after_noon("misfired"), after_noon("paused")) == ([0, 1], list(range(2, 10)))
+    assert not ActionRun.objects.exists()

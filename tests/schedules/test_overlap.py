@@ -10,9 +10,11 @@ import pytest
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.schedules import taking
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import Before, overlap_decide
 from ami_integration.schedules.submission import planned_take_back
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from tests.schedules.factories import make_schedule
 from tests.servers.factories import make_server
@@ -44,7 +46,8 @@ def end_runs(status: str = ActionRun.Status.SUCCEEDED, *, at: datetime = NOON) -
     [
         ("skip", Before(), "submitted"),
         ("queue", Before(), "submitted"),
-        ("allow", Before(NOON, (NOON + MINUTE,)), "submitted"),
+        ("allow", Before(NOON), "submitted"),
+        ("allow", Before(NOON, (NOON + MINUTE,)), "waiting"),  # it was missed, and begins first
         ("skip", Before(NOON), "skipped"),
         ("skip", Before(None, (NOON,)), "skipped"),
         ("queue", Before(NOON), "waiting"),

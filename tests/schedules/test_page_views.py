@@ -14,8 +14,10 @@ from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.pausing import schedules_pause_all, schedules_paused
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.timing_forms import moment_text
 from ami_integration.servers.models import Tag
 from tests.access.factories import grant, make_person
@@ -227,7 +229,7 @@ def test_a_stopped_schedule_is_taken_over_after_a_look() -> None:
     bob = make_planner("bob")
     client = signed_in(bob)
     page = client.get(button("take_over", schedule)).content.decode()
-    assert "runs with the rights of eve now" in page and "Action: Ping" in page
+    assert "ran with the rights of eve" in page and "Action: Ping" in page
     assert Schedule.objects.get().owner is None
     client.post(button("take_over", schedule), {"as_of": as_of(page)})
     schedule.refresh_from_db()

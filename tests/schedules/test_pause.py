@@ -14,7 +14,9 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import pausing, services
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
 from tests.schedules.factories import make_planner, make_schedule, server_of

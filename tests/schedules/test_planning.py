@@ -49,9 +49,12 @@ def test_the_times_of_a_week_are_those_of_the_calendar(crontab: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("crontab", "number"), [("*/5 * * * *", 2028), ("0 * * * *", 169), ("* 1 * * *", 420)]
+    ("crontab", "number"),
+    [("*/5 * * * *", 2016), ("0 * * * *", 168), ("* * * * *", 10_080), ("* 1 * * *", 420)],
 )
-def test_what_is_due_too_often_is_counted_with_the_hour_that_comes_twice(crontab: str, number: int) -> None:
+def test_what_is_due_too_often_is_counted_and_the_hour_that_comes_twice_counts_once(
+    crontab: str, number: int
+) -> None:
     plan = make_plan(crontab=crontab)
     assert planned_times(plan, WEEK) is None
     assert planned_count(plan, WEEK, *ALL) == len(times_of(plan)) == number

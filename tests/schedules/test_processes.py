@@ -14,7 +14,9 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import run_submit
 from ami_integration.ami import TCP
 from ami_integration.schedules import services
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.clock import Clock
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from amiweb.processes import commands
 from tests.ami.scripted import Peer, served
 from tests.polling import wait_until
@@ -28,6 +30,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 #: Threads that a server which hangs gets of a worker's 32 (`actions.lanes`).
 LANES = 8
+MINUTE = timedelta(minutes=1)
 
 
 def answers_pings(peer: Peer) -> None:
@@ -80,6 +83,47 @@ def test_two_clocks_and_two_workers_run_each_planned_time_once(stack: Stack) -> 
     schedule.refresh_from_db()
     assert schedule.last_good_at is not None
     assert timezone.now() - times[-1] < timedelta(seconds=60)
+
+
+def test_after_an_outage_each_schedule_runs_as_its_rule_says(stack: Stack) -> None:
+    with served(answers_pings) as transport:
+        server, owner = make_server(transport), make_planner()
+        for misfire in ("skip", "once", "all"):
+            services.schedule_save(
+                user=owner,
+                schedule=Schedule(
+                    name=misfire, action="Ping", crontab="* * * * *", timezone="UTC", misfire=misfire
+                ),
+                servers=[server],
+                headers=[],
+            )
+        Schedule.objects.update(next_at=timezone.now().replace(second=0, microsecond=0) - 15 * MINUTE)
+        for name in ("worker", "ticker", "beat"):
+            stack.start(name)
+        done = ActionRun.objects.filter(status=ActionRun.Status.SUCCEEDED)
+        ran = done.filter(origin_detail="all")
+        wait_until(lambda: ran.count() >= 10, seconds=90, what=lambda: stack.log("ticker"))
+        wait_until(
+            lambda: set(done.values_list("origin_detail", flat=True)) >= {"skip", "once"},
+            seconds=90,
+            what=lambda: stack.log("ticker"),
+        )
+    newest = Clock.objects.get().unbroken_since.replace(second=0, microsecond=0)
+    outage = PlannedRun.objects.filter(planned_at__lte=newest)
+    ran_of = {
+        name: list(
+            outage.filter(schedule__name=name, run__isnull=False)
+            .order_by("run__started_at")
+            .values_list("planned_at", flat=True)
+        )
+        for name in ("skip", "once", "all")
+    }
+    assert ran_of == {
+        "skip": [newest],
+        "once": [newest],
+        "all": [newest - number * MINUTE for number in reversed(range(10))],
+    }
+    assert set(outage.filter(run=None).values_list("outcome", flat=True)) == {"misfired"}
 
 
 def test_a_schedule_runs_on_time_while_another_pbx_leaves_20_runs_hanging(

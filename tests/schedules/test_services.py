@@ -19,7 +19,8 @@ from ami_integration.actions.services import RunRefused
 from ami_integration.actions.templates import template_save
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import services
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person

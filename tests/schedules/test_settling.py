@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ami_integration.actions.models import ActionRun, FanOut
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.settling import planned_settle, result_of
 from tests.actions.factories import make_run
 from tests.schedules.factories import make_schedule, server_of

@@ -22,7 +22,8 @@ from django.utils import timezone
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.watch import runs_reap, runs_sweep
 from ami_integration.schedules import services
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import LATE_OK
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 from django.utils import timezone
 
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.states import PLANNED_LABELS, STATE_IS, State, state_of
 from tests.schedules.factories import make_planner, make_schedule
 from tests.servers.factories import make_server

@@ -18,7 +18,9 @@ from ami_integration.schedules import submission, taking, turn
 from ami_integration.schedules import tick as tick_module
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.figures import figures_read
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
@@ -607,6 +609,17 @@ def test_alerts_have_their_turn_in_a_tick_that_has_no_time_left(monkeypatch: pyt
     schedules_tick(now=NOON)
     schedules_tick(now=NOON + SECOND)
     assert looked == [NOON]  # and not each second
+
+
+def test_when_more_alerts_are_due_than_one_look_opens_the_next_tick_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = [tick_module.MOST_ALERTS, 5, 0]
+    monkeypatch.setattr(tick_module, "alerts_look", lambda *, now: changes.pop(0))
+    monkeypatch.setattr(tick_module, "_alerts_at", 0.0)
+    for number in range(3):
+        schedules_tick(now=NOON + number * SECOND)
+    assert changes == [0]
 
 
 def test_nothing_that_is_spread_begins_after_the_end() -> None:

@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.hours import hour_read
-from ami_integration.schedules.models import PlannedRun, Schedule
+from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.outcomes import Group, group_of
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.questions import Question, question_read
 from ami_integration.schedules.week import BANDS, SHOWN, Cell, WeekPage, week_read
 from ami_integration.servers.models import Tag

@@ -28,7 +28,7 @@ from ami_integration.events.recorder import Recorder
 from ami_integration.heartbeats import Details, Heart, Kind, loop_lag
 from ami_integration.management.commands.record import recorder_heart
 from ami_integration.outage import Outage
-from ami_integration.schedules.alerts.services import alerts_look, alerts_prune, alerts_sweep
+from ami_integration.schedules.alerts.services import alerts_look_through, alerts_prune, alerts_sweep
 from ami_integration.schedules.retention import planned_prune
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def upkeep(stop: threading.Event, *, interval: float = UPKEEP_SECONDS) -> None:
             _attempt(planned_prune, forgetting)
             _attempt(alerts_prune, pruning_alerts)
         _attempt(catalogues_sweep, reading)
-        if time.monotonic() >= alerts_at and _attempt(alerts_look, looking):
+        if time.monotonic() >= alerts_at and _attempt(alerts_look_through, looking):
             # The tick looks, too; but that the clock itself is away only somebody else can tell.
             alerts_at = time.monotonic() + ALERTS_SECONDS
         _attempt(alerts_sweep, alerting)

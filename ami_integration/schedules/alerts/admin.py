@@ -21,8 +21,9 @@ from django.views.decorators.http import require_POST
 from ami_integration.audit.admin import AuditedAdmin, ReadOnlyAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.schedules.alerts import services
+from ami_integration.schedules.alerts.failures import failure_shown
 from ami_integration.schedules.alerts.forms import ChannelForm
-from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
+from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery, AlertDeliveryQuerySet
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER
 from ami_integration.schedules.models import Schedule
 
@@ -193,6 +194,9 @@ class AlertAdmin(_AlertPages):
     fields = ("state", "what", "schedule_link", "says", "opened", "over", "over_why")
     readonly_fields = fields
 
+    def get_fields(self, request: HttpRequest, obj: Alert | None = None) -> tuple[str, ...]:
+        return self.fields if obj is None or obj.closed_at is not None else self.fields[:-1]
+
     @admin.display(description="state", ordering="closed_at")
     def state(self, alert: Alert) -> SafeString:
         return _badge("failed", "Open") if alert.closed_at is None else _badge("ok", "Over")
@@ -218,7 +222,7 @@ class AlertAdmin(_AlertPages):
 
     @admin.display(description="why it is over")
     def over_why(self, alert: Alert) -> str:
-        return alert.closing_text or "it is not"
+        return alert.closing_text
 
     @admin.display(description="since", ordering="opened_at")
     def opened(self, alert: Alert) -> str:
@@ -239,6 +243,7 @@ class AlertAdmin(_AlertPages):
         alert: Alert | None = kwargs.get("obj")
         if alert is not None:
             context["title"] = str(alert)
+            context["failure"] = failure_shown(alert=alert, user=request.user)
             context["deliveries"] = alert.deliveries.order_by("closing", "channel_name")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -249,6 +254,7 @@ class AlertDeliveryAdmin(_AlertPages):
 
     change_form_template = "ami_integration/schedules/alerts/delivery.html"
     change_list_template = "ami_integration/schedules/alerts/delivery_list.html"
+    actions = ("send_again",)
     list_display = ("asked_for", "whom", "tells", "state", "attempts", "next_attempt", "last_error")
     list_display_links = ("asked_for",)
     list_filter = ("status", ("channel", admin.RelatedOnlyFieldListFilter))
@@ -293,17 +299,36 @@ class AlertDeliveryAdmin(_AlertPages):
             *super().get_urls(),
         ]
 
-    def may_retry(self, request: HttpRequest) -> bool:
+    def has_retry_permission(self, request: HttpRequest) -> bool:
         """Who may change channels may have them sent to."""
         return bool(request.user.has_perm("ami_integration.change_alertchannel"))
 
+    @admin.action(description="Send again what was given up", permissions=["retry"])
+    def send_again(self, request: HttpRequest, queryset: AlertDeliveryQuerySet) -> None:
+        """One more attempt at each that was given up, by a worker."""
+        chosen = queryset.count()
+        number = services.deliveries_retry(
+            user=request.user, deliveries=queryset, address=request_address(request)
+        )
+        if left := chosen - number:
+            messages.warning(
+                request,
+                f"{left} not sent again: only what was given up is, to a channel that is there and enabled.",
+            )
+        if number:
+            messages.success(
+                request,
+                f"{number} sent again by a worker now. Load this page again in some seconds to see what "
+                "came of it.",
+            )
+
     def retry_view(self, request: HttpRequest, delivery_id: int) -> HttpResponse:
         """The button: one more attempt at what was given up, by a worker."""
-        if not (self.has_view_permission(request) and self.may_retry(request)):
+        if not (self.has_view_permission(request) and self.has_retry_permission(request)):
             raise PermissionDenied
         delivery = self.get_object(request, str(delivery_id))
         if delivery is None:
-            messages.warning(request, "That delivery is gone; there is nothing to try again.")
+            messages.warning(request, "That delivery is gone; there is nothing to send again.")
             return HttpResponseRedirect(reverse("admin:ami_integration_alertdelivery_changelist"))
         try:
             services.delivery_retry(user=request.user, delivery=delivery, address=request_address(request))
@@ -311,7 +336,7 @@ class AlertDeliveryAdmin(_AlertPages):
             messages.error(request, str(error))
         else:
             messages.success(
-                request, "It is tried again. Load this page again in some seconds to see what came of it."
+                request, "It is sent again. Load this page again in some seconds to see what came of it."
             )
         return HttpResponseRedirect(
             reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,))
@@ -332,6 +357,6 @@ class AlertDeliveryAdmin(_AlertPages):
                 (_moment(datetime.fromisoformat(one["at"])) if one["at"] else "unknown", one["what"])
                 for one in delivery.tries
             ]
-            context["may_retry"] = self.may_retry(request) and delivery.status == _Status.GIVEN_UP
+            context["may_retry"] = self.has_retry_permission(request) and delivery.status == _Status.GIVEN_UP
             context["told"] = delivery.alert.closing_text if delivery.closing else delivery.alert.text
         return super().render_change_form(request, context, *args, **kwargs)

@@ -35,14 +35,17 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.schedules.alerts.models import Alert
 from ami_integration.schedules.alerts.quiet import Quiet, counted_silence
 from ami_integration.schedules.durations import duration_text
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import moment_words
+from ami_integration.schedules.switch import SchedulesPause
 
 #: For so long after its creation a planned run that has ended is looked at for having been late, and for
 #: having been in time. Those that haven't ended are looked at in any case.
 LOOK_BACK, LOOK_BACK_TIMELY = timedelta(minutes=10), timedelta(minutes=3)
-#: Alerts of one kind that one look opens, and that it closes; the next one goes on.
-MOST = 250
+#: Alerts of one kind that one look opens, and that it closes; the next one goes on. With 5,000 schedules such
+#: a look takes a quarter of a second (tests/bench/bench_alerts.py).
+MOST = 400
 #: The shortest limit of silence that a schedule may have.
 SHORTEST_SILENCE = timedelta(seconds=60)
 NONE_LEFT = "It has ended: no planned time is left."
@@ -123,24 +126,30 @@ def _stopped() -> Iterator[Finding]:
 
 def _failing() -> Iterator[Finding]:
     told = Alert.objects.filter(schedule=OuterRef("pk"), kind=_Kind.FAILING).order_by("-opened_at")
-    failed_since = PlannedRun.objects.filter(
+    failed = PlannedRun.objects.filter(
         Q(outcome=PlannedRun.Outcome.REFUSED) | Q(result__in=(*FAILURES, PlannedRun.Result.PARTLY)),
         schedule=OuterRef("pk"),
-        planned_at__gt=OuterRef("told_until"),
     )
     found = (
         _without_alert(_Kind.FAILING)
         .filter(alert_failures__gt=0, failures__gte=F("alert_failures"))
         .annotate(
-            told_at=Subquery(told.values("opened_at")[:1]), told_until=Subquery(told.values("closed_at")[:1])
+            told_at=Subquery(told.values("opened_at")[:1]),
+            told_until=Subquery(told.values("closed_at")[:1]),
+            failed_at=Subquery(failed.order_by("-planned_at").values("planned_at")[:1]),
         )
         # The last alert was about the same failures, unless something succeeded or failed since.
-        .filter(Q(told_at=None) | Q(last_good_at__gt=F("told_at")) | Exists(failed_since))
+        .filter(
+            Q(told_at=None)
+            | Q(last_good_at__gt=F("told_at"))
+            | Exists(failed.filter(planned_at__gt=OuterRef("told_until")))
+        )
     )
-    for pk, name, failures, good in found.values_list("pk", "name", "failures", "last_good_at")[:MOST]:
+    columns = ("pk", "name", "failures", "last_good_at", "failed_at")
+    for pk, name, failures, good, failed_at in found.values_list(*columns)[:MOST]:
         times = "once" if failures == 1 else f"{failures} times in a row"
         last = f"The last success was at {moment_words(good)}." if good else "It has never succeeded."
-        yield Finding(pk, name, _Kind.FAILING, f"It failed {times}. {last}")
+        yield Finding(pk, name, _Kind.FAILING, f"It failed {times}. {last}", planned_at=failed_at)
 
 
 def _silent(now: datetime, resumed_at: datetime | None) -> Iterator[Finding]:

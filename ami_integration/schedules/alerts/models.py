@@ -76,7 +76,8 @@ class Alert(models.Model):
     text = models.TextField(help_text="What is wrong, in sentences.")
     closing_text = models.TextField(blank=True, help_text="Why it is over.")
     planned_at = models.DateTimeField(
-        null=True, help_text="Of a late one: the newest planned time it is about."
+        null=True,
+        help_text="The newest planned time it is about: the one that is late, or the last that had failed.",
     )
 
     objects = AlertQuerySet.as_manager()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
+from ami_integration.actions.models import FanOut
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
 from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
 from ami_integration.servers.models import Server
+from tests.actions.factories import make_run
 from tests.schedules.factories import make_planner, make_schedule
 from tests.servers.factories import make_server
 
@@ -47,3 +52,28 @@ def make_alert(*channels: AlertChannel, closing: bool = False, **values: Any) ->
         for one in (False, True) if closing else (False,):
             AlertDelivery.objects.create(alert=alert, channel=channel, channel_name=channel.name, closing=one)
     return alert
+
+
+def make_failed(schedule: Schedule, *ends: tuple[Server, str, str], **values: Any) -> PlannedRun:
+    """A planned time of a minute ago that failed, as the tick settles it.
+
+    Args:
+        *ends: of each server how its run ended, and the sentence; one is a run, several are a fan-out.
+        **values: of the planned run.
+    """
+    fanout = None
+    if len(ends) > 1:
+        fanout = FanOut.objects.create(key=f"key-{schedule.pk}", action="Ping", payload="[]")
+    runs = [
+        make_run(server=server, server_name=server.name, fanout=fanout, status=status, reason=reason)
+        for server, status, reason in ends
+    ]
+    values = {
+        "planned_at": timezone.now().replace(microsecond=0) - timedelta(minutes=1),
+        "outcome": PlannedRun.Outcome.SUBMITTED if runs else PlannedRun.Outcome.REFUSED,
+        "result": PlannedRun.Result.FAILED if runs else PlannedRun.Result.NONE,
+        "fanout": fanout,
+        "run": runs[0] if len(runs) == 1 else None,
+    } | values
+    Schedule.objects.filter(pk=schedule.pk).update(failures=3)
+    return PlannedRun.objects.create(schedule=schedule, **values)

@@ -194,17 +194,17 @@ def test_what_was_given_up_is_sent_when_somebody_says_try_again(admin_client: Cl
         channel = make_webhook(receiver.url)
         make_alert(channel)
         delivery, button = given_up()
-        assert "Try again now" in text_of(
+        assert "Send again" in text_of(
             admin_client.get(reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,)))
         )
         for status, attempts in (("given_up", 31), ("sent", 32)):
-            assert "It is tried again." in text_of(admin_client.post(button, follow=True))
+            assert "It is sent again." in text_of(admin_client.post(button, follow=True))
             channel_deliver(channel_id=channel.pk)
             delivery.refresh_from_db()
             assert (delivery.status, delivery.attempts) == (status, attempts)
     assert [entry.verb for entry in AuditEntry.objects.all()] == ["alertdelivery.retry"] * 2
     page = admin_client.post(button, follow=True)
-    assert "It was not given up" in text_of(page) and "Try again now" not in text_of(page)
+    assert "It was not given up" in text_of(page) and "Send again" not in text_of(page)
     assert len(receiver.requests) == 2
 
 
@@ -229,7 +229,7 @@ def test_only_who_may_change_channels_has_a_delivery_tried_again(client: Client)
     delivery, button = given_up()
     page = reverse("admin:ami_integration_alertdelivery_change", args=(delivery.pk,))
     client.force_login(make_user("viewer", "view_schedule", "view_alertdelivery"))
-    assert "Try again now" not in text_of(client.get(page))
+    assert "Send again" not in text_of(client.get(page))
     assert client.post(button).status_code == 403
     assert client.get(button).status_code == 405
     permissions = ("view_schedule", "view_alertdelivery", "change_alertchannel")
@@ -237,9 +237,62 @@ def test_only_who_may_change_channels_has_a_delivery_tried_again(client: Client)
     stranger.groups.clear()  # no access rule any more, so no sight of the schedule
     assert "That delivery is gone" in text_of(client.post(button, follow=True))
     client.force_login(make_user("changer", *permissions))
-    assert "It is tried again." in text_of(client.post(button, follow=True))
+    assert "It is sent again." in text_of(client.post(button, follow=True))
     delivery.refresh_from_db()
     assert delivery.status == "waiting"
+
+
+def send_again(client: Client, **values: Any) -> Any:
+    """The action of the list, for all of its rows."""
+    values = {
+        "action": "send_again",
+        "_selected_action": list(AlertDelivery.objects.values_list("pk", flat=True)),
+    } | values
+    return client.post(reverse("admin:ami_integration_alertdelivery_changelist"), values, follow=True)
+
+
+def test_what_was_given_up_is_sent_again_for_all_that_are_selected(admin_client: Client) -> None:
+    with receiving() as receiver:
+        channel = make_webhook(receiver.url)
+        disabled, deleted = make_channel(enabled=False), make_channel(name="Deleted")
+        for number in range(3):
+            schedule = make_watched(channel, name=f"Nightly {number}")
+            make_alert(*[channel, disabled, deleted][: 3 - number], schedule=schedule)
+        AlertDelivery.objects.update(status="given_up", created_at=timezone.now() - timedelta(days=2))
+        deleted.delete()
+        AlertDelivery.objects.filter(alert__schedule_name="Nightly 0", channel=channel).update(status="sent")
+        page = text_of(send_again(admin_client))
+        assert "2 sent again by a worker now." in page and "4 not sent again:" in page
+        assert channel_deliver(channel_id=channel.pk) == 2
+        assert len(receiver.requests) == 2
+    assert sorted(AlertDelivery.objects.values_list("status", flat=True)) == ["given_up"] * 3 + ["sent"] * 3
+    assert [(entry.verb, entry.what) for entry in AuditEntry.objects.all()] == [
+        ("alertdelivery.retry", {"channel": "Chat"})
+    ] * 2
+
+
+def test_all_that_was_given_up_goes_from_a_filtered_list(admin_client: Client) -> None:
+    make_alert(make_channel())
+    given_up()
+    url = reverse("admin:ami_integration_alertdelivery_changelist") + "?status__exact=given_up"
+    chosen = list(AlertDelivery.objects.values_list("pk", flat=True))
+    answer = admin_client.post(url, {"action": "send_again", "_selected_action": chosen}, follow=True)
+    assert "1 sent again" in text_of(answer) and "not sent again" not in text_of(answer)
+
+
+def test_the_action_is_for_who_may_change_channels_and_for_what_they_see(client: Client) -> None:
+    make_alert(make_channel())
+    given_up()
+    client.force_login(make_user("viewer", "view_schedule", "view_alertdelivery"))
+    assert "Send again" not in text_of(send_again(client))
+    client.force_login(stranger := make_user("stranger", "view_alertdelivery", "change_alertchannel"))
+    stranger.groups.clear()
+    send_again(client)
+    assert AlertDelivery.objects.get().status == "given_up"
+    assert not AuditEntry.objects.exists()
+    client.force_login(make_user("changer", "view_schedule", "view_alertdelivery", "change_alertchannel"))
+    assert "1 sent again by a worker now." in text_of(send_again(client))
+    assert AlertDelivery.objects.get().status == "waiting"
 
 
 def test_an_alerts_page_says_who_was_told(admin_client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +10,12 @@ from django.utils import timezone
 
 from ami_integration.schedules.alerts import conditions
 from ami_integration.schedules.alerts.models import Alert, AlertDelivery
-from ami_integration.schedules.alerts.services import alerts_look
+from ami_integration.schedules.alerts.services import alerts_look, alerts_look_through
 from ami_integration.schedules.blackouts import Blackout
-from ami_integration.schedules.models import PlannedRun, Schedule, SchedulesPause
+from ami_integration.schedules.calendar import next_times
+from ami_integration.schedules.models import Schedule
+from ami_integration.schedules.planned import PlannedRun
+from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Tag
 from tests.actions.factories import make_run
 from tests.schedules.alerts.factories import make_channel, make_watched
@@ -417,6 +420,8 @@ def test_a_look_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch)
     assert [alerts_look(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
     Schedule.objects.update(failures=0, last_good_at=NOW)
     assert [alerts_look(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
+    Schedule.objects.update(failures=2, last_good_at=NOW + HOUR)
+    assert alerts_look_through(now=NOW + HOUR) == 5  # the listener has the time
 
 
 def test_the_number_of_queries_does_not_grow_with_the_schedules(
@@ -440,6 +445,33 @@ def test_the_number_of_queries_does_not_grow_with_the_schedules(
     Schedule.objects.update(failures=0, last_good_at=NOW)
     with django_assert_max_num_queries(35):
         assert alerts_look(now=NOW) == 60
+
+
+# The clocks change
+
+
+def test_in_the_hour_that_comes_twice_a_crontab_is_silent_by_the_letter_and_not_late() -> None:
+    schedule = aged(
+        make_watched(
+            kind="crontab",
+            interval_seconds=None,
+            crontab="*/15 * * * *",
+            timezone="Europe/Berlin",
+            alert_late_seconds=60,
+            alert_silent_seconds=45 * 60,
+        )
+    )
+    # In Berlin 02:45 comes at 00:45 UTC, and once more an hour later.
+    last = datetime(2026, 10, 25, 0, 45, tzinfo=UTC)
+    (following,) = next_times(timing=schedule, after=last, count=1)
+    assert following == datetime(2026, 10, 25, 2, 0, tzinfo=UTC)
+    set_(schedule, created_at=last - HOUR, updated_at=last - HOUR, last_good_at=last, next_at=following)
+    ended(schedule, last, last)
+    assert look(last + timedelta(minutes=44)) == []
+    assert look(last + timedelta(minutes=46)) == [("silent", False)]
+    ended(schedule, following, following)
+    set_(schedule, last_good_at=following, next_at=following + timedelta(minutes=15))
+    assert look(following + timedelta(seconds=1)) == [("silent", True)]
 
 
 # Blackouts, and a clock that is away

@@ -24,8 +24,15 @@ from ami_integration.schedules.alerts.sending import NotSent, message_send, sign
 from ami_integration.servers.encryption import Secret
 from tests.certificates import make_certificates
 from tests.processes import free_port
-from tests.schedules.alerts.factories import make_alert, make_channel, make_watched, make_webhook
+from tests.schedules.alerts.factories import (
+    make_alert,
+    make_channel,
+    make_failed,
+    make_watched,
+    make_webhook,
+)
 from tests.schedules.alerts.receivers import MailServer, Receiver, login_as, receiving
+from tests.schedules.factories import server_of
 
 pytestmark = pytest.mark.django_db
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "alerts.md"
@@ -200,6 +207,7 @@ def test_a_webhook_is_signed_json_with_an_address_that_nobody_reads(
                 "url": f"https://amiweb.example.com/admin/ami_integration/schedule/{alert.schedule_id}/change/",
             },
             "text": "It failed 3 times in a row.",
+            "failure": None,
             "opened_at": f"{alert.opened_at:%Y-%m-%dT%H:%M:%S}Z",
             "closed_at": None,
         }
@@ -230,7 +238,8 @@ def test_the_docs_show_a_message_as_it_is_sent() -> None:
     page = DOCS.read_text(encoding="utf-8")
     shown = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])  # type: ignore[index]
     channel = make_webhook("http://127.0.0.1:1/")
-    sent = message(channel).body
+    planned = make_failed(schedule := make_watched(channel), (server_of(schedule), "failed", "It said no."))
+    sent = message(channel, schedule=schedule, planned_at=planned.planned_at).body
 
     def shape(value: Any) -> Any:
         if isinstance(value, dict):

@@ -27,3 +27,19 @@ if (kind) {
   kind.addEventListener("change", show);
   show();
 }
+
+// The admin's own search box for schedules draws itself after this, without a name for it, and as a list that holds
+// more than its items; whoever can't see it hears its label and its choices.
+function nameSearch() {
+  const row = document.querySelector(".form-row.field-schedules");
+  const search = row?.querySelector(".select2-search__field");
+  if (!search) return;
+  search.setAttribute("aria-label", "Search for schedules");
+  row.querySelector(".select2-selection__rendered").setAttribute("role", "presentation");
+}
+
+const schedules = document.querySelector(".form-row.field-schedules");
+if (schedules) {
+  new MutationObserver(nameSearch).observe(schedules, { childList: true, subtree: true });
+  nameSearch();
+}

@@ -1,8 +1,8 @@
 // The form of a schedule: shows the next runs while one types, as the server's own calendar computes them, and only
 // the fields that the chosen kind of schedule uses. A mistake is told beside its field.
 
-import { nameCells } from "../cards.js";
 import { element } from "../actions/dom.js";
+import { showTimes } from "./times.js";
 
 const PAUSE = 300; // milliseconds without a key before the server is asked
 const FIELDS = ["kind", "crontab", "interval_seconds", "once_at", "timezone", "starts_at", "ends_at", "max_runs", "tag"];
@@ -15,7 +15,6 @@ const words = byId("preview-words");
 const form = panel.closest("form");
 const kind = byId("id_kind");
 const field = (name) => byId(`id_${name}`);
-const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 let asked = 0;
 let timer = 0;
@@ -51,43 +50,6 @@ function showErrors(errors) {
   words.textContent = texts.join(" ");
   words.dataset.error = "";
   table.hidden = true;
-}
-
-// In the words of the person's own browser: their zone, and a distance to UTC that shows a change of the clocks.
-function inMine(iso) {
-  const moment = new Date(iso);
-  const parts = Object.fromEntries(
-    new Intl.DateTimeFormat("en-GB", {
-      weekday: "short", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
-    }).formatToParts(moment).map((part) => [part.type, part.value]),
-  );
-  return `${parts.weekday} ${parts.year}-${parts.month}-${parts.day} ${parts.hour}:${parts.minute}:${parts.second}`;
-}
-
-function showTimes(answer) {
-  delete words.dataset.error;
-  words.textContent = answer.times.length ? `${answer.words}. Time zone: ${answer.zone}.` : "It doesn't run any more.";
-  byId("preview-zone").textContent = answer.zone;
-  byId("preview-mine").textContent = `Yours (${mine})`;
-  const notes = answer.times.some((time) => time.note || time.blackout);
-  const others = ![answer.zone, "UTC"].includes(mine);
-  const away = answer.zone !== "UTC";
-  byId("preview-zone").hidden = !away;
-  byId("preview-mine").hidden = !others;
-  byId("preview-notes").hidden = !notes;
-  const rows = answer.times.map((time) => {
-    const there = element("td", { class: "schedule-moment" }, time.zone);
-    there.hidden = !away;
-    const own = element("td", { class: "schedule-moment" }, inMine(time.at));
-    own.hidden = !others;
-    const note = element("td", {}, time.note);
-    if (time.blackout) note.append(time.note ? " " : "", element("span", { class: "aw-state", "data-state": "misfired" }, "Blackout"), ` ${time.blackout}`);
-    note.hidden = !notes;
-    return element("tr", {}, there, own, element("td", { class: "schedule-moment" }, time.utc), note);
-  });
-  table.tBodies[0].replaceChildren(...rows);
-  table.hidden = rows.length === 0;
-  nameCells(table);
 }
 
 // ---------------------------------------------------------------- asking
