@@ -39,7 +39,7 @@ from django.utils import timezone
 from ami_integration.access.services import AnyUser, rows_watchable, user_may_view_runs
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.actions.stored import StoredHeaders
-from ami_integration.servers.encryption import EncryptedTextField, Secret
+from ami_integration.secrets.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server, Tag
 
 #: Runs in progress at once that a person may ask for.

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from ami_integration.actions.masking import lines_visible
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.secrets.encryption import EncryptedTextField
 
 
 class StoredHeaders(models.Model):

@@ -17,7 +17,7 @@ from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
 from ami_integration.actions.submission import servers_choosable
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
 
 #: The order of a fan-out, and the time limit.

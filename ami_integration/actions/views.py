@@ -26,7 +26,7 @@ from ami_integration.actions.retention import log_holdings
 from ami_integration.actions.snapshots import running_snapshot
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write, request_address
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 
 
 def run_visible(request: HttpRequest, run_id: int) -> ActionRun:

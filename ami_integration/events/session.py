@@ -42,7 +42,7 @@ from ami_integration.events.stream import (
     end_again,
     mark_of,
 )
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import ServerHealth
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import ami_integration.access.models
 import ami_integration.events.models
-import ami_integration.servers.encryption
+import ami_integration.secrets.encryption
 import ami_integration.servers.models
 import ami_integration.zones
 import django.core.validators
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
             name='ActionRun',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('payload', ami_integration.servers.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
+                ('payload', ami_integration.secrets.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
                 ('headers_masked', models.JSONField(default=list, editable=False)),
                 ('server_name', models.CharField(help_text='Kept, so that the log outlives the server.', max_length=100)),
                 ('action', models.CharField(max_length=255)),
@@ -76,9 +76,9 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100, unique=True)),
                 ('kind', models.CharField(choices=[('mail', 'Mail'), ('webhook', 'Webhook')], default='mail', max_length=10)),
                 ('addresses', models.TextField(blank=True, help_text='Mail addresses, one a line.')),
-                ('url', ami_integration.servers.encryption.EncryptedTextField(blank=True, help_text='Where the webhook is sent, by POST.', null=True, verbose_name='URL')),
+                ('url', ami_integration.secrets.encryption.EncryptedTextField(blank=True, help_text='Where the webhook is sent, by POST.', null=True, verbose_name='URL')),
                 ('url_shown', models.CharField(blank=True, editable=False, help_text='Scheme and host of it.', max_length=300)),
-                ('secret', ami_integration.servers.encryption.EncryptedTextField(blank=True, help_text='With it each webhook is signed (HMAC-SHA256). Empty: not signed.', null=True)),
+                ('secret', ami_integration.secrets.encryption.EncryptedTextField(blank=True, help_text='With it each webhook is signed (HMAC-SHA256). Empty: not signed.', null=True)),
                 ('enabled', models.BooleanField(default=True)),
             ],
             options={
@@ -134,9 +134,9 @@ class Migration(migrations.Migration):
                 ('transport', models.CharField(choices=[('tcp', 'TCP (clear text)'), ('tls', 'TLS')], default='tcp', max_length=3)),
                 ('tls_ca', models.TextField(blank=True, help_text="PEM text of the authority that signed the PBX's certificate, or of the self-signed certificate itself. Empty: the authorities that this machine trusts.", validators=[ami_integration.servers.models.validate_ca], verbose_name='CA certificate')),
                 ('username', models.CharField(help_text='The [section] of manager.conf with the AMI account.', max_length=255, validators=[django.core.validators.RegexValidator('[\\r\\n\\x00]', 'It may not hold a line break or a NUL: Asterisk reads line by line.', inverse_match=True)])),
-                ('secret', ami_integration.servers.encryption.EncryptedTextField(help_text='The secret= line of that section.')),
+                ('secret', ami_integration.secrets.encryption.EncryptedTextField(help_text='The secret= line of that section.')),
                 ('action_username', models.CharField(blank=True, help_text='A second account, for actions alone; the first then only listens. Empty: one does both.', max_length=255, validators=[django.core.validators.RegexValidator('[\\r\\n\\x00]', 'It may not hold a line break or a NUL: Asterisk reads line by line.', inverse_match=True)], verbose_name='username for actions')),
-                ('action_secret', ami_integration.servers.encryption.EncryptedTextField(blank=True, help_text='The secret= line of the second account.', null=True, verbose_name='secret for actions')),
+                ('action_secret', ami_integration.secrets.encryption.EncryptedTextField(blank=True, help_text='The secret= line of the second account.', null=True, verbose_name='secret for actions')),
                 ('max_sessions', models.PositiveSmallIntegerField(default=8, help_text='Action sessions that it has at once, over all workers. What finds none free waits.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(200)], verbose_name='sessions at most')),
                 ('event_keeping', models.CharField(choices=[('default', 'All but the noise'), ('all', 'All'), ('none', 'None'), ('chosen', 'Only these')], default='default', help_text="What is stored. The live page shows the others too, and says that they aren't kept.", max_length=10, verbose_name='events to keep')),
                 ('event_names', models.TextField(blank=True, help_text='For “Only these”: one name a line. * stands for anything, and ! before a name leaves it out: Queue* and !QueueMemberPause. With nothing but ! lines, all others are kept.', validators=[ami_integration.servers.models.validate_event_names], verbose_name='event names')),
@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('run', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='result', serialize=False, to='ami_integration.actionrun')),
                 ('data', models.BinaryField(help_text='The masked copy: JSON, compressed by zlib.')),
-                ('hidden', ami_integration.servers.encryption.EncryptedTextField(help_text='What masking hid, for those with the permission view_result_secrets.', null=True)),
+                ('hidden', ami_integration.secrets.encryption.EncryptedTextField(help_text='What masking hid, for those with the permission view_result_secrets.', null=True)),
                 ('size', models.PositiveBigIntegerField(help_text='Bytes before compression.')),
                 ('stored_size', models.PositiveBigIntegerField(help_text='Bytes that the row takes.')),
                 ('item_count', models.PositiveIntegerField(default=0)),
@@ -184,7 +184,7 @@ class Migration(migrations.Migration):
             name='ActionTemplate',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('payload', ami_integration.servers.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
+                ('payload', ami_integration.secrets.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
                 ('headers_masked', models.JSONField(default=list, editable=False)),
                 ('name', models.CharField(max_length=100, unique=True)),
                 ('description', models.TextField(blank=True, help_text='What it is for, and when to use it.')),
@@ -210,7 +210,7 @@ class Migration(migrations.Migration):
             name='FanOut',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('payload', ami_integration.servers.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
+                ('payload', ami_integration.secrets.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
                 ('headers_masked', models.JSONField(default=list, editable=False)),
                 ('key', models.CharField(help_text='Chosen with the preview: sent twice, it is one fan-out.', max_length=32, unique=True)),
                 ('action', models.CharField(max_length=255)),
@@ -256,7 +256,7 @@ class Migration(migrations.Migration):
             name='Schedule',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('payload', ami_integration.servers.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
+                ('payload', ami_integration.secrets.encryption.EncryptedTextField(help_text='The headers as a JSON list of [name, value].')),
                 ('headers_masked', models.JSONField(default=list, editable=False)),
                 ('name', models.CharField(help_text='What it is for; the action log shows it.', max_length=100, unique=True)),
                 ('template_taken_at', models.DateTimeField(editable=False, help_text='As of when the template was taken over.', null=True)),

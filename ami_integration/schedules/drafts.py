@@ -12,7 +12,7 @@ from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import Kept
 from ami_integration.actions.templates import servers_meant, template_variables
 from ami_integration.schedules.models import Schedule
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 #: The order on several servers, and the time limit.

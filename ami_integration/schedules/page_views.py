@@ -34,7 +34,7 @@ from ami_integration.schedules.pausing import schedules_pause_all, schedules_pau
 from ami_integration.schedules.rights import servers_unseen
 from ami_integration.schedules.targets import Targets, schedule_servers
 from ami_integration.schedules.timing_forms import PREVIEW, TimingForm, moment_text, when_words
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 #: Seconds for which a confirmation counts.

@@ -21,7 +21,7 @@ from ami_integration.actions.services import RunRefused, runs_ring
 from ami_integration.actions.unattended import unattended_submit, unattended_take_back
 from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import PlannedRun, Schedule
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 Outcome = PlannedRun.Outcome

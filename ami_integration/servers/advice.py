@@ -21,7 +21,7 @@ from ami_integration.ami import (
     fetch_certificate,
 )
 from ami_integration.ami.errors import LoginReason, SSHReason, TLSReason
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 _TLS: dict[TLSReason, str] = {

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ami_integration.ami import AMIClient, AMIError, Timeouts
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.advice import advice
-from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 

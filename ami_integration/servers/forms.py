@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from ami_integration.access.services import tags_visible
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import Server, no_line_break
 
 # Whoever may edit a server need not know its secret. If these could change while it stays, amiweb would carry

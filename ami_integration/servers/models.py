@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 
 from ami_integration.ami import TCP, TLS
-from ami_integration.servers.encryption import EncryptedTextField, Secret
+from ami_integration.secrets.encryption import EncryptedTextField, Secret
 from ami_integration.zones import validate_zone
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31

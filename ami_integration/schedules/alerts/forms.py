@@ -7,7 +7,7 @@ from django.core.validators import validate_email
 
 from ami_integration.schedules.alerts.models import AlertChannel
 from ami_integration.schedules.alerts.sending import url_problem, url_shown
-from ami_integration.servers.encryption import Secret
+from ami_integration.secrets.encryption import Secret
 from ami_integration.servers.forms import SecretField
 
 #: Mail addresses of one channel; for more there are mailing lists.
