@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -65,6 +65,24 @@ def postgres_cluster() -> Iterator[Cluster]:
     requirements.ran_against("PostgreSQL", cluster.version)
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audit_gives_way_to_flushes() -> Iterator[None]:
+    """Transactional tests end by emptying all tables, which the audit's refuse but to a marked connection."""
+    from django.db.backends.base.operations import BaseDatabaseOperations
+
+    from ami_integration.audit.guard import guard_open
+
+    flush = BaseDatabaseOperations.execute_sql_flush
+
+    def marked(operations: Any, sql_list: Any) -> None:
+        with guard_open("remove", using=operations.connection.alias):
+            flush(operations, sql_list)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", marked)
+        yield
 
 
 @pytest.fixture(scope="session")
