@@ -9,4 +9,5 @@ class AmiIntegrationConfig(AppConfig):
     verbose_name = "PBXs"
 
     def ready(self) -> None:
+        from ami_integration.access import logins  # noqa: F401  to hear of logins
         from ami_integration.schedules.alerts import checks as alerts_checks  # noqa: F401  to register them

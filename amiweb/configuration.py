@@ -77,6 +77,10 @@ class Configuration:
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
+    session_idle_minutes: int
+    session_hours: int
+    login_failures: int
+    login_lock_minutes: int
     public_url: str
     mail: "Mail"
 
@@ -200,6 +204,14 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         ),
         run_retention_days=_retention(env, "AMIWEB_RUN_RETENTION_DAYS", 90),
         result_retention_days=_retention(env, "AMIWEB_RESULT_RETENTION_DAYS", 30),
+        session_idle_minutes=env.integer(
+            "AMIWEB_SESSION_IDLE_MINUTES", env.text("AMIWEB_SESSION_IDLE_MINUTES", "30"), 6, 1440
+        ),
+        session_hours=env.integer("AMIWEB_SESSION_HOURS", env.text("AMIWEB_SESSION_HOURS", "12"), 1, 168),
+        login_failures=env.integer("AMIWEB_LOGIN_FAILURES", env.text("AMIWEB_LOGIN_FAILURES", "5"), 1, 100),
+        login_lock_minutes=env.integer(
+            "AMIWEB_LOGIN_LOCK_MINUTES", env.text("AMIWEB_LOGIN_LOCK_MINUTES", "15"), 1, 1440
+        ),
         public_url=_public_url(env, production),
         mail=_mail(env),
     )

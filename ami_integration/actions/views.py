@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from ami_integration.access.logins import watching
 from ami_integration.access.services import user_may_view_runs, user_may_view_secrets
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.exports import result_json, rows_csv
@@ -73,6 +74,7 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     return TemplateResponse(request, template, {**site, **context})
 
 
+@watching  # a page of a run fetches it when the run has ended
 @never_cache
 @require_GET
 def result(request: HttpRequest, run_id: int) -> HttpResponse:
