@@ -6,7 +6,8 @@ from django import forms
 
 from ami_integration.access.services import tags_visible
 from ami_integration.secrets.encryption import Secret, SecretUnreadable
-from ami_integration.servers.models import Server, no_line_break
+from ami_integration.servers.address import no_line_break
+from ami_integration.servers.models import Server
 
 # Whoever may edit a server need not know its secret. If these could change while it stays, amiweb would carry
 # it to whatever they name; on another port of the same machine somebody else may listen.
