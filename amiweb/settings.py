@@ -46,6 +46,7 @@ AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status
 AMIWEB_RESULT_RETENTION_DAYS = _config.result_retention_days  # the same for what came back
 AMIWEB_SESSION_IDLE = _config.session_idle_minutes * 60  # seconds
 AMIWEB_SESSION_LIMIT = _config.session_hours * 3600  # seconds
+AMIWEB_AUDIT_SEALS = _config.audit_seals  # "log", the path of a file, or "": nowhere
 AMIWEB_PUBLIC_URL = _config.public_url  # where links in messages lead; "": nobody said so
 AMIWEB_SMTP_HOST = _config.mail.host  # "": no mail is sent, where Django's own setting would mean localhost
 AMIWEB_MAIL_FROM = _config.mail.sender
@@ -230,6 +231,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "channels_redis.pubsub": {"filters": ["outage of pushes"]},
+        # Seals are told by the log where that was asked for, and nobody should miss one.
+        "ami_integration.audit.sealed": {"level": "INFO"},
         # They log each request with its whole URL, and that of a webhook is a secret.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

@@ -223,6 +223,13 @@ VARIABLES = (
         "Minutes that they wait, 1 to 1440. `manage.py axes_reset_username NAME` lets them try at once.",
     ),
     Variable(
+        "AMIWEB_AUDIT_SEALS",
+        "nowhere",
+        "optional",
+        "Where each seal of the audit is told outside the database (docs/audit.md), so that a cut-off end "
+        "shows: the path of a file that workers append to, or `log`.",
+    ),
+    Variable(
         "AMIWEB_PUBLIC_URL",
         "the web process's own address",
         "optional; `https://` only",
