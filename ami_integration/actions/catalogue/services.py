@@ -37,7 +37,7 @@ from ami_integration.actions.catalogue.shipped import (
 )
 from ami_integration.ami import AMIError
 from ami_integration.secrets.encryption import SecretUnreadable
-from ami_integration.servers.doctor import printable
+from ami_integration.servers.findings import printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerAbilities, ServerHealth
 from ami_integration.servers.sessions import action_session
 from ami_integration.servers.waiting import MustWait
