@@ -34,6 +34,7 @@ from ami_integration.access.services import (
 )
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
+from ami_integration.secrets.forms import fieldsets_replacing
 from ami_integration.servers import services
 from ami_integration.servers.forms import ServerForm
 from ami_integration.servers.models import Server, ServerHealth, Tag
@@ -156,6 +157,10 @@ class ServerAdmin(AuditedAdmin):
             server.address,
             tls,
         )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Server | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets_replacing(fieldsets, obj if self.has_change_permission(request, obj) else None)
 
     def get_form(
         self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any

@@ -1,7 +1,7 @@
 """The form of a server. Its secrets go in and never come out.
 
-The same form judges what the page sends to be tested before it is saved: `candidate` makes a server of it that
-the connection doctor can examine, and that nobody stores.
+The same form judges what the page sends to be tested before it is saved: `candidate` makes a server of it
+that the connection doctor can examine, and that nobody stores.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from django import forms
 
 from ami_integration.access.services import tags_visible
 from ami_integration.secrets.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.forms import SecretField, UnreadableKept
 from ami_integration.servers.address import ADDRESS_FIELDS, no_line_break
 from ami_integration.servers.models import Server
 
@@ -29,15 +30,6 @@ PINS = ("tls_pin", "ssh_host_key")
 
 #: The fields that hold a secret.
 SECRETS = ("secret", "action_secret", "ssh_key", "ssh_password")
-
-
-class SecretField(forms.CharField):
-    """A text to be stored, shown to nobody. Empty means: keep what is stored."""
-
-    widget = forms.PasswordInput(attrs={"autocomplete": "new-password"})
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(data)
 
 
 class SecretTextarea(forms.Textarea):
@@ -60,7 +52,7 @@ class SecretTextField(SecretField):
         return f"{text}\n" if text else ""
 
 
-class ServerForm(forms.ModelForm):
+class ServerForm(UnreadableKept):
     """A server.
 
     Attributes:
@@ -201,7 +193,9 @@ class ServerForm(forms.ModelForm):
                 "event_names", "Name the events to keep, one a line, or choose “None” to keep no events."
             )
         if self.only_test:
-            self.add_error(None, "Nothing was saved: this was a test. Enter the secrets again before you save.")
+            self.add_error(
+                None, "Nothing was saved: this was a test. Enter the secrets again before you save."
+            )
         return super().clean()
 
     def _clean_ssh(self) -> None:

@@ -227,7 +227,8 @@ def test_an_unreadable_secret_is_a_state_of_its_own_and_is_not_destroyed(
     assert admin_client.post(change_page(server), fields(notes="edited")).status_code == 302
     kept = Server.objects.get()
     assert (kept.notes, kept.secret.token) == ("edited", server.secret.token)
-    assert admin_client.post(change_page(server), fields(secret=SECRET)).status_code == 302
+    ticked = fields(secret=SECRET, replace_unreadable="on")
+    assert admin_client.post(change_page(server), ticked).status_code == 302
     assert Server.objects.get().state == "unknown"
 
 
