@@ -1,6 +1,7 @@
 """Every admin page of every room, collected for Django."""
 
 from ami_integration.access import admin as access_admin
+from ami_integration.access import people_admin
 from ami_integration.actions import admin as actions_admin
 from ami_integration.actions import fanout_admin, template_admin
 from ami_integration.actions.catalogue import admin as catalogue_admin
@@ -18,6 +19,7 @@ __all__ = [
     "catalogue_admin",
     "events_admin",
     "fanout_admin",
+    "people_admin",
     "schedules_admin",
     "servers_admin",
     "template_admin",

@@ -85,6 +85,27 @@ def audit_gives_way_to_flushes() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logins_of_test_clients_leave_no_entry() -> Iterator[None]:
+    """`force_login` is how tests begin; the audit has the logins that come by the page."""
+    from django.test.client import ClientMixin
+
+    from ami_integration.audit.logins import user_logged_in, user_logged_in_note
+
+    log_in = ClientMixin._login  # type: ignore[attr-defined]
+
+    def silently(*args: Any, **values: Any) -> None:
+        user_logged_in.disconnect(user_logged_in_note)
+        try:
+            log_in(*args, **values)
+        finally:
+            user_logged_in.connect(user_logged_in_note)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientMixin, "_login", silently)
+        yield
+
+
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
     """The database goes with the run's folder; to drop it would fail on a killed process's last session."""

@@ -26,7 +26,7 @@ from ami_integration.actions.results import Result
 from ami_integration.actions.retention import log_holdings
 from ami_integration.actions.snapshots import running_snapshot
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_write, request_address
+from ami_integration.audit.services import entry_write, export_write, request_address
 from ami_integration.secrets.encryption import SecretUnreadable
 
 
@@ -111,6 +111,14 @@ def export(request: HttpRequest, run_id: int, kind: str) -> HttpResponseBase:
             return HttpResponse(str(error), status=HTTPStatus.CONFLICT, content_type="text/plain")
     else:
         content = _result_row(run).masked()
+        export_write(
+            request=request,
+            verb="run.export",
+            what={"kind": kind, "action": run.action, "server": run.server_name},
+            object_type="run",
+            object_id=run.pk,
+            object_name=str(run),
+        )
     response: HttpResponseBase
     if kind == "csv":
         response = StreamingHttpResponse(

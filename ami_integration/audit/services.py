@@ -2,12 +2,15 @@
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
 
 from ami_integration.audit.models import AuditEntry
+
+_refusal_told: ContextVar[bool] = ContextVar("refusal_told", default=False)
 
 
 def entry_write(
@@ -37,7 +40,36 @@ def entry_write(
         outcome=outcome,
     )
     entry.save(force_insert=True)
+    if outcome == AuditEntry.Outcome.REFUSED:
+        _refusal_told.set(True)
     return entry
+
+
+def export_write(
+    *,
+    request: HttpRequest,
+    verb: str,
+    what: Mapping[str, Any],
+    object_type: str = "",
+    object_id: object = "",
+    object_name: str = "",
+) -> None:
+    """Tell that somebody takes data away as a file. Written before the first byte leaves.
+
+    Args:
+        verb: as in `run.export`.
+        what: the kind of file, and what was asked for.
+    """
+    entry_write(
+        actor=request.user,
+        origin="admin",
+        address=request_address(request),
+        verb=verb,
+        what=what,
+        object_type=object_type,
+        object_id=object_id,
+        object_name=object_name,
+    )
 
 
 def entries_write(entries: Iterable[AuditEntry]) -> None:
@@ -83,6 +115,16 @@ def entry_make(
         object_name=_short(object_name, 200),
         outcome=outcome,
     )
+
+
+def refusal_watch() -> None:
+    """From here on, `refusal_told` says whether an entry of a refusal was written in this request."""
+    _refusal_told.set(False)
+
+
+def refusal_told() -> bool:
+    """Whether somebody who knew more has told of what was refused in this request."""
+    return _refusal_told.get()
 
 
 def request_address(request: HttpRequest) -> str:

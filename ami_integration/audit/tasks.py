@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 
+from ami_integration.audit.models import AuditSeal
 from ami_integration.audit.sealed import NotTold, seals_tell
 from ami_integration.audit.seals import entries_seal
 from ami_integration.outage import Outage
@@ -17,7 +18,7 @@ MOST_SEALS = 100
 @shared_task(name="audit.seal")
 def seal() -> None:
     """Seal what was written since the last time. Called every minute; a second call is harmless."""
-    made = []
+    made: list[AuditSeal] = []
     while len(made) < MOST_SEALS and (one := entries_seal()) is not None:
         made.append(one)
     try:
