@@ -130,8 +130,8 @@ class Address(models.Model):
         max_length=120,
         blank=True,
         validators=[validate_pin],
-        help_text="SHA-256 of the one certificate to accept; then its authority, name and dates don't matter. “"
-        "Test connection” shows the one that comes.",
+        help_text="SHA-256 of the one certificate to accept; then its authority, name and dates don't "
+        "matter. “Test connection” shows the one that comes.",
     )
     ssh_host = models.CharField(
         "SSH server",

@@ -6,8 +6,9 @@ An account's write= line shows in the actions that ListCommands names. Its read=
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
+from typing import cast
 
 from ami_integration.ami import AMIClient, AMIError, Event
 from ami_integration.servers.findings import Finding
@@ -34,7 +35,8 @@ class Hearing:
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            with closing(self._client.events(timeout=left)) as events:
+            # Closed at once, it gives back what it took and didn't yield.
+            with closing(cast(Generator[Event, None, None], self._client.events(timeout=left))) as events:
                 event = next(events, None)
             if event is None:
                 return False

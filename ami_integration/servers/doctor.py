@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from ami_integration.ami import (
     SSH,
@@ -97,26 +96,6 @@ class ConnectionTest:
     def failed(self) -> Step | None:
         """The step at which it ended, if it did."""
         return next((step for step in self.steps if step.ok is False), None)
-
-    def snapshot(self, *, done: bool) -> dict[str, Any]:
-        """As JSON for a page; nothing in it is secret.
-
-        Args:
-            done: whether the test has ended.
-        """
-        steps = [
-            {
-                "name": step.name,
-                "state": step.state,
-                "seen": step.seen,
-                "mend": step.mend,
-                "shown": step.shown,
-                "trust": None if step.trust is None else step.trust.plain(),
-                "seconds": round(step.seconds, 2),
-            }
-            for step in self.steps
-        ]
-        return {"done": done, "ok": self.ok if done else None, "steps": steps}
 
 
 def examine(server: Server, timeouts: Timeouts, *, listen: float = LISTEN) -> ConnectionTest:

@@ -17,10 +17,6 @@ class Trust:
     value: str
     label: str
 
-    def plain(self) -> dict[str, str]:
-        """For JSON."""
-        return {"field": self.field, "value": self.value, "label": self.label}
-
 
 @dataclass(frozen=True)
 class Finding:

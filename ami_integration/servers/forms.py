@@ -1,8 +1,4 @@
-"""The form of a server. Its secrets go in and never come out.
-
-The same form judges what the page sends to be tested before it is saved: `candidate` makes a server of it
-that the connection doctor can examine, and that nobody stores.
-"""
+"""The form of a server. Its secrets go in and never come out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +15,6 @@ from ami_integration.servers.models import Server
 # carry them to whatever they name; on another port of the same machine somebody else may listen.
 BOUND_TO_SECRET = ADDRESS_FIELDS
 BOUND_TO_SSH = ("host", "port", "ssh_host", "ssh_port", "ssh_username", "ssh_host_key")
-#: What a test of the connection depends on.
-CONNECTION_FIELDS = (
-    *(*ADDRESS_FIELDS, "ssh_key", "ssh_password"),
-    *("username", "secret", "action_username", "action_secret"),
-)
 #: What a link may propose for somebody to save: the pins that the connection doctor shows.
 PINS = ("tls_pin", "ssh_host_key")
 
@@ -42,7 +33,7 @@ class SecretTextarea(forms.Textarea):
 class SecretTextField(SecretField):
     """A secret of several lines, such as a private key."""
 
-    widget = SecretTextarea(
+    widget = SecretTextarea(  # type: ignore[assignment]
         attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
     )
 
@@ -58,12 +49,10 @@ class ServerForm(UnreadableKept):
     Attributes:
         viewer: who uses it, set by the admin; picks from the tags that they see.
         proposed: pins that the page shows as if somebody had typed them; nothing of them is stored.
-        only_test: whether it was sent to be tested, not to be saved.
     """
 
     viewer: Any = None
     proposed: Mapping[str, str] = {}
-    only_test = False
     secret = SecretField(
         validators=[no_line_break],
         error_messages={"required": "Enter the secret. AMI knows no account without one."},
@@ -120,7 +109,7 @@ class ServerForm(UnreadableKept):
                     else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
                 )
         if not self.is_bound:
-            self.initial |= {name: self.proposed[name] for name in PINS if self.proposed.get(name)}
+            self.initial.update({name: self.proposed[name] for name in PINS if self.proposed.get(name)})
 
     @property
     def unreadable(self) -> str:
@@ -134,9 +123,12 @@ class ServerForm(UnreadableKept):
         return ""
 
     @property
-    def connection_changed(self) -> bool:
-        """Whether it says another way to the PBX, or another account, than what is stored."""
-        return any(name in self.changed_data for name in CONNECTION_FIELDS)
+    def proposals(self) -> str:
+        """What a link has filled in, in words; "" if nothing."""
+        names = [
+            str(self.fields[name].label) for name in PINS if name in self.fields and self.proposed.get(name)
+        ]
+        return "" if self.is_bound or not names else f"The {' and the '.join(names)} below came from a test."
 
     def clean_secret(self) -> Secret | None:
         """The new secret, or the stored one, as it is."""
@@ -192,10 +184,6 @@ class ServerForm(UnreadableKept):
             self.add_error(
                 "event_names", "Name the events to keep, one a line, or choose “None” to keep no events."
             )
-        if self.only_test:
-            self.add_error(
-                None, "Nothing was saved: this was a test. Enter the secrets again before you save."
-            )
         return super().clean()
 
     def _clean_ssh(self) -> None:
@@ -206,15 +194,3 @@ class ServerForm(UnreadableKept):
                 self.add_error(name, f"Enter {what}: the tunnel goes through it.")
         if not any(self.cleaned_data.get(name) for name in ("ssh_key", "ssh_password")):
             self.add_error("ssh_key", "Enter a private key, or a password below.")
-
-
-def candidate(form: ServerForm) -> Server | list[str]:
-    """What a form says of a server, as one that can be examined; or, in sentences, what it lacks for that."""
-    form.is_valid()
-    faults = [
-        f"{form.fields[name].label or name}: {error}"
-        for name in CONNECTION_FIELDS
-        for error in form.errors.get(name, ())
-    ]
-    server: Server = form.instance
-    return faults or server

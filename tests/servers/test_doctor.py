@@ -19,9 +19,11 @@ from pytest_django import Settings
 from ami_integration.ami import TCP, TLS, Timeouts
 from ami_integration.servers.doctor import ConnectionTest, Step, examine
 from ami_integration.servers.models import Server
+from ami_integration.simulator.faults import Faults
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.certificates import make_certificates
 from tests.servers.factories import SECRET, healthy
+from tests.simulator.fixtures import Simulator
 
 LIMITS = Timeouts(connect=1, tls=1, banner=0.5, login=1, action=1)
 LONGEST = 5.0  # seconds: connect, banner, the look whether it is TLS, and room for a busy machine
@@ -364,3 +366,46 @@ def test_a_second_account_that_is_refused_says_which_section_to_look_at() -> Non
     assert failed is not None
     assert (failed.name, "[acting]" in failed.mend) == ("Login for actions", True)
     assert "another-word" not in failed.seen
+
+
+def test_a_certificate_that_has_expired_says_what_to_renew(tmp_path: Path) -> None:
+    made = make_certificates(expired=True)
+    (tmp_path / "server.pem").write_bytes(made.server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    with scripted(lambda peer: None, lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=made.ca.decode())
+    assert_ends_at(test, "TLS", seen="expired", mend="Renew the certificate in the file that tlscertfile=")
+    assert test.failed is not None and test.failed.trust is not None
+    assert dict(test.failed.shown)["SHA-256"] == test.failed.trust.value
+
+
+def test_another_certificate_than_the_pinned_one_asks_who_renewed_it(
+    certificates: tuple[ssl.SSLContext, str],
+) -> None:
+    context, _ = certificates
+    with scripted(lambda peer: None, lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_pin="ab" * 32)
+    assert_ends_at(test, "TLS", seen="isn't the pinned one", mend="Did somebody renew the PBX's certificate?")
+    assert test.failed is not None and test.failed.trust is not None
+    assert test.failed.trust.field == "tls_pin"
+
+
+def simulated(simulator: Simulator) -> ConnectionTest:
+    values = {"username": simulator.username, "secret": simulator.secret}
+    return examine(server_at(TCP("127.0.0.1", simulator.port), **values), LIMITS, listen=0.5)
+
+
+def test_a_pbx_that_is_still_starting_is_told_to_be_waited_for(
+    make_simulator: Callable[..., Simulator],
+) -> None:
+    test = simulated(make_simulator(faults=Faults(booting=True)))
+    assert_ends_at(test, "FullyBooted", seen="still starting", mend="core waitfullybooted")
+
+
+def test_a_clock_that_is_five_minutes_off_is_told(make_simulator: Callable[..., Simulator]) -> None:
+    test = simulated(make_simulator(clock=lambda: time.time() - 300))
+    assert test.ok, test
+    clock = step_of(test, "Latency and clock")
+    assert "The PBX's clock is 5 minutes behind this machine's." in clock.seen
+    assert "timedatectl" in clock.mend
