@@ -17,10 +17,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from ami_integration.audit.admin import ReadOnlyAdmin
+from ami_integration.audit.admin import LIST, ReadOnlyAdmin, about_url
 from ami_integration.audit.models import AuditEntry, AuditSeal
 from ami_integration.audit.seals import entries_unsealed
 from ami_integration.audit.services import export_write
@@ -40,7 +41,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     change_list_template = "ami_integration/audit/entry_list.html"
     change_form_template = "ami_integration/audit/entry.html"
-    list_display = ("at", "who", "verb", "object_name", "outcome", "origin", "address")
+    list_display = ("moment", "who", "verb", "object_name", "outcome", "origin", "address")
     list_filter = (
         "at",
         "outcome",
@@ -53,10 +54,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_per_page = 50
     show_full_result_count = False
     fields = (
-        *("at", "who", "origin", "address", "verb", "outcome", "particulars"),
+        *("moment", "who", "origin", "address", "verb", "outcome", "particulars"),
         *("object_type", "object_id", "object_name", "sealed", "more"),
     )
-    readonly_fields = ("who", "particulars", "sealed", "more")
+    readonly_fields = ("moment", "who", "particulars", "sealed", "more")
 
     def get_urls(self) -> list[URLPattern]:
         files = [
@@ -101,6 +102,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
+    @admin.display(description="time", ordering="at")
+    def moment(self, entry: AuditEntry) -> str:
+        return f"{timezone.localtime(entry.at):%Y-%m-%d %H:%M:%S}"
+
     @admin.display(description="person", ordering="actor_name")
     def who(self, entry: AuditEntry) -> str:
         return entry.actor_name or "nobody (amiweb)"
@@ -123,19 +128,9 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             links.append((about_url(entry.object_type, entry.object_id), f"Everything about {name}"))
         if entry.actor_id is not None:
             query = urlencode({"actor__id__exact": entry.actor_id})
-            links.append((f"{_list_url()}?{query}", f"Everything by {entry.actor_name}"))
+            links.append((f"{reverse(LIST)}?{query}", f"Everything by {entry.actor_name}"))
         rows = format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', links)  # noqa: S308
         return rows or mark_safe("-")  # noqa: S308
-
-
-def about_url(object_type: str, object_id: object) -> str:
-    """The address of everything about one object."""
-    query = {"object_type__exact": object_type, "object_id__exact": str(object_id)}
-    return f"{_list_url()}?{urlencode(query)}"
-
-
-def _list_url() -> str:
-    return reverse("admin:ami_integration_auditentry_changelist")
 
 
 def _all(entries: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:

@@ -15,10 +15,12 @@ from django.db import connections
 from django.test import AsyncClient, Client
 
 from ami_integration.audit import entry_admin
+from ami_integration.audit.admin import about_url
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.seals import entries_seal
 from ami_integration.audit.services import entry_write
 from tests.access.factories import make_person
+from tests.servers.factories import make_server
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +63,7 @@ def test_an_entry_leads_to_everything_about_its_object_and_by_its_person(admin_c
     write("Oslo", object_id=8)
     page = admin_client.get(f"{PAGE}{entry.pk}/change/").content.decode()
     assert "&lt;script&gt;" in page and "<b>Berlin" not in page and "not yet" in page
-    about = entry_admin.about_url("server", 7)
+    about = about_url("server", 7)
     assert about.replace("&", "&amp;") in page
     assert f"{PAGE}?actor__id__exact={ada.pk}" in page
     for url in (about, f"{PAGE}?actor__id__exact={ada.pk}"):
@@ -106,3 +108,12 @@ def test_a_file_holds_what_the_list_finds_and_no_formula_and_is_told_of(
         {"kind": "json", "query": "object_id__exact=8"},
     ]
     assert json.loads(body(client, f"{PAGE}export.json?q=nowhere")) == []
+
+
+def test_the_history_of_a_server_is_the_audit_for_those_who_may_see_it(admin_client: Client) -> None:
+    page = f"/admin/ami_integration/server/{make_server().pk}/history/"
+    server = page.split("/")[-3]
+    assert admin_client.get(page).headers["Location"] == about_url("server", server)
+    editor = Client()
+    editor.force_login(make_person("otto", "view_server"))
+    assert "auditentry" not in editor.get(page).headers.get("Location", "")

@@ -210,7 +210,7 @@ def test_no_page_shows_the_secret_or_its_token(admin_client: Client) -> None:
         f"{LIST}{server.pk}/delete/",
         "/admin/",
     ]
-    shown = [admin_client.get(page) for page in pages]
+    shown = [admin_client.get(page, follow=True) for page in pages]
     shown.append(
         admin_client.post(change_page(server), fields(port="no", secret=SECRET))
     )  # an error re-renders
