@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from channels.db import database_sync_to_async
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -86,7 +87,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         """All entries that the list's address asks for, newest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        entries = self.get_changelist_instance(request).get_queryset(request)
+        try:
+            entries = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            says = "The address asks for something that the audit doesn't know. Start from its list.\n"
+            return HttpResponse(says, status=400, content_type="text/plain; charset=utf-8")
         export_write(
             request=request,
             verb="audit.export",

@@ -117,3 +117,8 @@ def test_the_history_of_a_server_is_the_audit_for_those_who_may_see_it(admin_cli
     editor = Client()
     editor.force_login(make_person("otto", "view_server"))
     assert "auditentry" not in editor.get(page).headers.get("Location", "")
+
+
+def test_a_file_of_nonsense_is_refused_in_words(admin_client: Client) -> None:
+    answer = admin_client.get(f"{PAGE}export.csv?server=7")
+    assert answer.status_code == 400 and b"Start from its list" in answer.content
