@@ -81,5 +81,5 @@ class UnreadableKept(forms.ModelForm):
         super()._post_clean()  # type: ignore[misc]
 
     def _names(self, names: Any) -> str:
-        labels = [str(self._meta.model._meta.get_field(name).verbose_name) for name in names]  # type: ignore[union-attr]
+        labels = [str(self._meta.model._meta.get_field(name).verbose_name) for name in names]
         return " and ".join(f"“{label}”" for label in labels)
