@@ -8,7 +8,7 @@ from ami_integration.actions.catalogue.models import (
     ServerCatalogue,
 )
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut, RunResult
-from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.models import AuditEntry, AuditSeal, AuditSegment
 from ami_integration.events.models import Event, Gap, Snapshot
 from ami_integration.events.saved import SavedFilter
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery
@@ -27,6 +27,8 @@ __all__ = [
     "AlertChannel",
     "AlertDelivery",
     "AuditEntry",
+    "AuditSeal",
+    "AuditSegment",
     "Blackout",
     "Catalogue",
     "CatalogueAction",

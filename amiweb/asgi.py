@@ -17,6 +17,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amiweb.settings")
 http_application = get_asgi_application()  # loads the apps, so it comes before the import of the consumers
 
 from ami_integration.routing import websocket_urlpatterns  # noqa: E402  needs the apps loaded
+from amiweb.bodies import BodyLimit  # noqa: E402
+from amiweb.headers import EveryHandshake  # noqa: E402
 from amiweb.hearts import Lifespan  # noqa: E402
 from amiweb.origins import SameOrigin  # noqa: E402
 
@@ -27,10 +29,9 @@ if settings.AMIWEB_PRODUCTION and not getattr(staticfiles_storage, "hashed_files
         "Run “manage.py collectstatic” first."
     )
 
-application = ProtocolTypeRouter(
-    {
-        "http": http_application,
-        "lifespan": Lifespan(),
-        "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
-    }
+websocket_application = SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+application = EveryHandshake(
+    ProtocolTypeRouter(
+        {"http": BodyLimit(http_application), "lifespan": Lifespan(), "websocket": websocket_application}
+    )
 )

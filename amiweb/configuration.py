@@ -77,6 +77,11 @@ class Configuration:
     result_limit_mib: int
     run_retention_days: dict[str, int]
     result_retention_days: dict[str, int]
+    session_idle_minutes: int
+    session_hours: int
+    login_failures: int
+    login_lock_minutes: int
+    audit_seals: str
     public_url: str
     mail: "Mail"
 
@@ -200,6 +205,15 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
         ),
         run_retention_days=_retention(env, "AMIWEB_RUN_RETENTION_DAYS", 90),
         result_retention_days=_retention(env, "AMIWEB_RESULT_RETENTION_DAYS", 30),
+        session_idle_minutes=env.integer(
+            "AMIWEB_SESSION_IDLE_MINUTES", env.text("AMIWEB_SESSION_IDLE_MINUTES", "30"), 6, 1440
+        ),
+        session_hours=env.integer("AMIWEB_SESSION_HOURS", env.text("AMIWEB_SESSION_HOURS", "12"), 1, 168),
+        login_failures=env.integer("AMIWEB_LOGIN_FAILURES", env.text("AMIWEB_LOGIN_FAILURES", "5"), 1, 100),
+        login_lock_minutes=env.integer(
+            "AMIWEB_LOGIN_LOCK_MINUTES", env.text("AMIWEB_LOGIN_LOCK_MINUTES", "15"), 1, 1440
+        ),
+        audit_seals=_audit_seals(env),
         public_url=_public_url(env, production),
         mail=_mail(env),
     )
@@ -416,6 +430,19 @@ def _trusted_origins(env: _Reader, production: bool) -> list[str]:
         elif production and origin.startswith("http://"):
             env.problem(name, f"weak: {origin!r} is not https")
     return origins
+
+
+def _audit_seals(env: _Reader) -> str:
+    """Where the seals of the audit are told: "log", the path of a file, or "": in the database alone."""
+    name = "AMIWEB_AUDIT_SEALS"
+    value = env.text(name)
+    if value in ("", "log"):
+        return value
+    if not Path(value).is_absolute():
+        env.problem(name, f"{value!r} is neither log nor the whole path of a file, beginning with /")
+    elif not Path(value).parent.is_dir():
+        env.problem(name, f"there is no folder {Path(value).parent}; make one in which the workers may write")
+    return value
 
 
 def _public_url(env: _Reader, production: bool) -> str:

@@ -12,6 +12,10 @@ WORKER_THREADS = 32
 """Runs that a worker carries out at once; most of their time they wait for a PBX."""
 
 
+SOCKET_MESSAGE = 512 * 1024
+"""Bytes of one message on a WebSocket, unpacked. The consumers take half of it, and refuse more in words."""
+
+
 def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.1") -> dict[str, list[str]]:
     """Command lines by process name, to be run in the folder of `manage.py`.
 
@@ -27,6 +31,7 @@ def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.
         "web": [
             *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
             *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "on"),
+            *("--ws-max-size", str(SOCKET_MESSAGE)),
         ],
         "worker": [
             *celery,

@@ -5,6 +5,7 @@ What the environment may say, and what is refused, is in `configuration.py`; her
 
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -43,6 +44,9 @@ AMIWEB_EVENT_RETENTION_GB = _config.event_retention_gb  # 2^30 bytes
 AMIWEB_RESULT_LIMIT = _config.result_limit_mib * 1024 * 1024  # bytes of one result before compression
 AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status, and "" for the others
 AMIWEB_RESULT_RETENTION_DAYS = _config.result_retention_days  # the same for what came back
+AMIWEB_SESSION_IDLE = _config.session_idle_minutes * 60  # seconds
+AMIWEB_SESSION_LIMIT = _config.session_hours * 3600  # seconds
+AMIWEB_AUDIT_SEALS = _config.audit_seals  # "log", the path of a file, or "": nowhere
 AMIWEB_PUBLIC_URL = _config.public_url  # where links in messages lead; "": nobody said so
 AMIWEB_SMTP_HOST = _config.mail.host  # "": no mail is sent, where Django's own setting would mean localhost
 AMIWEB_MAIL_FROM = _config.mail.sender
@@ -64,8 +68,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "csp",
+    "axes",
 ]
 MIDDLEWARE = [
+    "amiweb.headers.EveryAnswer",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "amiweb.static.StaticFilesMiddleware",
@@ -75,6 +81,9 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "ami_integration.access.middleware.IdleLimit",
+    "ami_integration.audit.middleware.RefusalsNoted",
+    "axes.middleware.AxesMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 TEMPLATES = [
@@ -93,6 +102,7 @@ TEMPLATES = [
     }
 ]
 DATABASES = {"default": _config.database}
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -107,6 +117,19 @@ TIME_ZONE = _config.time_zone
 USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture
 USE_TZ = True
 DATE_FORMAT, TIME_FORMAT, DATETIME_FORMAT = "Y-m-d", "H:i:s", "Y-m-d H:i:s"  # as PBX logs write them
+
+# Failed logins: so many by one name from one address, and both together have to wait
+AXES_FAILURE_LIMIT = _config.login_failures
+AXES_COOLOFF_TIME = timedelta(minutes=_config.login_lock_minutes)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "ami_integration.access.lockout.locked_out"
+AXES_CLIENT_IP_CALLABLE = "ami_integration.audit.services.request_address"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or a stranger keeps somebody out for ever
+AXES_DISABLE_ACCESS_LOG = True  # the audit has logins
+AXES_ENABLE_ADMIN = False  # "manage.py axes_reset_username" lets somebody in again
+AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]  # and the password; the log names who was locked out
+AXES_VERBOSE = False
 
 # Mail
 EMAIL_HOST = _config.mail.host or "localhost"
@@ -135,6 +158,9 @@ WHITENOISE_AUTOREFRESH = _config.debug
 WHITENOISE_MAX_AGE = 60 if _config.production else 0
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
+# One line to the next page lies with the session, not in a cookie that names servers in clear.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
 # Browser security
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -153,7 +179,9 @@ CONTENT_SECURITY_POLICY = {
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = AMIWEB_SESSION_LIMIT  # of those without a login; the others end as access.logins says
 SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True  # scripts take the token from the page's form
 CSRF_COOKIE_SAMESITE = "Lax"
 if _config.production:
     # The proxy ends TLS and says so in this header (docs/settings.md, AMIWEB_BIND).
@@ -204,6 +232,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "channels_redis.pubsub": {"filters": ["outage of pushes"]},
+        # Seals are told by the log where that was asked for, and nobody should miss one.
+        "ami_integration.audit.sealed": {"level": "INFO"},
         # They log each request with its whole URL, and that of a webhook is a secret.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

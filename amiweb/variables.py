@@ -197,6 +197,39 @@ VARIABLES = (
         "Size in MiB up to which a result is kept whole; of a larger one, the beginning, with a note.",
     ),
     Variable(
+        "AMIWEB_SESSION_IDLE_MINUTES",
+        "`30`",
+        "`30`",
+        "Minutes without activity after which somebody has to log in again, 6 to 1440. Pages that only watch "
+        "are no activity, and go on until the next limit (docs/doors.md).",
+    ),
+    Variable(
+        "AMIWEB_SESSION_HOURS",
+        "`12`",
+        "`12`",
+        "Hours after the login at which it ends, whatever one does, 1 to 168; open pages say so five minutes "
+        "before. Holds for logins from then on.",
+    ),
+    Variable(
+        "AMIWEB_LOGIN_FAILURES",
+        "`5`",
+        "`5`",
+        "Failed logins by one name from one address after which both together have to wait, 1 to 100.",
+    ),
+    Variable(
+        "AMIWEB_LOGIN_LOCK_MINUTES",
+        "`15`",
+        "`15`",
+        "Minutes that they wait, 1 to 1440. `manage.py axes_reset_username NAME` lets them try at once.",
+    ),
+    Variable(
+        "AMIWEB_AUDIT_SEALS",
+        "nowhere",
+        "optional",
+        "Where each seal of the audit is told outside the database (docs/audit.md), so that a cut-off end "
+        "shows: the path of a file that workers append to, or `log`.",
+    ),
+    Variable(
         "AMIWEB_PUBLIC_URL",
         "the web process's own address",
         "optional; `https://` only",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -66,6 +66,45 @@ def postgres_cluster() -> Iterator[Cluster]:
     requirements.ran_against("PostgreSQL", cluster.version)
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audit_gives_way_to_flushes() -> Iterator[None]:
+    """Transactional tests end by emptying all tables, which the audit's refuse but to a marked connection."""
+    from django.db.backends.base.operations import BaseDatabaseOperations
+
+    from ami_integration.audit.guard import guard_open
+
+    flush = BaseDatabaseOperations.execute_sql_flush
+
+    def marked(operations: Any, sql_list: Any) -> None:
+        with guard_open("remove", using=operations.connection.alias):
+            flush(operations, sql_list)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", marked)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logins_of_test_clients_leave_no_entry() -> Iterator[None]:
+    """`force_login` is how tests begin; the audit has the logins that come by the page."""
+    from django.test.client import ClientMixin
+
+    from ami_integration.audit.logins import user_logged_in, user_logged_in_note
+
+    log_in = ClientMixin._login  # type: ignore[attr-defined]
+
+    def silently(*args: Any, **values: Any) -> None:
+        user_logged_in.disconnect(user_logged_in_note)
+        try:
+            log_in(*args, **values)
+        finally:
+            user_logged_in.connect(user_logged_in_note)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientMixin, "_login", silently)
+        yield
 
 
 @pytest.fixture(scope="session")

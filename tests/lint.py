@@ -39,6 +39,11 @@ def checks(var: Path) -> list[tuple[str, list[str], dict[str, str]]]:
     return [
         ("format", [str(BIN / "ruff"), "format", "--check", "."], {}),
         ("rules", [str(BIN / "ruff"), "check", "."], {}),
+        (
+            "security",
+            [str(BIN / "bandit"), "-q", "-c", "pyproject.toml", "-r", "amiweb", "ami_integration", "tests"],
+            {},
+        ),
         ("types", [str(BIN / "mypy")], trial),
         ("import directions", [str(BIN / "lint-imports")], trial),
         (

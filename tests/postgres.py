@@ -33,6 +33,13 @@ def _bin() -> Path | None:
     return debian[-1].parent if debian else None
 
 
+def programs() -> Path:
+    """The folder of PostgreSQL's programs."""
+    found = _bin()
+    assert found is not None
+    return (found / "initdb").resolve().parent  # on PATH there may be links to some of them only
+
+
 def why_not() -> str:
     """Why no private PostgreSQL can be started here, for a person; empty where it can."""
     if _bin() is None:

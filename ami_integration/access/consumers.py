@@ -1,4 +1,7 @@
-"""What the WebSockets of all pages share: their ends.
+"""What the WebSockets of all pages share: their limits and their ends.
+
+A page of ours sends a few small messages at most. Whoever holds a login can send anything by a program of his
+own: what is too much, too big or no text closes the socket, before anything reads it.
 
 A socket ends when its page goes, when the person may not look any more, when Valkey or the database is away,
 or by a mistake of ours. Whichever it is, its tasks end with it, its groups are left, no traceback tells what
@@ -8,8 +11,10 @@ one line can, and a page that is still there gets a code after which it comes ba
 import asyncio
 import contextlib
 import logging
+import time
+from collections import Counter
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error
@@ -22,6 +27,16 @@ logger = logging.getLogger(__name__)
 #: The protocol's "internal error" and "try again later"; the page connects again after either.
 CLOSE_FAILED = 1011
 CLOSE_AWAY = 1013
+#: Our own: the page sent what no page of ours sends. It isn't told when to come back.
+CLOSE_INVALID = 4400
+CLOSE_TOO_MUCH = 4429
+#: Characters of a message from a page: a cursor for each of some thousand servers fits.
+MAX_MESSAGE = 256 * 1024
+#: Messages from a page at once, and in the long run for each second.
+BURST = 50
+RATE = 10.0
+#: Sockets of one login in this process: somebody may have many tabs.
+MOST_SOCKETS = 100
 #: How long a cancelled task may take to end, before it is cancelled again.
 AGAIN_SECONDS = 1.0
 
@@ -35,14 +50,22 @@ class PageGone(Exception):
 class PageConsumer(AsyncWebsocketConsumer):
     """The WebSocket of one page.
 
-    What it starts by `start` runs as long as the socket, and what fails there ends the socket.
+    What it starts by `start` runs as long as the socket, and what fails there ends the socket. What a page
+    sends is refused, unless `receive` knows better.
     """
+
+    #: How many there are, by the key of the session.
+    _open: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._works: asyncio.TaskGroup
         self._started: list[asyncio.Task[None]] = []
         self._member_of: set[str] = set()
+        self._counted_as: str | None = None
+        self._refused = False
+        self._left = float(BURST)
+        self._heard = time.monotonic()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_to_page(message: Any) -> None:
@@ -70,6 +93,7 @@ class PageConsumer(AsyncWebsocketConsumer):
             logger.error("a page's socket ended by a mistake of ours", exc_info=group)
             code = CLOSE_FAILED
         finally:
+            self._count_off()
             for name in list(self._member_of):
                 with contextlib.suppress(*VALKEY_ERRORS):  # with Valkey's end the membership has ended too
                     await self.leave(name)
@@ -79,7 +103,49 @@ class PageConsumer(AsyncWebsocketConsumer):
 
     async def websocket_connect(self, message: Any) -> None:
         valkey.ended()  # the channel of this socket has just been made
+        key = self.scope["session"].session_key or ""
+        if self._open[key] >= MOST_SOCKETS:
+            logger.warning("a page's socket was refused: its login has %d already", MOST_SOCKETS)
+            await self.close()
+            return
+        self._counted_as = key
+        self._open[key] += 1
         await super().websocket_connect(message)
+
+    async def websocket_receive(self, message: Any) -> None:
+        if self._refused:
+            return  # what was under way when it was told to go
+        now = time.monotonic()
+        self._left = min(BURST, self._left + RATE * (now - self._heard)) - 1
+        self._heard = now
+        text = message.get("text")
+        if self._left < 0:
+            await self._refuse(CLOSE_TOO_MUCH, "it sent more messages than any page of ours")
+        elif text is None or len(text) > MAX_MESSAGE:
+            await self._refuse(CLOSE_INVALID, "it sent what is no text, or too long")
+        else:
+            await self.receive(text_data=text)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """A page that has nothing to say said something."""
+        await self._refuse(CLOSE_INVALID, "it sent something, where pages only listen")
+
+    async def refused(self, code: int) -> None:
+        """End the socket, since it sent what no page of ours sends."""
+        await self.close(code)
+
+    async def _refuse(self, code: int, why: str) -> None:
+        self._refused = True
+        user = self.scope["user"]
+        logger.warning("a socket of %s was closed: %s", user.get_username(), why)
+        await self.refused(code)
+
+    def _count_off(self) -> None:
+        key, self._counted_as = self._counted_as, None
+        if key is not None:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the socket, until its end."""

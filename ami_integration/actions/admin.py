@@ -24,7 +24,7 @@ from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.keys import pk_of
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
 

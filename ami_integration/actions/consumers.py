@@ -43,9 +43,6 @@ class RunConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
         await self._send_if_changed()
         self.start(self._watch())
 
-    async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """The page has nothing to say here."""
-
     async def run_changed(self, message: dict[str, Any]) -> None:
         """A push of `doorbell.push`."""
         await self._send_if_changed()
@@ -94,9 +91,6 @@ class RunningConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
             return
         await self.accept()
         self.start(self._watch())
-
-    async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """The page has nothing to say here."""
 
     async def _watch(self) -> None:
         sent: dict[str, Any] = {}

@@ -25,7 +25,7 @@ from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
 from ami_integration.actions.rights import run_refusal
 from ami_integration.ami import Action, AMIClient, AMIError, Event, Reply, Unanswered
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import ActionSession, action_session
 

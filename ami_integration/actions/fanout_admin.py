@@ -23,7 +23,7 @@ from ami_integration.actions.preview import Confirm
 from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.keys import pk_of
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 
 
 @admin.register(FanOut)

@@ -39,9 +39,6 @@ class FanOutConsumer(PageConsumer, AsyncJsonWebsocketConsumer):
         self.changed.set()
         self.start(self._answer())
 
-    async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """The page has nothing to say here."""
-
     async def fanout_changed(self, message: dict[str, Any]) -> None:
         """A push of `doorbell.push_fanout`."""
         self.changed.set()

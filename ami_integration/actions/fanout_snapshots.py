@@ -10,7 +10,7 @@ from ami_integration.actions.fanouts import Tally, fanout_tally
 from ami_integration.actions.models import ActionRun, FanOut, RunResult
 from ami_integration.actions.retries import runs_to_retry
 from ami_integration.actions.snapshots import waiting_reason
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
 #: In this order the bar shows them, from the good to what is still to come.

@@ -29,7 +29,8 @@ from ami_integration.actions.submission import servers_choosable, servers_tagged
 from ami_integration.actions.templates import template_variables, templates_usable
 from ami_integration.ami import new_action_id
 from ami_integration.keys import pk_of
-from ami_integration.servers.models import Server, Tag, no_line_break
+from ami_integration.servers.address import no_line_break
+from ami_integration.servers.models import Server, Tag
 
 Pairs = list[tuple[str, str]]
 

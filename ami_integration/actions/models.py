@@ -39,7 +39,7 @@ from ami_integration.access.services import AnyUser, rows_watchable, user_may_vi
 from ami_integration.actions.plans import StoredPlan
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.actions.stored import StoredHeaders, StoredRequest
-from ami_integration.servers.encryption import EncryptedTextField, Secret
+from ami_integration.secrets.encryption import EncryptedTextField, Secret
 from ami_integration.servers.models import Server, Tag
 
 

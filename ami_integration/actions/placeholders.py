@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from ami_integration.actions.masking import MASK, headers_mask, storable
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
 
 Pairs = list[tuple[str, str]]
 

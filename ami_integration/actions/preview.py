@@ -23,7 +23,7 @@ from ami_integration.actions.masking import headers_mask, lines_visible
 from ami_integration.actions.plans import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.ami import Action, new_action_id
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.servers.models import Server, server_label
 
 #: Seconds for which a preview can be confirmed.

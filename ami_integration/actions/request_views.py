@@ -46,7 +46,7 @@ from ami_integration.ami import new_action_id
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.keys import pk_of, pks_of
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 #: Servers above which the picker offers a field to filter them.

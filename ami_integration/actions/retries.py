@@ -13,7 +13,7 @@ from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Preview, request_preview
 from ami_integration.actions.services import RunRefused
 from ami_integration.actions.submission import servers_choosable
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 
 #: Of a fan-out: not what somebody took back.
 FANOUT_RETRYABLE = (ActionRun.Status.FAILED, ActionRun.Status.EXPIRED)

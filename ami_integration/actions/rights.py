@@ -14,7 +14,7 @@ from ami_integration.actions.masking import headers_mask, storable, storable_hea
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_make, entry_write, written
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 #: What the audit keeps of a refused request, which may be of any size: no more than an action can have.

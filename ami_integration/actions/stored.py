@@ -12,7 +12,7 @@ from django.db import models
 
 from ami_integration.actions.masking import headers_mask, lines_visible, storable_headers
 from ami_integration.actions.plans import StoredPlan
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.secrets.encryption import EncryptedTextField
 
 #: Seconds that a person may have an answer waited for.
 LONGEST_TIMEOUT = 600

@@ -8,7 +8,7 @@ from celery.signals import worker_process_shutdown
 from ami_integration.actions.catalogue import services as catalogue
 from ami_integration.actions.worker import run_execute
 from ami_integration.ami import AMIError
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import pool
 from ami_integration.servers.waiting import MustWait

@@ -18,14 +18,16 @@ from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
 from ami_integration.actions.plans import PLAN
 from ami_integration.actions.submission import servers_choosable
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
+from ami_integration.secrets.forms import UnreadableKept, fieldsets_replacing
 from ami_integration.servers.models import Tag
 
 
-class TemplateForm(ActionFieldsMixin, forms.ModelForm):
+class TemplateForm(ActionFieldsMixin, UnreadableKept):
     """A template. Hidden values stay hidden: where the stars are left alone, they are kept."""
 
     user: Any = None
+    rewrites = ("payload",)
     action = forms.CharField(
         max_length=255,
         widget=AdminTextInputWidget(attrs={"autocapitalize": "off", "spellcheck": "false"}),
@@ -136,7 +138,7 @@ class ActionTemplateAdmin(admin.ModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: ActionTemplate | None = None) -> Any:
         """Who may only look gets the masked copy of the headers."""
         if obj is None or self.has_change_permission(request, obj):
-            return self.fieldsets
+            return fieldsets_replacing(self.fieldsets, obj)
         shown = ("name", "description", "action", "headers_shown")
         heading, _ = self.fieldsets[1]
         return ((None, {"fields": shown}), (heading, {"fields": ("runs_on",)}), self.fieldsets[2])

@@ -12,7 +12,7 @@ from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_fill, variables_of
 from ami_integration.keys import pk_of
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Tag
 
 Pairs = list[tuple[str, str]]

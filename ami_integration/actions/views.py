@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from ami_integration.access.logins import watching
 from ami_integration.access.services import user_may_view_runs, user_may_view_secrets
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.exports import result_json, rows_csv
@@ -25,8 +26,8 @@ from ami_integration.actions.results import Result
 from ami_integration.actions.retention import log_holdings
 from ami_integration.actions.snapshots import running_snapshot
 from ami_integration.audit.models import AuditEntry
-from ami_integration.audit.services import entry_write, request_address
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.audit.services import entry_write, export_write, request_address
+from ami_integration.secrets.encryption import SecretUnreadable
 
 
 def run_visible(request: HttpRequest, run_id: int) -> ActionRun:
@@ -73,6 +74,7 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     return TemplateResponse(request, template, {**site, **context})
 
 
+@watching  # a page of a run fetches it when the run has ended
 @never_cache
 @require_GET
 def result(request: HttpRequest, run_id: int) -> HttpResponse:
@@ -109,6 +111,14 @@ def export(request: HttpRequest, run_id: int, kind: str) -> HttpResponseBase:
             return HttpResponse(str(error), status=HTTPStatus.CONFLICT, content_type="text/plain")
     else:
         content = _result_row(run).masked()
+        export_write(
+            request=request,
+            verb="run.export",
+            what={"kind": kind, "action": run.action, "server": run.server_name},
+            object_type="run",
+            object_id=run.pk,
+            object_name=str(run),
+        )
     response: HttpResponseBase
     if kind == "csv":
         response = StreamingHttpResponse(

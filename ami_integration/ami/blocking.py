@@ -20,6 +20,7 @@ from typing import Self, Unpack
 
 from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.calls import make_call
+from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import (
     ActionTimeout,
     AMIError,
@@ -328,6 +329,13 @@ class AMIClient(Session):
     @property
     def connected(self) -> bool:
         return self._sock is not None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What the PBX showed, by the rules of the transport accepted; None without TLS or a connection."""
+        if self._link is None or self._link.tls is None:
+            return None
+        return Certificate.from_der(self._link.tls.getpeercert(binary_form=True) or b"")
 
     def alive(self) -> bool:
         """Whether the session is open, by all that has arrived; it sends nothing and doesn't wait.

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from ami_integration.audit.services import entry_write, request_address
 
+#: The page with the audit, by its name.
+LIST = "admin:ami_integration_auditentry_changelist"
 HIDDEN = "********"
 #: Characters of a value that the audit keeps.
 LONGEST = 500
@@ -37,6 +41,14 @@ class AuditedAdmin(admin.ModelAdmin):
             for obj in queryset:
                 self.audit_write(request, obj, "delete", self.audit_deleted(obj))
             super().delete_queryset(request, queryset)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The button “History”: everything about this object in the audit, for those who may see that."""
+        if request.user.has_perm("ami_integration.view_auditentry"):
+            return HttpResponseRedirect(about_url(str(self.opts.model_name), object_id))
+        return super().history_view(request, object_id, extra_context)
 
     def audit_deleted(self, obj: Any) -> dict[str, Any]:
         """What to note of an object that is deleted."""
@@ -84,6 +96,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def about_url(object_type: str, object_id: object) -> str:
+    """The address of everything about one object."""
+    query = {"object_type__exact": object_type, "object_id__exact": str(object_id)}
+    return f"{reverse(LIST)}?{urlencode(query)}"
 
 
 def value_plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import functools
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -11,6 +12,34 @@ from django.http import HttpRequest
 from ami_integration.audit.models import AuditEntry
 
 _P = ParamSpec("_P")
+_refusal_told: ContextVar[bool] = ContextVar("refusal_told", default=False)
+
+
+def export_write(
+    *,
+    request: HttpRequest,
+    verb: str,
+    what: Mapping[str, Any],
+    object_type: str = "",
+    object_id: object = "",
+    object_name: str = "",
+) -> None:
+    """Tell that somebody takes data away as a file. Written before the first byte leaves.
+
+    Args:
+        verb: as in `run.export`.
+        what: the kind of file, and what was asked for.
+    """
+    entry_write(
+        actor=request.user,
+        origin="admin",
+        address=request_address(request),
+        verb=verb,
+        what=what,
+        object_type=object_type,
+        object_id=object_id,
+        object_name=object_name,
+    )
 
 
 def entries_write(entries: Iterable[AuditEntry]) -> None:
@@ -65,6 +94,8 @@ def written(make: Callable[_P, AuditEntry]) -> Callable[_P, AuditEntry]:
     def write(*args: _P.args, **kwargs: _P.kwargs) -> AuditEntry:
         entry = make(*args, **kwargs)
         entry.save(force_insert=True)
+        if entry.outcome == AuditEntry.Outcome.REFUSED:
+            _refusal_told.set(True)
         return entry
 
     return write
@@ -72,6 +103,16 @@ def written(make: Callable[_P, AuditEntry]) -> Callable[_P, AuditEntry]:
 
 #: Add one entry; arguments as of `entry_make`.
 entry_write = written(entry_make)
+
+
+def refusal_watch() -> None:
+    """From here on, `refusal_told` says whether an entry of a refusal was written in this request."""
+    _refusal_told.set(False)
+
+
+def refusal_told() -> bool:
+    """Whether somebody who knew more has told of what was refused in this request."""
+    return _refusal_told.get()
 
 
 def request_address(request: HttpRequest) -> str:

@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
+from ami_integration.console.secrets import unreadable
 from ami_integration.heartbeats import SILENT, Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
 from ami_integration.schedules.alerts.services import mail_problem
 
@@ -178,9 +179,10 @@ def _database_faults() -> list[str]:
     try:
         ActionRun.objects.exists()
         mail = mail_problem()
+        closed = unreadable.faults()
     except Error as error:
         return [f"The database can't be reached: {str(error).strip().splitlines()[0]}"]
-    return [f"Alerts of schedules wait. {mail}"] if mail else []
+    return [*closed, *([f"Alerts of schedules wait. {mail}"] if mail else [])]
 
 
 def _valkey_away(error: redis.RedisError) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import redis
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from ami_integration.access.logins import login_left, watching
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.console.services import glance, process_forget, status_read
 
@@ -31,6 +33,7 @@ def status(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "ami_integration/console/status.html", context)
 
 
+@watching
 @never_cache
 @require_GET
 def status_data(request: HttpRequest) -> JsonResponse:
@@ -39,6 +42,7 @@ def status_data(request: HttpRequest) -> JsonResponse:
     return JsonResponse(status_read().as_json())
 
 
+@watching
 @never_cache
 @require_GET
 def status_glance(request: HttpRequest) -> JsonResponse:
@@ -75,8 +79,13 @@ def status_forget(request: HttpRequest) -> JsonResponse:
 
 
 def header(request: HttpRequest) -> dict[str, Any]:
-    """Context of every page: how many faults its header shows, looked up only if it does."""
-    return {"amiweb_faults": lambda: len(glance.faults())}
+    """Context of every page, looked up if used: faults for its header, and how long the login lasts."""
+    return {
+        "amiweb_faults": lambda: len(glance.faults()),
+        "amiweb_login": lambda: (
+            login_left(request=request) | {"hours": settings.AMIWEB_SESSION_LIMIT // 3600}
+        ),
+    }
 
 
 def _require(request: HttpRequest) -> None:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.db import Error
 
-from ami_integration.access.consumers import PageConsumer, PageGone, database
+from ami_integration.access.consumers import CLOSE_INVALID, PageConsumer, PageGone, database
 from ami_integration.access.services import session_user, user_may_watch
 from ami_integration.events.catchup import CatchUp, bounds_of, catch_up
 from ami_integration.events.filters import InvalidSubscription, Subscription, parse_subscription
@@ -30,8 +30,6 @@ from ami_integration.events.pushes import ID, JSON
 from ami_integration.events.services import Item, live_servers
 from ami_integration.events.tabs import LeftOut, Tab
 
-#: Characters of a message from the page: a cursor for each of some thousand servers fits.
-MAX_MESSAGE = 256 * 1024
 #: Seconds between two looks at permission and servers.
 LOOK_SECONDS = 3.0
 #: Seconds for which a look counts for other tabs of the same session, too; not for one that subscribes.
@@ -46,7 +44,6 @@ SUBSCRIBE_SECONDS = 0.2
 #: Stored rows in one message.
 CHUNK = 100
 
-CLOSE_INVALID = 4400
 CLOSE_FORBIDDEN = 4403
 
 #: Whether the person may watch, and the servers that are theirs to watch.
@@ -99,20 +96,20 @@ class LiveConsumer(PageConsumer):
         self.start(self._pump())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if text_data is None or len(text_data) > MAX_MESSAGE:
-            self._close(CLOSE_INVALID, "The page sent something that amiweb doesn't understand. Reload it.")
-            return
         try:
-            data = json.loads(text_data)
+            data = json.loads(text_data or "")
             if not isinstance(data, dict) or data.get("type") != "subscribe":
                 raise InvalidSubscription("The page asked for something that amiweb doesn't know. Reload it.")
             self._wanted = parse_subscription(data)
         except InvalidSubscription as error:
             self._say("error", {"type": "error", "message": str(error)})
         except (ValueError, RecursionError):
-            self._close(CLOSE_INVALID, "The page sent something that amiweb doesn't understand. Reload it.")
+            await self.refused(CLOSE_INVALID)
         else:
             self._wake.set()
+
+    async def refused(self, code: int) -> None:
+        self._close(code, "The page sent something that amiweb doesn't understand. Reload it.")
 
     # Control
 

@@ -21,6 +21,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from ami_integration.access.services import session_user, user_may_watch
+from ami_integration.audit.admin import value_plain
+from ami_integration.audit.services import export_write
 from ami_integration.events.history import (
     LENGTHS,
     RANGE,
@@ -89,6 +91,8 @@ def history_export(request: HttpRequest, kind: str) -> HttpResponseBase:
     except InvalidSearch as error:
         return HttpResponse(f"{error}\n", status=400, content_type="text/plain; charset=utf-8")
     names = {server["id"]: server["name"] for server in live_servers(user=request.user)}
+    asked = {name: value_plain(request.GET[name]) for name in LENGTHS if request.GET.get(name)}
+    export_write(request=request, verb="events.export", what={"kind": kind, **asked}, object_type="events")
     if kind == "csv":
         parts, content_type = csv_lines(_table(items, names)), "text/csv; charset=utf-8"
     else:

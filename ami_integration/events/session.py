@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ami_integration.ami import (
+    SSH,
     TCP,
     TLS,
     AMIError,
@@ -42,7 +43,8 @@ from ami_integration.events.stream import (
     end_again,
     mark_of,
 )
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
+from ami_integration.servers.address import with_secrets
 from ami_integration.servers.models import ServerHealth
 
 logger = logging.getLogger(__name__)
@@ -70,13 +72,27 @@ State = ServerHealth.State
 
 @dataclass(frozen=True)
 class Target:
-    """A server as the listener knows it. Two that differ in more than their name need another session."""
+    """A server as the listener knows it. Two that differ in more than their name need another session.
+
+    A secret that was only encrypted anew is the same: a change of keys must cut no session.
+    """
 
     server_id: int
     name: str = field(compare=False)
-    transport: TCP | TLS
+    way: TCP | TLS | SSH
     username: str
-    secret: Secret
+    secret: Secret = field(compare=False)
+    ssh_key: Secret | None = field(default=None, compare=False)
+    ssh_password: Secret | None = field(default=None, compare=False)
+    marks: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        secrets = (self.secret, self.ssh_key, self.ssh_password)
+        object.__setattr__(self, "marks", tuple(secret.mark if secret else "" for secret in secrets))
+
+    def transport(self) -> TCP | TLS | SSH:
+        """How to get there. Raises `SecretUnreadable` where no key opens the way through an SSH server."""
+        return with_secrets(self.way, self.ssh_key, self.ssh_password)
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ class Session:
         if self.mark.id:
             self._open_gap(self._before, "", started_at=id_milliseconds(self.mark.id) * 1000)
         try:
-            secret = self.target.secret.reveal()
+            secret, transport = self.target.secret.reveal(), self.target.transport()
         except SecretUnreadable as error:
             self._say(State.SECRET_UNREADABLE, error=str(error))
             logger.error("%s: %s", self.target.name, error)
@@ -160,7 +176,7 @@ class Session:
             return
         self._say(State.CONNECTING)
         client = self._client = ReconnectingClient(
-            self.target.transport,
+            transport,
             username=self.target.username,
             secret=secret,
             events="on",

@@ -20,8 +20,8 @@ from django.db import Error
 
 from ami_integration.ami import AMIError, AsyncAMIClient, Event, Reply, Timeouts
 from ami_integration.events.stream import Items
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers import slots
-from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server, ServerAbilities
 from ami_integration.servers.rates import rate_take
 from ami_integration.servers.waiting import MustWait, SessionsBusy

@@ -50,7 +50,15 @@ _RATE_SECONDS, _RATE_KNOWN_AFTER = 10.0, 0.5
 def load_targets() -> dict[int, Target]:
     """The enabled servers by id."""
     return {
-        server.pk: Target(server.pk, server.name, server.ami_transport(), server.username, server.secret)
+        server.pk: Target(
+            server.pk,
+            server.name,
+            server.ami_way,
+            server.username,
+            server.secret,
+            server.ssh_key,
+            server.ssh_password,
+        )  # fmt: skip
         for server in Server.objects.enabled()
     }
 

@@ -31,7 +31,7 @@ from ami_integration.schedules.rights import (
 )
 from ami_integration.schedules.submission import planned_submit, planned_take_back
 from ami_integration.schedules.targets import schedule_servers, targets_audit
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 

@@ -13,7 +13,7 @@ from ami_integration.actions.placeholders import Kept
 from ami_integration.actions.plans import PLAN
 from ami_integration.actions.templates import servers_meant, template_variables
 from ami_integration.schedules.models import Schedule
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 #: What a copy takes over besides what it runs and where.

@@ -33,8 +33,9 @@ from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.rights import changed_since, narrowing
 from ami_integration.schedules.services import places_check, schedule_ask
 from ami_integration.schedules.timing_forms import TimingForm
-from ami_integration.servers.encryption import SecretUnreadable
-from ami_integration.servers.models import Server, no_line_break
+from ami_integration.secrets.encryption import SecretUnreadable
+from ami_integration.servers.address import no_line_break
+from ami_integration.servers.models import Server
 
 #: What happens when something isn't as planned, and how starts are spread.
 RULES = ("overlap", "misfire", "misfire_limit", "grace_seconds", "jitter_seconds")

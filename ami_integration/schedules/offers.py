@@ -16,7 +16,7 @@ from ami_integration.schedules.pausing import pause_sentence, schedules_paused
 from ami_integration.schedules.rights import servers_unseen, stored_ask
 from ami_integration.schedules.states import State, state_of
 from ami_integration.schedules.targets import Targets, schedule_servers
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 
 #: The errors that a service answers a person with.
 REFUSALS = (RunRefused, BadTiming, SecretUnreadable)

@@ -19,7 +19,7 @@ from ami_integration.actions.services import RunRefused, headers_complete
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.calendar import next_times
 from ami_integration.schedules.models import Schedule
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server, Tag
 
 #: What `owner_set` changes.

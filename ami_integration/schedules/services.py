@@ -41,7 +41,7 @@ from ami_integration.schedules.rights import (
 )
 from ami_integration.schedules.submission import planned_take_back
 from ami_integration.schedules.targets import schedule_zone
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server, Tag
 
 __all__ = [

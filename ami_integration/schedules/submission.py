@@ -21,7 +21,7 @@ from ami_integration.actions.unattended import unattended_submit, unattended_tak
 from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.planned import PlannedRun
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 Outcome = PlannedRun.Outcome

@@ -36,7 +36,7 @@ from ami_integration.schedules.submission import planned_starts, planned_submit,
 from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.schedules.targets import schedule_servers, targets_audit
 from ami_integration.schedules.turn import Tick
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 logger = logging.getLogger(__name__)

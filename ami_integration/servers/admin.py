@@ -34,8 +34,9 @@ from ami_integration.access.services import (
 )
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
+from ami_integration.secrets.forms import fieldsets_replacing
 from ami_integration.servers import services
-from ami_integration.servers.forms import ServerForm
+from ami_integration.servers.forms import PINS, SECRETS, ServerForm
 from ami_integration.servers.models import Server, ServerHealth, Tag
 
 
@@ -90,7 +91,7 @@ class StateFilter(admin.SimpleListFilter):
 class ServerAdmin(AuditedAdmin):
     """The servers that somebody sees. Who may add, change or delete them is a model permission's to say."""
 
-    audit_hidden = ("secret", "action_secret")
+    audit_hidden = SECRETS
     form = ServerForm
     list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
@@ -110,7 +111,27 @@ class ServerAdmin(AuditedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "enabled", "tags", "timezone", "notes")}),
         ("What may run on it", {"fields": ("read_only", "maintenance")}),
-        ("Address", {"fields": ("host", "port", "transport", "tls_ca")}),
+        ("Address", {"fields": ("transport", "host", "port")}),
+        (
+            "TLS",
+            {
+                "fields": ("tls_ca", "tls_pin"),
+                "classes": ("aw-only-tls",),
+                "description": "For the transport TLS alone.",
+            },
+        ),
+        (
+            "SSH tunnel",
+            {
+                "fields": (
+                    *("ssh_host", "ssh_port", "ssh_username"),
+                    *("ssh_key", "ssh_password", "ssh_host_key"),
+                ),
+                "classes": ("aw-only-ssh",),
+                "description": "For the transport SSH tunnel alone: an AMI that listens only on the PBX "
+                "itself is reached through its sshd.",
+            },
+        ),
         (
             "AMI account",
             {
@@ -157,11 +178,17 @@ class ServerAdmin(AuditedAdmin):
             tls,
         )
 
+    def get_fieldsets(self, request: HttpRequest, obj: Server | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets_replacing(fieldsets, obj if self.has_change_permission(request, obj) else None)
+
     def get_form(
         self, request: HttpRequest, obj: Server | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change, **kwargs)
-        return type("ServerFormOfUser", (form,), {"viewer": request.user})
+        # A link of the connection test proposes a pin; only who saves the form sets it.
+        proposed = {name: request.GET[name] for name in PINS if name in request.GET}
+        return type("ServerFormOfUser", (form,), {"viewer": request.user, "proposed": proposed})
 
     def audit_deleted(self, obj: Server) -> dict[str, Any]:
         return {"tags": [tag.name for tag in obj.tags.all()], "access_rules": rules_naming(server=obj)}

@@ -21,12 +21,13 @@ from ami_integration.ami import (
     fetch_certificate,
 )
 from ami_integration.ami.errors import LoginReason, SSHReason, TLSReason
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
 _TLS: dict[TLSReason, str] = {
-    "unknown_ca": "Paste the certificate of the authority that signed it into “CA certificate”. If it "
-    "signed itself, paste the certificate: the tlscertfile= line in manager.conf names its file.",
+    "unknown_ca": "Compare its SHA-256 with “openssl x509 -noout -fingerprint -sha256 -in FILE” on the PBX, "
+    "for the file of tlscertfile= in manager.conf, and trust it if they are the same. Or paste the "
+    "certificate of the authority that signed it into “CA certificate”.",
     "name": "Give the host by a name that is in the certificate, or make a certificate for {host} and "
     "name it in the tlscertfile= line of manager.conf.",
     "expired": "Renew the certificate in the file that tlscertfile= in manager.conf names; “manager reload”.",
@@ -75,7 +76,13 @@ _LOGIN: dict[LoginReason, str] = {
 
 
 def advice(
-    error: AMIError | SecretUnreadable, server: Server, *, username: str, peer: str, timeout: float
+    error: AMIError | SecretUnreadable,
+    server: Server,
+    *,
+    username: str,
+    peer: str,
+    timeout: float,
+    entrance: bool = False,
 ) -> str:
     """What the administrator of a PBX can do about `error`, as sentences.
 
@@ -83,8 +90,11 @@ def advice(
         username: of the account that met it.
         peer: the address that the connection reached; "" if none.
         timeout: seconds, for a look whether the port speaks TLS.
+        entrance: whether it was met on the way to the first machine, which may be an SSH server.
     """
     clear = server.transport == Server.Transport.TCP
+    if server.transport == Server.Transport.SSH and (found := _through_ssh(error, server, entrance)):
+        return found
     if isinstance(error, NameNotResolved):
         return (
             "Check the spelling of the host, or give its IP address. This machine's name server must know it."
@@ -133,12 +143,34 @@ def advice(
         return "Nothing was sent to the PBX. Edit the server and enter the secret= of manager.conf anew."
     if isinstance(error, LoginFailed):
         here = _own_address(server) if error.reason == "refused" else ""
+        if server.transport == Server.Transport.SSH:
+            here = "the SSH server (127.0.0.1 where it is the PBX itself) "
         return _LOGIN[error.reason].format(section=f"[{username}]", here=here or "this machine ")
     if isinstance(error, ConnectError):
         return "Check host, port and transport."
     return (
         "The PBX stopped answering during the login. Try again; if it stays so, look at its load and its log."
     )
+
+
+def _through_ssh(error: AMIError | SecretUnreadable, server: Server, entrance: bool) -> str:
+    """What is different where an SSH server stands between; "" if nothing is."""
+    if isinstance(error, ConnectRefused) and entrance:
+        return (
+            "Check the SSH server's name and its port (Port in sshd_config), and that sshd runs there. A "
+            "firewall may refuse too."
+        )
+    if isinstance(error, ConnectTimeout) and entrance and error.phase == "connect":
+        return (
+            "Check the SSH server's name. If it is right, the machine is off, or a firewall on the way drops "
+            f"the packets: allow {_own_address(server)}to reach TCP port {server.ssh_port}."
+        )
+    if isinstance(error, ConnectTimeout) and error.phase == "connect":
+        return (
+            f"The SSH server answers, but from there nobody answers at {server.host}: check the host as that "
+            "machine sees it (127.0.0.1 where it is the PBX itself), and the firewall between them."
+        )
+    return ""
 
 
 def _listening_lines(server: Server) -> str:
@@ -150,9 +182,8 @@ def _listening_lines(server: Server) -> str:
 def _own_address(server: Server) -> str:
     """This machine's address towards the server, as a word for a sentence; "" if unknown. Sends nothing."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            server.host, server.port, type=socket.SOCK_DGRAM
-        )[0]
+        host, port = server.ami_way.entrance
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(address)  # for UDP this only chooses a route
             return f"{probe.getsockname()[0]} (this machine) "

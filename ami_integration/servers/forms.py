@@ -1,31 +1,58 @@
-"""The form of a server. Its secret goes in and never comes out."""
+"""The form of a server. Its secrets go in and never come out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 
 from ami_integration.access.services import tags_visible
-from ami_integration.servers.encryption import Secret, SecretUnreadable
-from ami_integration.servers.models import Server, no_line_break
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.forms import SecretField, UnreadableKept
+from ami_integration.servers.address import ADDRESS_FIELDS, no_line_break
+from ami_integration.servers.models import Server
 
-# Whoever may edit a server need not know its secret. If these could change while it stays, amiweb would carry
-# it to whatever they name; on another port of the same machine somebody else may listen.
-BOUND_TO_SECRET = ("host", "port", "transport", "tls_ca")
-
-
-class SecretField(forms.CharField):
-    """A text to be stored, shown to nobody. Empty means: keep what is stored."""
-
-    widget = forms.PasswordInput(attrs={"autocomplete": "new-password"})
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(data)
+# Whoever may edit a server need not know its secrets. If these could change while those stay, amiweb would
+# carry them to whatever they name; on another port of the same machine somebody else may listen.
+BOUND_TO_SECRET = ADDRESS_FIELDS
+BOUND_TO_SSH = ("host", "port", "ssh_host", "ssh_port", "ssh_username", "ssh_host_key")
+#: What a link may propose for somebody to save: the pins that the connection doctor shows.
+PINS = ("tls_pin", "ssh_host_key")
 
 
-class ServerForm(forms.ModelForm):
-    """A server. `viewer`, set by the admin, picks from the tags that they see."""
+#: The fields that hold a secret.
+SECRETS = ("secret", "action_secret", "ssh_key", "ssh_password")
+
+
+class SecretTextarea(forms.Textarea):
+    """A secret of several lines. What was typed isn't written into the page, not even beside an error."""
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        return super().get_context(name, None, attrs)
+
+
+class SecretTextField(SecretField):
+    """A secret of several lines, such as a private key."""
+
+    widget = SecretTextarea(  # type: ignore[assignment]
+        attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
+    )
+
+    def to_python(self, value: Any) -> str:
+        # Browsers end lines by CR LF, key files by LF alone. A last line without an end is no key's, too.
+        text = (super().to_python(value) or "").replace("\r\n", "\n").strip()
+        return f"{text}\n" if text else ""
+
+
+class ServerForm(UnreadableKept):
+    """A server.
+
+    Attributes:
+        viewer: who uses it, set by the admin; picks from the tags that they see.
+        proposed: pins that the page shows as if somebody had typed them; nothing of them is stored.
+    """
 
     viewer: Any = None
+    proposed: Mapping[str, str] = {}
     secret = SecretField(
         validators=[no_line_break],
         error_messages={"required": "Enter the secret. AMI knows no account without one."},
@@ -38,10 +65,22 @@ class ServerForm(forms.ModelForm):
         help_text="The secret= line of the second account. It is stored encrypted and never shown again.",
     )
 
+    ssh_key = SecretTextField(
+        label="SSH private key",
+        required=False,
+        help_text="The whole text of a key without a passphrase, from -----BEGIN to END-----: “ssh-keygen "
+        "-t ed25519” makes one. It is stored encrypted and never shown again.",
+    )
+    ssh_password = SecretField(
+        label="SSH password",
+        required=False,
+        help_text="For an account without a key. It is stored encrypted and never shown again.",
+    )
+
     class Meta:
         model = Server
         fields = (
-            *("name", "host", "port", "transport", "tls_ca", "username", "secret", "enabled", "notes"),
+            *("name", *ADDRESS_FIELDS, "ssh_key", "ssh_password", "username", "secret", "enabled", "notes"),
             *("tags", "read_only", "maintenance"),
             *("action_username", "action_secret", "max_sessions", "rate_per_minute", "timezone"),
             *("event_keeping", "event_names"),
@@ -49,15 +88,19 @@ class ServerForm(forms.ModelForm):
         widgets = {
             "tags": forms.CheckboxSelectMultiple,
             "event_names": forms.Textarea(attrs={"rows": 5, "cols": 40}),
+            "tls_ca": forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+            "tls_pin": forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
+            "ssh_host_key": forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "tags" in self.fields:
             self.fields["tags"].queryset = tags_visible(user=self.viewer)  # type: ignore[attr-defined]
-        self._stored: Secret | None = self.instance.secret if self.instance.pk else None
-        self._stored_for_actions: Secret | None = self.instance.action_secret if self.instance.pk else None
-        for name, stored in (("secret", self._stored), ("action_secret", self._stored_for_actions)):
+        self._stored: dict[str, Secret | None] = {
+            name: getattr(self.instance, name) if self.instance.pk else None for name in SECRETS
+        }
+        for name, stored in self._stored.items():
             if stored is not None and name in self.fields:
                 self.fields[name].required = False
                 self.fields[name].help_text = (
@@ -65,22 +108,31 @@ class ServerForm(forms.ModelForm):
                     if stored.readable
                     else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
                 )
+        if not self.is_bound:
+            self.initial.update({name: self.proposed[name] for name in PINS if self.proposed.get(name)})
 
     @property
     def unreadable(self) -> str:
         """Why the stored secret can't be read and what to do; "" if it can."""
         try:
-            for stored in (self._stored, self._stored_for_actions):
+            for stored in self._stored.values():
                 if stored is not None:
                     stored.reveal()
         except SecretUnreadable as error:
             return str(error)
         return ""
 
+    @property
+    def proposals(self) -> str:
+        """What a link has filled in, in words; "" if nothing."""
+        names = [
+            str(self.fields[name].label) for name in PINS if name in self.fields and self.proposed.get(name)
+        ]
+        return "" if self.is_bound or not names else f"The {' and the '.join(names)} below came from a test."
+
     def clean_secret(self) -> Secret | None:
         """The new secret, or the stored one, as it is."""
-        plain = self.cleaned_data["secret"]
-        return Secret.from_plain(plain) if plain else self._stored
+        return self._new_or_stored("secret")
 
     def clean_action_secret(self) -> Secret | None:
         """The second account's new secret, or the stored one; none without a username."""
@@ -89,17 +141,35 @@ class ServerForm(forms.ModelForm):
             raise forms.ValidationError("Enter the username for actions too, or leave both empty.")
         if not username:
             return None
-        if not plain and self._stored_for_actions is None:
+        if not plain and self._stored["action_secret"] is None:
             raise forms.ValidationError(
                 "Enter the second account's secret. AMI knows no account without one."
             )
-        return Secret.from_plain(plain) if plain else self._stored_for_actions
+        return self._new_or_stored("action_secret")
+
+    def clean_ssh_key(self) -> Secret | None:
+        """The new SSH key, or the stored one; none on another transport."""
+        return self._new_or_stored("ssh_key") if self._through_ssh else None
+
+    def clean_ssh_password(self) -> Secret | None:
+        """The new SSH password, or the stored one; none on another transport."""
+        return self._new_or_stored("ssh_password") if self._through_ssh else None
+
+    @property
+    def _through_ssh(self) -> bool:
+        return self.cleaned_data.get("transport") == Server.Transport.SSH
+
+    def _new_or_stored(self, name: str) -> Secret | None:
+        plain = self.cleaned_data[name]
+        return Secret.from_plain(plain) if plain else self._stored[name]
 
     def clean(self) -> dict[str, Any] | None:
-        moved = [name for name in BOUND_TO_SECRET if name in self.changed_data]
-        names = " and ".join(str(self.fields[name].label or name) for name in moved)
-        for field, stored in (("secret", self._stored), ("action_secret", self._stored_for_actions)):
+        self._clean_ssh()
+        for field, stored in self._stored.items():
+            bound = BOUND_TO_SSH if field in ("ssh_key", "ssh_password") else BOUND_TO_SECRET
+            moved = [name for name in bound if name in self.changed_data]
             if stored is not None and moved and self.cleaned_data.get(field) is stored:
+                names = " and ".join(str(self.fields[name].label or name) for name in moved)
                 self.add_error(
                     field,
                     f"{names} changed. Enter the secret again, so that nobody can have the stored one sent "
@@ -115,3 +185,12 @@ class ServerForm(forms.ModelForm):
                 "event_names", "Name the events to keep, one a line, or choose “None” to keep no events."
             )
         return super().clean()
+
+    def _clean_ssh(self) -> None:
+        if not self._through_ssh:
+            return
+        for name, what in (("ssh_host", "the SSH server"), ("ssh_username", "the account there")):
+            if not self.cleaned_data.get(name) and name not in self.errors:
+                self.add_error(name, f"Enter {what}: the tunnel goes through it.")
+        if not any(self.cleaned_data.get(name) for name in ("ssh_key", "ssh_password")):
+            self.add_error("ssh_key", "Enter a private key, or a password below.")

@@ -4,9 +4,7 @@ Health is a row of its own: the listener writes it every few seconds, an adminis
 neither may overwrite the other.
 """
 
-import ipaddress
 import re
-import ssl
 from datetime import timedelta
 
 from django.core.exceptions import ValidationError
@@ -14,45 +12,17 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
-from ami_integration.ami import TCP, TLS
-from ami_integration.servers.encryption import EncryptedTextField, Secret
+from ami_integration.secrets.encryption import EncryptedTextField, Secret
+from ami_integration.servers.address import Address, no_line_break
 from ami_integration.zones import validate_zone
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
 EVENT_NAME_LINES = 200
 EVENT_NAME_STARS = 10  # in one line
 
-no_line_break = RegexValidator(
-    r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
-)
-
-
 #: A listener notes the state of each server at least every 40 s: it asks a silent one after 30 s, and repeats
 #: what it said of one that it can't reach. Thrice that without a word, and nobody knows: no listener runs.
 STALE_AFTER = timedelta(seconds=120)
-
-
-def validate_host(host: str) -> None:
-    """Refuse what people paste instead of a host: a URL, host:port, a name with blanks."""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        if not re.fullmatch(r"[^\s/@?#:.\[\]][^\s/@?#:\[\]]*", host):
-            raise ValidationError(
-                "Give the name or address alone, as in pbx.example.com, 192.0.2.10 or 2001:db8::10, "
-                "without scheme, port or path."
-            ) from None
-
-
-def validate_ca(pem: str) -> None:
-    """Refuse a text that holds no certificate, before a connection fails on it."""
-    try:
-        ssl.create_default_context(cadata=pem)
-    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: not ASCII
-        raise ValidationError(
-            "This is not a certificate. Paste the PEM text, from -----BEGIN CERTIFICATE----- "
-            "to -----END CERTIFICATE-----."
-        ) from error
 
 
 def server_label(name: str, *, simulated: bool) -> str:
@@ -118,12 +88,8 @@ class ServerQuerySet(models.QuerySet["Server"]):
         return self.enabled().exclude(pk__in=Server.objects.filter(said).values("pk"))
 
 
-class Server(models.Model):
+class Server(Address):
     """A PBX that amiweb looks after."""
-
-    class Transport(models.TextChoices):
-        TCP = "tcp", "TCP (clear text)"
-        TLS = "tls", "TLS"
 
     class EventKeeping(models.TextChoices):
         DEFAULT = "default", "All but the noise"
@@ -132,24 +98,6 @@ class Server(models.Model):
         CHOSEN = "chosen", "Only these"
 
     name = models.CharField(max_length=100, unique=True, help_text="How you call this PBX.")
-    host = models.CharField(
-        max_length=253,
-        validators=[validate_host],
-        help_text="Name or address of the Asterisk, without a port.",
-    )
-    port = models.PositiveIntegerField(
-        default=5038,
-        validators=[MinValueValidator(1), MaxValueValidator(65535)],
-        help_text="As in manager.conf: port (5038), or tlsbindaddr for TLS (5039).",
-    )
-    transport = models.CharField(max_length=3, choices=Transport.choices, default=Transport.TCP)
-    tls_ca = models.TextField(
-        "CA certificate",
-        blank=True,
-        validators=[validate_ca],
-        help_text="PEM text of the authority that signed the PBX's certificate, or of the self-signed "
-        "certificate itself. Empty: the authorities that this machine trusts.",
-    )
     username = models.CharField(
         max_length=255,
         validators=[no_line_break],
@@ -230,12 +178,6 @@ class Server(models.Model):
     def __str__(self) -> str:
         return server_label(self.name, simulated=self.simulated)
 
-    def ami_transport(self) -> TCP | TLS:
-        """How the AMI client reaches this server."""
-        if self.transport == self.Transport.TLS:
-            return TLS(self.host, self.port, ca_pem=self.tls_ca or None)
-        return TCP(self.host, self.port)
-
     @property
     def action_account(self) -> tuple[str, Secret]:
         """The username and the secret that actions log in with: the second account's, if there is one."""
@@ -244,16 +186,19 @@ class Server(models.Model):
         return self.username, self.secret
 
     @property
-    def address(self) -> str:
-        """Host and port as people write them."""
-        return str(self.ami_transport())
+    def secrets_readable(self) -> bool:
+        """Whether a key opens everything that listening to it takes."""
+        secrets = [self.secret]
+        if self.transport == self.Transport.SSH:
+            secrets += [secret for secret in (self.ssh_key, self.ssh_password) if secret is not None]
+        return all(secret.readable for secret in secrets)
 
     @property
     def state(self) -> "ServerHealth.State":
         """The state to show: what the settings say comes before what was last seen."""
         if not self.enabled:
             return ServerHealth.State.DISABLED
-        if not self.secret.readable:
+        if not self.secrets_readable:
             return ServerHealth.State.SECRET_UNREADABLE
         try:
             return self.health.current_state

@@ -1,6 +1,6 @@
 """What may be done with servers: note their health, and test their connection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from ami_integration.ami import Timeouts
 from ami_integration.audit.services import entry_write
-from ami_integration.servers.doctor import ConnectionTest, Step, examine, printable
+from ami_integration.servers.doctor import LISTEN, ConnectionTest, Step, walk
+from ami_integration.servers.findings import printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
 from ami_integration.servers.sessions import circuit_reset, session_counted
 
@@ -118,17 +119,23 @@ def version_is_simulated(asterisk_version: str) -> bool:
     return "simulated" in asterisk_version.lower()
 
 
-def connection_test(*, server: Server, timeouts: Timeouts | None = None) -> list[Step]:
+def connection_test(
+    *, server: Server, timeouts: Timeouts | None = None, listen: float = LISTEN
+) -> list[Step]:
     """Try to reach `server` and log in, step by step, within the time limits (seconds).
 
     Never raises for what a server or network does; the steps say it. What the server says of its version is
     noted in its health; the state is not, which is the listener's to say.
     """
-    return connections_test(servers=[server], timeouts=timeouts)[0].steps
+    return connections_test(servers=[server], timeouts=timeouts, listen=listen)[0].steps
 
 
 def connections_test(
-    *, servers: Sequence[Server], timeouts: Timeouts | None = None, bound: float = TEST_BOUND
+    *,
+    servers: Sequence[Server],
+    timeouts: Timeouts | None = None,
+    bound: float = TEST_BOUND,
+    listen: float = LISTEN,
 ) -> list[ConnectionTest]:
     """Test several servers at once; the answers are in the servers' order.
 
@@ -136,11 +143,19 @@ def connections_test(
         timeouts: time limits of each server's steps, in seconds.
         bound: seconds after which those that are not done are reported as such. Their threads end by
             themselves, within their own time limits.
+        listen: seconds for which the first events of each are awaited.
     """
+
+    def examine(server: Server) -> ConnectionTest:
+        test = ConnectionTest(server)
+        for _ in connection_walk(test=test, timeouts=timeouts, listen=listen):
+            pass
+        return test
+
     # The pool's threads touch no database: a connection there would never be closed.
     pool = ThreadPoolExecutor(min(len(servers), TEST_THREADS) or 1, thread_name_prefix="connection-test")
     try:
-        futures = [pool.submit(_examine, server, timeouts or TEST_TIMEOUTS) for server in servers]
+        futures = [pool.submit(examine, server) for server in servers]
         wait(futures, timeout=bound)
         tests = [
             future.result() if future.done() else _unfinished(server, bound)
@@ -149,40 +164,52 @@ def connections_test(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     for test in tests:
-        if test.ok:
-            now = timezone.now()
-            _health_update(
-                test.server.pk,
-                {"last_seen_at": now},
-                asterisk_version=test.asterisk_version,
-                ami_version=test.ami_version,
-                now=now,
-            )
-            circuit_reset(test.server)
-        if test.asterisk_version:
-            test.server.simulated = version_is_simulated(test.asterisk_version)
+        connection_test_note(test=test)
     return tests
 
 
-def _examine(server: Server, timeouts: Timeouts) -> ConnectionTest:
-    """`examine`, its session counted among the server's.
+def connection_walk(
+    *, test: ConnectionTest, timeouts: Timeouts | None = None, listen: float = LISTEN
+) -> Iterator[ConnectionTest]:
+    """Examine the server of `test`, its session counted among the server's; yields after each change.
 
     Somebody who looks for what is wrong isn't sent away because the server is busy: at the limit the test
-    opens one session more, for seconds, and says so.
+    opens one session more, for seconds, and says so. It touches no database.
     """
-    with session_counted(server) as uncounted:
-        test = examine(server, timeouts)
-    if uncounted:
-        test.steps.insert(
-            0,
-            Step(
-                "Sessions",
-                ok=True,
-                seen=f"{uncounted} Runs wait for one; this test opened one more.",
-                mend="If that is often so, raise “sessions at most” of the server.",
-            ),
+    if test.server.pk is None:
+        yield from walk(test, timeouts or TEST_TIMEOUTS, listen=listen)
+        return
+    with session_counted(test.server) as uncounted:
+        told = not uncounted
+        for _ in walk(test, timeouts or TEST_TIMEOUTS, listen=listen):
+            if not told:
+                told = True
+                test.steps.insert(
+                    0,
+                    Step(
+                        "Sessions",
+                        ok=True,
+                        seen=f"{uncounted} Runs wait for one; this test opened one more.",
+                        mend="If that is often so, raise “sessions at most” of the server.",
+                    ),
+                )
+            yield test
+
+
+def connection_test_note(*, test: ConnectionTest) -> None:
+    """Note what a test of a stored server has found: its version, and that it can be reached."""
+    if test.ok:
+        now = timezone.now()
+        _health_update(
+            test.server.pk,
+            {"last_seen_at": now},
+            asterisk_version=test.asterisk_version,
+            ami_version=test.ami_version,
+            now=now,
         )
-    return test
+        circuit_reset(test.server)
+    if test.asterisk_version:
+        test.server.simulated = version_is_simulated(test.asterisk_version)
 
 
 def _unfinished(server: Server, bound: float) -> ConnectionTest:

@@ -34,6 +34,7 @@ from django.db import Error, connection
 from ami_integration.ami import AMIClient, AMIError, LoginFailed, Timeouts
 from ami_integration.outage import Outage
 from ami_integration.servers import slots
+from ami_integration.servers.address import ADDRESS_FIELDS
 from ami_integration.servers.circuits import Circuit
 from ami_integration.servers.models import Server
 from ami_integration.servers.rates import rate_take
@@ -470,5 +471,7 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
 def _fingerprint(server: Server) -> str:
     """Stands for the address and the account: another one, another session and another circuit."""
     username, secret = server.action_account
-    parts = (server.host, server.port, server.transport, server.tls_ca, username, secret.token)
+    ssh = [found and found.mark for found in (server.ssh_key, server.ssh_password)]
+    way = [getattr(server, name) for name in ADDRESS_FIELDS]
+    parts = (*way, *ssh, username, secret.mark)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -28,6 +28,7 @@ class Faults:
     list_items: added to ListItems, which then is wrong.
     no_complete: lists don't end.
     error_after_start: lists end with an error after their items instead of Complete (PJSIPShowEndpoint).
+    booting: nobody is told FullyBooted, as while modules are still loading.
     """
 
     segment: int = 0
@@ -42,6 +43,7 @@ class Faults:
     list_items: int = 0
     no_complete: bool = False
     error_after_start: bool = False
+    booting: bool = False
 
     @classmethod
     def from_words(cls, words: Iterable[str]) -> "Faults":

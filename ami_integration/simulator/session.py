@@ -309,6 +309,8 @@ class Session:
 
     def send_fully_booted(self) -> None:
         """Write FullyBooted to this session alone, if its classes and mask have ``system``."""
+        if self.pbx.faults.booting:
+            return
         if self.account is None or not EventClass.SYSTEM & self.account.read & self.mask:
             return
         uptime = str(self.pbx.office.uptime)

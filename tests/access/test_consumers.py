@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -129,7 +130,8 @@ class Deaf(PageConsumer):
 
 
 async def test_what_misses_its_cancellation_ends_with_its_page_all_the_same() -> None:
-    page = ApplicationCommunicator(Deaf.as_asgi(), {"type": "websocket", "path": "/"})
+    scope = {"type": "websocket", "path": "/", "session": SessionStore()}
+    page = ApplicationCommunicator(Deaf.as_asgi(), scope)
     await page.send_input({"type": "websocket.connect"})
     assert (await page.receive_output(timeout=WAIT))["type"] == "websocket.accept"
     await page.send_input({"type": "websocket.disconnect", "code": 1000})

@@ -422,7 +422,7 @@ def test_who_may_run_nothing_is_told_of_in_the_audit() -> None:
     assert ask(client, [berlin]).status_code == 403
     assert client.post(SUBMIT, {"token": "x"}).status_code == 403
     assert client.get(ADD).status_code == 403
-    assert refusals() == [("eve", "run.submit", "")] * 2
+    assert refusals() == [("eve", "run.submit", "")] * 2 + [("eve", "page.open", ADD)]
 
 
 def test_who_repeats_what_he_may_not_is_told_of_in_the_audit() -> None:

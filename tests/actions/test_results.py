@@ -9,7 +9,7 @@ import pytest
 from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun, RunResult
 from ami_integration.actions.results import Result, result_pack, result_unpack
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from tests.actions.factories import make_run
 
 MIB = 1024 * 1024

@@ -18,7 +18,7 @@ from ami_integration.actions.retries import fanout_retry_preview, run_retry_prev
 from ami_integration.actions.services import RunRefused
 from ami_integration.actions.snapshots import run_snapshot
 from ami_integration.actions.submission import RequestChanged, request_submit
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from tests.access.factories import grant, make_person
 from tests.actions.asking import make_servers
 from tests.actions.factories import make_operator, make_run

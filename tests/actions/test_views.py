@@ -150,3 +150,11 @@ def test_the_columns_are_those_of_the_catalogue_where_it_knows_the_action(run: A
     columns = client.get(url("change", run)).context["columns"]
     assert columns[:3] == ["Event", "Channel", "ChannelState"]
     assert {"Application", "Duration", "BridgeId"} <= set(columns)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_who_takes_a_result_away_is_told_of_in_the_audit(run: ActionRun, kind: str) -> None:
+    signed_in(viewer(run)).get(url(f"export_{kind}", run), REMOTE_ADDR="192.0.2.7")
+    entry = AuditEntry.objects.get(verb="run.export")
+    assert (entry.object_type, entry.object_id, entry.address) == ("run", str(run.pk), "192.0.2.7")
+    assert entry.what["kind"] == kind

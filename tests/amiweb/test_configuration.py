@@ -392,3 +392,12 @@ def test_every_variable_that_is_read_is_documented(tmp_path: Path) -> None:
     documented = {variable.name for variable in VARIABLES}
     documented |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.secret}
     assert read == documented
+
+
+def test_seals_of_the_audit_go_into_a_file_that_can_be_made_or_into_the_log(tmp_path: Path) -> None:
+    path = str(tmp_path / "seals")
+    for value in ("", "log", path):
+        assert trial(tmp_path, AMIWEB_AUDIT_SEALS=value).audit_seals == value
+    assert "neither log nor the whole path" in trial_refusal(tmp_path, AMIWEB_AUDIT_SEALS="seals")
+    nowhere = str(tmp_path / "nowhere" / "seals")
+    assert "there is no folder" in trial_refusal(tmp_path, AMIWEB_AUDIT_SEALS=nowhere)

@@ -10,7 +10,7 @@ from asgiref.testing import ApplicationCommunicator
 from pytest_django import Settings
 
 from ami_integration.routing import websocket_urlpatterns
-from amiweb.asgi import application
+from amiweb.asgi import application, websocket_application
 from amiweb.origins import SameOrigin
 
 WAIT = 10.0  # seconds
@@ -131,5 +131,5 @@ async def test_the_log_says_what_a_proxy_must_pass(caplog: pytest.LogCaptureFixt
 
 async def test_every_socket_is_behind_the_check() -> None:
     assert websocket_urlpatterns
-    assert isinstance(application.application_mapping["websocket"], SameOrigin)
+    assert isinstance(websocket_application, SameOrigin)
     assert not await opens("http://127.0.0.1:9999", app=application)

@@ -143,9 +143,9 @@ def test_an_sqlite_database_is_in_wal_mode_after_migrate(tmp_path: Path) -> None
 
 @pytest.mark.django_db
 def test_nobody_sees_the_admin_without_a_login(client: Client) -> None:
-    User.objects.create_user("stranger", password="word")
+    stranger = User.objects.create_user("stranger")
     assert client.get("/admin/ami_integration/server/").status_code == 302
-    client.login(username="stranger", password="word")
+    client.force_login(stranger)
     assert client.get("/admin/ami_integration/server/").status_code == 302
 
 

@@ -22,7 +22,7 @@ from django.utils import timezone
 from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionRun
 from ami_integration.ami import new_action_id
-from ami_integration.servers.encryption import Secret
+from ami_integration.secrets.encryption import Secret
 from ami_integration.servers.models import Server
 from tests.access.factories import grant, make_person
 from tests.bench import SCALE

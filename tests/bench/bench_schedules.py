@@ -27,7 +27,7 @@ from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.taking import schedule_take
 from ami_integration.schedules.tick import schedules_tick
 from ami_integration.schedules.turn import Tick
-from ami_integration.servers.encryption import Secret
+from ami_integration.secrets.encryption import Secret
 from ami_integration.servers.models import Server
 from tests.ami.scripted import Peer, served
 from tests.bench import SCALE

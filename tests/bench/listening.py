@@ -31,7 +31,7 @@ async def listen(port: int, wanted: int) -> None:
     from ami_integration.events.session import Means, Session, Target
     from ami_integration.events.snapshots import Snapshots
     from ami_integration.events.writer import Packed, StreamWriter
-    from ami_integration.servers.encryption import Secret
+    from ami_integration.secrets.encryption import Secret
 
     loop = asyncio.get_running_loop()
     all_came = asyncio.Event()

@@ -20,6 +20,7 @@ from django.utils import timezone
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
 from ami_integration.console import services
+from ami_integration.console.secrets import UnreadableSecrets
 from ami_integration.console.services import LATE, Status, status_read
 from ami_integration.heartbeats import ROWS, SILENT, Kind, connection
 from tests.access.factories import make_person
@@ -35,7 +36,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def fresh_glance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the header knows is kept for two seconds, which is longer than a test."""
+    """What the header knows is kept for two seconds, which is longer than a test; what is known of secrets,
+    for longer still.
+    """
+    monkeypatch.setattr(services, "unreadable", UnreadableSecrets())
     monkeypatch.setattr(services, "glance", services.Glance())
     monkeypatch.setattr("ami_integration.console.views.glance", services.glance)
 

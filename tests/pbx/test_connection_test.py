@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 
 import pytest
 
-from ami_integration.servers.doctor import ConnectionTest, examine
+from ami_integration.ami import TCP, AMIClient
+from ami_integration.servers.doctor import ConnectionTest, Step, examine
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import TEST_TIMEOUTS
 from tests.pbx.asterisk import Asterisk
+from tests.sshd import Sshd
 
 LONGEST = 15.0  # seconds: the longest time limits on the way, and room for a busy machine
 
@@ -29,6 +33,10 @@ def diagnose(asterisk: Asterisk, *, role: str = "admin", **values: object) -> Co
     return test
 
 
+def step_of(test: ConnectionTest, name: str) -> Step:
+    return next(step for step in test.steps if step.name == name)
+
+
 def ends_at(test: ConnectionTest) -> tuple[str, str]:
     assert test.failed is not None
     return test.failed.name, test.failed.mend
@@ -39,8 +47,12 @@ def test_all_is_well_in_clear_text(asterisk: Asterisk) -> None:
     assert test.ok, test
     assert test.asterisk_version is not None
     assert test.asterisk_version.startswith(asterisk.version)
-    assert "Originate and Command among them" in test.steps[-1].seen
-    assert not test.steps[-1].mend
+    rights = step_of(test, "Rights")
+    assert "Originate and Command among them" in rights.seen
+    assert "Its read= has all." in rights.seen
+    assert not rights.mend
+    assert "FullyBooted" in step_of(test, "FullyBooted").seen
+    assert "The clocks differ by 0." in step_of(test, "Latency and clock").seen
 
 
 def test_all_is_well_over_tls(asterisk: Asterisk) -> None:
@@ -51,13 +63,14 @@ def test_all_is_well_over_tls(asterisk: Asterisk) -> None:
 def test_an_account_that_may_do_nothing_is_told_its_missing_classes(asterisk: Asterisk) -> None:
     test = diagnose(asterisk, role="readonly")
     assert test.ok, test
-    assert "on the write= line of [readonly]" in test.steps[-1].mend
+    assert "It has no write class" in step_of(test, "Rights").seen
+    assert "on the write= line of [readonly]" in step_of(test, "Rights").mend
 
 
 @pytest.mark.parametrize("wrong", ["secret", "username"])
 def test_a_wrong_account_ends_at_the_login(asterisk: Asterisk, wrong: str) -> None:
     name, mend = ends_at(diagnose(asterisk, **{wrong: "wrong"}))
-    assert name == "Login"
+    assert name == "Login and ACL"
     assert "secret= line" in mend
 
 
@@ -93,3 +106,93 @@ def test_an_asterisk_that_hangs_ends_within_the_time_limits(private_asterisk: As
     finally:
         private_asterisk.thaw()
     assert name == "Banner"  # the kernel still accepts
+
+
+def test_an_account_without_read_call_is_told_that_it_sees_no_calls(asterisk: Asterisk) -> None:
+    test = diagnose(asterisk, role="nocall")
+    assert test.ok, test
+    rights = step_of(test, "Rights")
+    assert "So no events of calls come." in rights.seen
+    assert "on the read= line of [nocall], add call" in rights.mend
+
+
+def test_an_account_without_read_system_is_told_why_no_fullybooted_comes(asterisk: Asterisk) -> None:
+    test = diagnose(asterisk, role="originate")
+    booted = step_of(test, "FullyBooted")
+    assert (booted.ok, "read= line of [originate]" in booted.mend) == (True, True)
+
+
+def configure(asterisk: Asterisk, *changes: tuple[str, str]) -> None:
+    file = asterisk.folder / "etc" / "manager.conf"
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    asterisk.cli("manager reload")
+
+
+def test_an_address_that_acl_shuts_out_is_named_with_its_lines(private_asterisk: Asterisk) -> None:
+    configure(
+        private_asterisk,
+        ("[readonly]\n", "[readonly]\ndeny = 0.0.0.0/0.0.0.0\npermit = 192.0.2.0/255.255.255.0\n"),
+    )
+    name, mend = ends_at(diagnose(private_asterisk, role="readonly"))
+    assert name == "Login and ACL"
+    assert "deny= and permit= lines (or acl=) let 127.0.0.1 (this machine) in" in mend
+
+
+def test_an_account_that_is_in_use_names_the_setting(private_asterisk: Asterisk) -> None:
+    configure(private_asterisk, ("[readonly]\n", "[readonly]\nallowmultiplelogin = no\n"))
+    username, secret = private_asterisk.users["readonly"]
+    with AMIClient(TCP(private_asterisk.host, private_asterisk.port), username=username, secret=secret):
+        name, mend = ends_at(diagnose(private_asterisk, role="readonly"))
+    assert name == "Login and ACL"
+    assert "allowmultiplelogin = yes" in mend
+
+
+def test_too_many_sessions_without_a_login_name_authlimit(private_asterisk: Asterisk) -> None:
+    configure(private_asterisk, ("displayconnects = no", "displayconnects = no\nauthlimit = 3"))
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(
+                socket.create_connection((private_asterisk.host, private_asterisk.port), timeout=5)
+            )
+            waiting.recv(100)
+        test = diagnose(private_asterisk)
+    assert test.failed is not None
+    assert test.failed.name == "Banner"
+    assert "closed the connection" in test.failed.seen
+    assert "authlimit=" in test.failed.mend
+
+
+def test_all_is_well_through_an_ssh_tunnel(asterisk22: Asterisk, sshd: Sshd) -> None:
+    test = diagnose(asterisk22, **through(sshd))
+    assert test.ok, test
+    assert "leads to 127.0.0.1 port" in step_of(test, "SSH tunnel").seen
+
+
+@pytest.mark.parametrize("pinned", ["", "SHA256:" + "A" * 43])
+def test_a_host_key_that_is_not_the_pinned_one_is_shown_and_pinned_it_is_well(
+    asterisk22: Asterisk, sshd: Sshd, pinned: str
+) -> None:
+    test = diagnose(asterisk22, **through(sshd, ssh_host_key=pinned))
+    failed = test.failed
+    assert failed is not None and failed.trust is not None
+    assert failed.name == "SSH tunnel"
+    assert failed.seen.count("another host key than the pinned one") == bool(pinned)
+    assert failed.trust.field == "ssh_host_key"
+    assert failed.trust.value in sshd.host_keys["ed25519"]
+    assert diagnose(asterisk22, **through(sshd, ssh_host_key=failed.trust.value)).ok
+
+
+def through(sshd: Sshd, **values: object) -> dict[str, object]:
+    known = {
+        "transport": "ssh",
+        "ssh_host": "127.0.0.1",
+        "ssh_port": sshd.port,
+        "ssh_username": sshd.username,
+        "ssh_key": sshd.key,
+        "ssh_host_key": sshd.host_keys["ed25519"],
+    }
+    return known | values

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ami_integration.ami import TCP, TLS
 from ami_integration.servers.models import Server
-from tests.ami.scripted import Peer
+from tests.ami.scripted import BANNER, Peer
 
 SECRET = "gr8-s3cret-word"
 
@@ -35,10 +36,31 @@ def healthy(*actions: str, settings: str = "Success") -> Callable[[Peer], None]:
         settings: the answer to CoreSettings, `Success` or `Error`.
     """
 
+    privileges = {"Originate": "originate,all", "Command": "command,all"}
+    reads = "read perm: system,call,all" if "Command" in actions else ""
+
     def script(peer: Peer) -> None:
-        peer.log_in()
-        peer.answer(peer.hear(), "AMIversion: 11.0.0", "AsteriskVersion: 22.10.0", response=settings)
-        peer.answer(peer.hear(), *(f"{action}: what it does. (Priv: all)" for action in actions))
-        assert peer.hear().name == "Logoff"
+        peer.say(BANNER)
+        while (action := peer.hear()).name != "Logoff":
+            match action.name:
+                case "Challenge":
+                    peer.answer(action, "Challenge: 123456789")
+                case "Login":
+                    peer.answer(action, "Message: Authentication accepted")
+                    peer.say(b"Event: FullyBooted\r\nPrivilege: system,all\r\nStatus: Fully Booted\r\n\r\n")
+                    peer.say(b"Event: Hangup\r\nPrivilege: call,all\r\nChannel: PJSIP/1-1\r\n\r\n")
+                case "CoreSettings":
+                    peer.answer(action, "AMIversion: 11.0.0", "AsteriskVersion: 22.10.0", response=settings)
+                case "ListCommands":
+                    lines = (
+                        f"{name}: what it does. (Priv: {privileges.get(name, '<none>')})" for name in actions
+                    )
+                    peer.answer(action, *lines)
+                case "Ping":
+                    peer.answer(action, "Ping: Pong", f"Timestamp: {time.time():.6f}")
+                case "Command":
+                    peer.answer(action, "Message: Command output follows", f"Output: {reads}")
+                case other:
+                    raise AssertionError(f"the doctor asks nothing of {other}")
 
     return script

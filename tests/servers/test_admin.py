@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -15,11 +17,13 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from ami_integration.access.danger import Danger
+from ami_integration.ami import SSH, TLS
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers import services
 from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.ami.scripted import BANNER, Peer, scripted
+from tests.certificates import make_certificates
 from tests.servers.factories import SECRET, healthy, make_server
 
 LIST = "/admin/ami_integration/server/"
@@ -43,6 +47,7 @@ def fields(**values: str) -> dict[str, str]:
         "port": "5038",
         "transport": "tcp",
         "tls_ca": "",
+        "ssh_port": "22",
         "username": "amiweb",
         "secret": "",
         "enabled": "on",
@@ -205,7 +210,7 @@ def test_no_page_shows_the_secret_or_its_token(admin_client: Client) -> None:
         f"{LIST}{server.pk}/delete/",
         "/admin/",
     ]
-    shown = [admin_client.get(page) for page in pages]
+    shown = [admin_client.get(page, follow=True) for page in pages]
     shown.append(
         admin_client.post(change_page(server), fields(port="no", secret=SECRET))
     )  # an error re-renders
@@ -227,7 +232,8 @@ def test_an_unreadable_secret_is_a_state_of_its_own_and_is_not_destroyed(
     assert admin_client.post(change_page(server), fields(notes="edited")).status_code == 302
     kept = Server.objects.get()
     assert (kept.notes, kept.secret.token) == ("edited", server.secret.token)
-    assert admin_client.post(change_page(server), fields(secret=SECRET)).status_code == 302
+    ticked = fields(secret=SECRET, replace_unreadable="on")
+    assert admin_client.post(change_page(server), ticked).status_code == 302
     assert Server.objects.get().state == "unknown"
 
 
@@ -264,7 +270,8 @@ def test_what_a_strange_server_says_is_shown_and_not_run(admin_client: Client) -
 def test_a_refusal_in_another_encoding_is_shown(admin_client: Client) -> None:
     def script(peer: Peer) -> None:
         peer.say(BANNER)
-        peer.answer(peer.hear(), "Challenge: 1")
+        for _ in ("the doctor's", "the login's"):
+            peer.answer(peer.hear(), "Challenge: 1")
         action_id = (peer.hear().action_id or "").encode()
         peer.say(b"Response: Error\r\nActionID: " + action_id + b"\r\nMessage: Acc\xe8s refus\xe9\r\n\r\n")
 
@@ -291,7 +298,7 @@ def test_a_viewer_sees_the_server_and_can_not_test_it(client_with: Callable[...,
     viewer = client_with("view_server")
     page = viewer.get(change_page(server)).content.decode()
     assert "Berlin" in page
-    assert "Test connection" not in page
+    assert ">Test connection<" not in page
     assert "&lt;secret&gt;" in page
     assert viewer.post(doctor_page(server)).status_code == 403
     assert "test_connection" not in viewer.get(LIST).content.decode()
@@ -491,3 +498,78 @@ def test_the_audit_tells_which_rules_lose_a_tag_or_a_server(admin_client: Client
     first, second = AuditEntry.objects.order_by("pk")
     assert first.what == {"servers": ["Berlin"], "access_rules": ["hands off the north"]}
     assert second.what == {"tags": [], "access_rules": ["Berlin's people"]}
+
+
+TUNNEL = {
+    "transport": "ssh",
+    "host": "127.0.0.1",
+    "ssh_host": "pbx.example",
+    "ssh_username": "tunnel",
+    "ssh_key": "-----BEGIN KEY-----\r\nabc\r\n-----END KEY-----",
+    "ssh_host_key": f"SHA256:{'A' * 43}",
+    "secret": SECRET,
+}
+
+
+def test_an_ssh_tunnel_is_stored_with_its_key_encrypted_and_shown_to_nobody(admin_client: Client) -> None:
+    assert admin_client.post(ADD, fields(**TUNNEL)).status_code == 302
+    server = Server.objects.get()
+    transport = server.ami_transport()
+    assert isinstance(transport, SSH)
+    assert transport.ssh_key == "-----BEGIN KEY-----\nabc\n-----END KEY-----\n"
+    assert server.address == "127.0.0.1:5038 through the SSH server pbx.example:22"
+    refused = admin_client.post(ADD, fields(**TUNNEL | {"port": "no"})).content.decode()
+    for page in (admin_client.get(change_page(server)).content.decode(), refused):
+        assert "BEGIN KEY" not in page
+    assert "BEGIN KEY" not in str(list(AuditEntry.objects.values("what")))
+
+
+def test_half_a_tunnel_and_pins_that_are_none_are_refused_beside_the_field(admin_client: Client) -> None:
+    half = TUNNEL | {"ssh_host": "", "ssh_key": "", "ssh_host_key": "whatever", "tls_pin": "12:34"}
+    page = admin_client.post(ADD, fields(**half)).content.decode()
+    for said in ("Enter the SSH server", "Enter a private key, or a password", "as in ssh-ed25519", "64 hex"):
+        assert said in page
+    assert not Server.objects.exists()
+
+
+def test_stored_secrets_do_not_follow_another_pin_or_another_ssh_server(admin_client: Client) -> None:
+    admin_client.post(ADD, fields(**TUNNEL))
+    server = Server.objects.get()
+    moved = TUNNEL | {"ssh_host": "evil.example", "ssh_key": "", "secret": ""}
+    page = admin_client.post(change_page(server), fields(**moved)).content.decode()
+    assert page.count("Enter the secret again") == 2
+    kept = TUNNEL | {"ssh_key": "", "secret": "", "notes": "edited"}
+    assert admin_client.post(change_page(server), fields(**kept)).status_code == 302
+    assert Server.objects.get().ssh_key == server.ssh_key
+
+
+def test_another_transport_keeps_no_ssh_secret(admin_client: Client) -> None:
+    admin_client.post(ADD, fields(**TUNNEL))
+    page = change_page(Server.objects.get())
+    assert admin_client.post(page, fields(secret=SECRET)).status_code == 302
+    assert Server.objects.get().ssh_key is None
+
+
+def test_a_certificate_that_nobody_vouches_for_is_shown_and_pinned_only_by_saving(
+    admin_client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "server.pem"
+    file.write_bytes(make_certificates(expired=True).server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    talk = healthy("Ping")
+    with scripted(lambda peer: None, lambda peer: None, talk, tls=context) as transport:
+        server = make_server(TLS(transport.host, transport.port))
+        page = admin_client.post(doctor_page(server)).content.decode()
+        assert "Trust this certificate" in page
+        pin = re.search(r'name="tls_pin" value="([^"]+)"', page)
+        assert pin is not None and f"<dd>{pin[1]}</dd>" in page
+        form = admin_client.get(change_page(server), {"tls_pin": pin[1]}).content.decode()
+        assert "Not saved yet." in form and pin[1] in form
+        assert Server.objects.get().tls_pin == ""
+        values = fields(transport="tls", host=server.host, port=str(server.port), tls_pin=pin[1])
+        assert "Enter the secret again" in admin_client.post(change_page(server), values).content.decode()
+        assert admin_client.post(change_page(server), values | {"secret": SECRET}).status_code == 302
+        page = admin_client.post(doctor_page(server)).content.decode()
+    assert "it is the pinned certificate" in page
+    assert ">Works<" in page

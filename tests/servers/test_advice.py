@@ -18,8 +18,8 @@ from ami_integration.ami import (
     TLSFailed,
 )
 from ami_integration.ami.errors import LoginReason, SSHReason, TLSReason
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.advice import advice
-from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from tests.servers.factories import SECRET
 

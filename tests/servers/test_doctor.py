@@ -17,11 +17,13 @@ from cryptography.fernet import Fernet
 from pytest_django import Settings
 
 from ami_integration.ami import TCP, TLS, Timeouts
-from ami_integration.servers.doctor import ConnectionTest, examine
+from ami_integration.servers.doctor import ConnectionTest, Step, examine
 from ami_integration.servers.models import Server
+from ami_integration.simulator.faults import Faults
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.certificates import make_certificates
 from tests.servers.factories import SECRET, healthy
+from tests.simulator.fixtures import Simulator
 
 LIMITS = Timeouts(connect=1, tls=1, banner=0.5, login=1, action=1)
 LONGEST = 5.0  # seconds: connect, banner, the look whether it is TLS, and room for a busy machine
@@ -41,10 +43,14 @@ def server_at(transport: TCP, **values: object) -> Server:
 
 def diagnose(transport: TCP, **values: object) -> ConnectionTest:
     started = time.monotonic()
-    test = examine(server_at(transport, **values), LIMITS)
+    test = examine(server_at(transport, **values), LIMITS, listen=0.3)
     assert time.monotonic() - started < LONGEST
     assert SECRET not in repr(test)
     return test
+
+
+def step_of(test: ConnectionTest, name: str) -> Step:
+    return next(step for step in test.steps if step.name == name)
 
 
 def assert_ends_at(test: ConnectionTest, name: str, *, seen: str, mend: str) -> None:
@@ -104,13 +110,18 @@ def test_a_healthy_server_passes_every_step() -> None:
     with scripted(healthy("Ping", "Originate", "Command")) as transport:
         test = diagnose(transport)
     assert test.ok
-    assert [step.name for step in test.steps] == ["Name", "TCP", "Banner", "Login", "Version and rights"]
+    assert [step.name for step in test.steps] == [
+        *("Name", "TCP", "Banner", "Challenge", "Login and ACL", "FullyBooted", "Version", "Rights"),
+        *("Latency and clock", "First events"),
+    ]
     assert all(step.seen and not step.mend for step in test.steps)
-    assert "Asterisk Call Manager/11.0.0" in test.steps[2].seen
-    assert (
-        test.steps[-1].seen
-        == "Asterisk 22.10.0. The account may run 3 actions, Originate and Command among them."
+    assert "Asterisk Call Manager/11.0.0" in step_of(test, "Banner").seen
+    assert step_of(test, "Version").seen == "Asterisk 22.10.0."
+    assert step_of(test, "Rights").seen == (
+        "The account may run 3 actions, Originate and Command among them. Its write= has command, originate. "
+        "Its read= has all."
     )
+    assert step_of(test, "First events").seen == "They come: Hangup."
     assert (test.asterisk_version, test.ami_version) == ("22.10.0", "11.0.0")
 
 
@@ -127,11 +138,12 @@ def test_an_account_with_few_rights_works_and_is_told_what_is_missing() -> None:
     with scripted(healthy("Ping", settings="Error")) as transport:
         test = diagnose(transport)
     assert test.ok
-    last = test.steps[-1]
-    assert "may not ask for the version" in last.seen
-    assert "on the write= line of [amiweb]" in last.mend
-    for right in ("system or reporting", "add originate", "add command"):
-        assert right in last.mend
+    version, rights = step_of(test, "Version"), step_of(test, "Rights")
+    assert "may not ask for the version" in version.seen
+    assert "on the write= line of [amiweb], add system or reporting" in version.mend
+    assert "no write class" in rights.seen
+    for right in ("on the write= line of [amiweb]", "add originate", "add command"):
+        assert right in rights.mend
 
 
 def test_a_wrong_name_ends_at_the_name() -> None:
@@ -255,7 +267,8 @@ def test_tls_that_is_too_old_says_what_the_pbx_must_offer(
 def refuse(message: str) -> Callable[[Peer], None]:
     def script(peer: Peer) -> None:
         peer.say(BANNER)
-        peer.answer(peer.hear(), "Challenge: 123456789")
+        for _ in ("the doctor's", "the login's"):
+            peer.answer(peer.hear(), "Challenge: 123456789")
         peer.answer(peer.hear(), f"Message: {message}", response="Error")
 
     return script
@@ -264,37 +277,42 @@ def refuse(message: str) -> Callable[[Peer], None]:
 def test_a_wrong_secret_names_what_asterisk_does_not_tell_apart() -> None:
     with scripted(refuse("Authentication failed")) as transport:
         test = diagnose(transport)
-    assert_ends_at(test, "Login", seen="Authentication failed", mend="its secret= line")
-    assert "section [amiweb]" in test.steps[3].mend
-    assert "let 127.0.0.1 (this machine) in" in test.steps[3].mend
+    assert_ends_at(test, "Login and ACL", seen="Authentication failed", mend="its secret= line")
+    mend = step_of(test, "Login and ACL").mend
+    assert "section [amiweb]" in mend
+    assert "let 127.0.0.1 (this machine) in" in mend
 
 
 def test_an_account_in_use_names_the_setting() -> None:
     with scripted(refuse("Login Already In Use")) as transport:
         test = diagnose(transport)
-    assert_ends_at(test, "Login", seen="Login Already In Use", mend="allowmultiplelogin = yes")
+    assert_ends_at(test, "Login and ACL", seen="Login Already In Use", mend="allowmultiplelogin = yes")
 
 
 def test_a_login_without_an_answer_ends_within_the_time_limit() -> None:
     def script(peer: Peer) -> None:
         peer.say(BANNER)
+        peer.answer(peer.hear(), "Challenge: 123456789")
         peer.hear()
         peer.hear()  # until the client leaves
 
     with scripted(script) as transport:
         test = diagnose(transport)
-    assert_ends_at(test, "Login", seen="didn't answer the login within 1 s", mend="load")
+    assert_ends_at(test, "Login and ACL", seen="didn't answer the login within 1 s", mend="load")
 
 
 def test_a_server_that_falls_silent_after_the_login_is_not_called_good() -> None:
     def script(peer: Peer) -> None:
-        peer.log_in()
-        peer.hear()
-        peer.hear()
+        peer.say(BANNER)
+        for line in ("Challenge: 1", "Challenge: 1", "Message: Authentication accepted"):
+            peer.answer(peer.hear(), line)
+        with contextlib.suppress(EOFError):
+            while True:  # until the client leaves
+                peer.hear()
 
     with scripted(script) as transport:
         test = diagnose(transport)
-    assert_ends_at(test, "Version and rights", seen="didn't answer CoreSettings", mend="The login works")
+    assert_ends_at(test, "Version", seen="didn't answer CoreSettings", mend="The login works")
 
 
 def test_with_an_unreadable_secret_the_network_is_tested_and_nothing_is_sent(
@@ -307,9 +325,12 @@ def test_with_an_unreadable_secret_the_network_is_tested_and_nothing_is_sent(
     with scripted(script) as transport:
         server = server_at(transport)
         settings.AMIWEB_ENCRYPTION_KEYS = {"other": Fernet.generate_key().decode()}
-        test = examine(server, LIMITS)
+        test = examine(server, LIMITS, listen=0.3)
     assert_ends_at(
-        test, "Login", seen="The stored secret can't be read", mend="enter the secret= of manager.conf anew"
+        test,
+        "Challenge",
+        seen="The stored secret can't be read",
+        mend="enter the secret= of manager.conf anew",
     )
 
 
@@ -318,12 +339,12 @@ def test_a_second_account_is_tried_too_and_its_rights_are_told() -> None:
 
     def acting(peer: Peer) -> None:
         healthy("Ping", "Originate")(peer)
-        names.append(peer.seen[1].get("Username") or "")
+        names.extend(action.get("Username") or "" for action in peer.seen if action.name == "Login")
 
     with scripted(healthy("Ping"), acting) as transport:
         test = diagnose(transport, action_username="acting", action_secret="another-word")
     assert [step.name for step in test.steps[-3:]] == [
-        "Version and rights",
+        "First events",
         "Login for actions",
         "Rights for actions",
     ]
@@ -345,3 +366,46 @@ def test_a_second_account_that_is_refused_says_which_section_to_look_at() -> Non
     assert failed is not None
     assert (failed.name, "[acting]" in failed.mend) == ("Login for actions", True)
     assert "another-word" not in failed.seen
+
+
+def test_a_certificate_that_has_expired_says_what_to_renew(tmp_path: Path) -> None:
+    made = make_certificates(expired=True)
+    (tmp_path / "server.pem").write_bytes(made.server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    with scripted(lambda peer: None, lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=made.ca.decode())
+    assert_ends_at(test, "TLS", seen="expired", mend="Renew the certificate in the file that tlscertfile=")
+    assert test.failed is not None and test.failed.trust is not None
+    assert dict(test.failed.shown)["SHA-256"] == test.failed.trust.value
+
+
+def test_another_certificate_than_the_pinned_one_asks_who_renewed_it(
+    certificates: tuple[ssl.SSLContext, str],
+) -> None:
+    context, _ = certificates
+    with scripted(lambda peer: None, lambda peer: None, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_pin="ab" * 32)
+    assert_ends_at(test, "TLS", seen="isn't the pinned one", mend="Did somebody renew the PBX's certificate?")
+    assert test.failed is not None and test.failed.trust is not None
+    assert test.failed.trust.field == "tls_pin"
+
+
+def simulated(simulator: Simulator) -> ConnectionTest:
+    values = {"username": simulator.username, "secret": simulator.secret}
+    return examine(server_at(TCP("127.0.0.1", simulator.port), **values), LIMITS, listen=0.5)
+
+
+def test_a_pbx_that_is_still_starting_is_told_to_be_waited_for(
+    make_simulator: Callable[..., Simulator],
+) -> None:
+    test = simulated(make_simulator(faults=Faults(booting=True)))
+    assert_ends_at(test, "FullyBooted", seen="still starting", mend="core waitfullybooted")
+
+
+def test_a_clock_that_is_five_minutes_off_is_told(make_simulator: Callable[..., Simulator]) -> None:
+    test = simulated(make_simulator(clock=lambda: time.time() - 300))
+    assert test.ok, test
+    clock = step_of(test, "Latency and clock")
+    assert "The PBX's clock is 5 minutes behind this machine's." in clock.seen
+    assert "timedatectl" in clock.mend

@@ -18,9 +18,9 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from ami_integration.ami import TCP, ActionTimeout, AMIError, LoginFailed
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers import sessions, slots
 from ami_integration.servers.circuits import FAILURES
-from ami_integration.servers.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import action_session, open_session, pool
 from ami_integration.servers.slots import slots_used

@@ -145,6 +145,15 @@ def test_a_wrong_number_of_items_loses_none(make_simulator: MakeSimulator) -> No
     assert wrong.complete.get("ListItems") == str(len(right.events) + 3)
 
 
+@pytest.mark.parametrize("booting", [False, True])
+def test_a_pbx_that_is_still_starting_says_no_fullybooted(
+    make_simulator: MakeSimulator, booting: bool
+) -> None:
+    with session(make_simulator(faults=Faults(booting=booting)), events="system") as client:
+        assert client.action("Ping").success  # answered behind what the login brings along
+        assert [event.name for event in client.events(timeout=0.1)] == ["FullyBooted"] * (not booting)
+
+
 def test_a_list_that_ends_in_an_error_is_an_error(make_simulator: MakeSimulator) -> None:
     reply = ask(make_simulator(faults=Faults(error_after_start=True)), "QueueStatus")
     assert not reply.success

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ami_integration.actions.catalogue.reading import pbx_read
 from ami_integration.actions.catalogue.shipped import FOLDER, facts_write
 from ami_integration.ami import AMIError
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import open_session
 

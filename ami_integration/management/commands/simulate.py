@@ -81,7 +81,7 @@ class Command(BaseCommand):
             metavar="NAME[=VALUE]",
             help="Do this wrong, always; give it again for further faults. segment=BYTES, stall=SECONDS, "
             "half=ACTION, kick=SECONDS, holes=EVERY, slow-login=SECONDS, old-command, double-response, "
-            "crlf-lf, list-items=MORE, no-complete, error-after-start; see simulator/faults.py.",
+            "crlf-lf, list-items=MORE, no-complete, error-after-start, booting; see simulator/faults.py.",
         )
         parser.add_argument(
             "--write-timeout",

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ami_integration.actions.catalogue.services import SyncRefused, catalogue_sync
 from ami_integration.ami import AMIError
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.waiting import MustWait
 

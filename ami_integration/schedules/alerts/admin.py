@@ -26,6 +26,7 @@ from ami_integration.schedules.alerts.forms import ChannelForm
 from ami_integration.schedules.alerts.models import Alert, AlertChannel, AlertDelivery, AlertDeliveryQuerySet
 from ami_integration.schedules.alerts.sending import NO_MAIL_SERVER
 from ami_integration.schedules.models import Schedule
+from ami_integration.secrets.forms import fieldsets_replacing
 
 _Status = AlertDelivery.Status
 
@@ -74,7 +75,7 @@ class AlertChannelAdmin(AuditedAdmin):
         if obj is not None and not self.has_change_permission(request, obj):
             return (own, ("Where", {"fields": ("addresses", "url_shown")}))
         signing = ("secret", "unsigned") if obj is not None and obj.secret is not None else ("secret",)
-        return (
+        fieldsets = (
             own,
             ("Mail", {"fields": ("addresses",), "description": "For the kind Mail."}),
             (
@@ -85,6 +86,7 @@ class AlertChannelAdmin(AuditedAdmin):
                 },
             ),
         )
+        return fieldsets_replacing(fieldsets, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: AlertChannel | None = None) -> tuple[str, ...]:
         return () if self.has_change_permission(request, obj) else ("url_shown",)

@@ -7,14 +7,14 @@ from django.core.validators import validate_email
 
 from ami_integration.schedules.alerts.models import AlertChannel
 from ami_integration.schedules.alerts.sending import url_problem, url_shown
-from ami_integration.servers.encryption import Secret
-from ami_integration.servers.forms import SecretField
+from ami_integration.secrets.encryption import Secret
+from ami_integration.secrets.forms import SecretField, UnreadableKept
 
 #: Mail addresses of one channel; for more there are mailing lists.
 MOST_ADDRESSES = 20
 
 
-class ChannelForm(forms.ModelForm):
+class ChannelForm(UnreadableKept):
     """Mail addresses, or a webhook. What belongs to the other kind is not kept."""
 
     url = SecretField(

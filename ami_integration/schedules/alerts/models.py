@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ami_integration.access.services import user_may_view_schedules, user_sees_all_servers
 from ami_integration.schedules.models import Schedule
-from ami_integration.servers.encryption import EncryptedTextField
+from ami_integration.secrets.encryption import EncryptedTextField
 
 
 class AlertChannel(models.Model):

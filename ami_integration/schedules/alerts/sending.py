@@ -29,7 +29,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 import ami_integration
 from ami_integration.schedules.alerts.messages import Message
 from ami_integration.schedules.alerts.models import AlertChannel
-from ami_integration.servers.encryption import SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
 
 #: Seconds that a webhook has, from the look-up of its name to the status of the answer.
 WEBHOOK_SECONDS = 10.0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ami_integration.simulator.catalogue import DESCRIPTIONS, EVENTS
 from ami_integration.simulator.cli.words import CLICommand, WrongUsage
+from ami_integration.simulator.wire import privilege_text
 
 if TYPE_CHECKING:
     from ami_integration.simulator.server import SimulatedPBX
@@ -71,7 +72,14 @@ def _user(pbx: SimulatedPBX, arguments: list[str]) -> list[str]:
     account = pbx.accounts.get(arguments[0])
     if account is None:
         return [f"There is no manager called {arguments[0]}"]
-    return ["", f"{'username':>18}: {account.username}", f"{'secret':>18}: <Set>"]
+    return [
+        "",
+        f"{'username':>18}: {account.username}",
+        f"{'secret':>18}: <Set>",
+        f"{'ACL':>18}: no",
+        f"{'read perm':>18}: {privilege_text(account.read) or '<none>'}",
+        f"{'write perm':>18}: {privilege_text(account.write) or '<none>'}",
+    ]
 
 
 COMMANDS: dict[tuple[str, ...], CLICommand] = {

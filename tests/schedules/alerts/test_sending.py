@@ -21,7 +21,7 @@ from ami_integration.schedules.alerts import sending
 from ami_integration.schedules.alerts.messages import Message, message_of, message_test
 from ami_integration.schedules.alerts.models import AlertChannel, AlertDelivery
 from ami_integration.schedules.alerts.sending import NotSent, message_send, signature, url_problem, url_shown
-from ami_integration.servers.encryption import Secret
+from ami_integration.secrets.encryption import Secret
 from tests.certificates import make_certificates
 from tests.processes import free_port
 from tests.schedules.alerts.factories import (

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
+from django.utils.crypto import salted_hmac
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]+:gAAAA[A-Za-z0-9_=-]+")
 
@@ -76,14 +77,43 @@ class Secret:
                 raise InvalidToken
             return _fernet(tuple(ring.values())).decrypt(self.token.partition(":")[2].encode()).decode()
         except (InvalidToken, UnicodeDecodeError):
-            if self.key_id in ring:
-                what = f"the key {self.key_id!r} in AMIWEB_ENCRYPTION_KEYS is not the one that encrypted it"
-            else:
-                what = f"its key {self.key_id!r} is not in AMIWEB_ENCRYPTION_KEYS"
-        raise SecretUnreadable(
-            f"The stored secret can't be read: {what}. Put that key back into AMIWEB_ENCRYPTION_KEYS and "
-            "restart amiweb, or enter the secret anew."
+            pass
+        raise SecretUnreadable(f"The stored secret can't be read: {self.why_unreadable()}")
+
+    def why_unreadable(self) -> str:
+        """Why a secret that can't be read can't be, and what to do, as the end of a sentence and more."""
+        if not _TOKEN.fullmatch(self.token):
+            # Not a word of it: it may be a text that somebody wrote there in clear.
+            return "what is stored is damaged, or was never encrypted. Enter the secret anew."
+        if self.key_id in _ring():
+            what = f"the key {self.key_id!r} in AMIWEB_ENCRYPTION_KEYS is not the one that encrypted it"
+        else:
+            what = f"its key {self.key_id!r} is not in AMIWEB_ENCRYPTION_KEYS"
+        return (
+            f"{what}. Put that key back into AMIWEB_ENCRYPTION_KEYS and restart amiweb, or enter the secret "
+            "anew."
         )
+
+    @property
+    def mark(self) -> str:
+        """Stands for the text without telling it: the same after a rotation, another for another text.
+
+        Every process with the same SECRET_KEY finds the same. While the text can't be read, it stands for
+        the token.
+        """
+        return _mark(self.token, tuple(_ring().items()), settings.SECRET_KEY)
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether the first key of the ring encrypted it, and opens it."""
+        ring = _ring()
+        if not ring or self.key_id != next(iter(ring)):
+            return False
+        try:
+            Fernet(next(iter(ring.values()))).decrypt(self.token.partition(":")[2].encode())
+        except InvalidToken:
+            return False
+        return True
 
     @property
     def readable(self) -> bool:
@@ -109,6 +139,13 @@ class _SecretAttribute(DeferredAttribute):
 
     def __set__(self, instance: models.Model, value: "Secret | str | None") -> None:
         instance.__dict__[self.field.attname] = Secret.from_plain(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=4096)  # a listener asks for those of all servers every few seconds
+def _mark(token: str, ring: tuple[tuple[str, str], ...], secret_key: str) -> str:
+    secret = Secret(token)
+    text = secret.reveal() if secret.readable else token
+    return salted_hmac("ami_integration.secrets.mark", text, secret_key, algorithm="sha256").hexdigest()
 
 
 if TYPE_CHECKING:

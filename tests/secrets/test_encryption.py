@@ -13,7 +13,7 @@ from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import connection
 from pytest_django import Settings
 
-from ami_integration.servers.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.servers.forms import ServerForm
 from ami_integration.servers.models import Server
 from tests.servers.factories import SECRET, make_server

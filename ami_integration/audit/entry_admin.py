@@ -1,0 +1,184 @@
+"""The audit's pages: the list with its search and filters, one entry, and files of what was found.
+
+Whoever may view audit entries sees all of them. A file holds what the list's address asks for; it is written
+while it is sent, page after page by number, each a query of its own.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+from channels.db import database_sync_to_async
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from ami_integration.audit.admin import LIST, ReadOnlyAdmin, about_url
+from ami_integration.audit.models import AuditEntry, AuditSeal
+from ami_integration.audit.seals import entries_unsealed
+from ami_integration.audit.services import export_write
+from ami_integration.spreadsheets import csv_lines
+
+#: Entries of one query of an export.
+PAGE = 500
+_COLUMNS = (
+    *("Entry", "Time (UTC)", "Person", "Origin", "Address", "Verb", "Outcome"),
+    *("Object type", "Object id", "Object", "Particulars", "Seal"),
+)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Nobody writes here by hand."""
+
+    change_list_template = "ami_integration/audit/entry_list.html"
+    change_form_template = "ami_integration/audit/entry.html"
+    list_display = ("moment", "who", "verb", "object_name", "outcome", "origin", "address")
+    list_filter = (
+        "at",
+        "outcome",
+        "origin",
+        ("verb", admin.AllValuesFieldListFilter),
+        ("actor_name", admin.AllValuesFieldListFilter),
+    )
+    search_fields = ("actor_name", "verb", "object_name", "address__startswith", "object_id__exact")
+    search_help_text = "Person, verb, object or its number, or the beginning of an IP address"
+    list_per_page = 50
+    show_full_result_count = False
+    fields = (
+        *("moment", "who", "origin", "address", "verb", "outcome", "particulars"),
+        *("object_type", "object_id", "object_name", "sealed", "more"),
+    )
+    readonly_fields = ("moment", "who", "particulars", "sealed", "more")
+
+    def get_urls(self) -> list[URLPattern]:
+        files = [
+            path(
+                f"export.{kind}",
+                self.admin_site.admin_view(self.export_view),
+                {"kind": kind},
+                name=f"ami_integration_auditentry_export_{kind}",
+            )
+            for kind in ("csv", "json")
+        ]
+        return [*files, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "title": "Audit",
+            "query": request.GET.urlencode(),
+            "last_seal": AuditSeal.objects.defer("hashes").first(),
+            "unsealed": entries_unsealed().count(),
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+        """All entries that the list's address asks for, newest first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            entries = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            says = "The address asks for something that the audit doesn't know. Start from its list.\n"
+            return HttpResponse(says, status=400, content_type="text/plain; charset=utf-8")
+        export_write(
+            request=request,
+            verb="audit.export",
+            what={"kind": kind, "query": request.GET.urlencode()[:500]},
+            object_type="audit",
+        )
+        if kind == "csv":
+            parts, content_type = csv_lines(_table(entries)), "text/csv; charset=utf-8"
+        else:
+            parts, content_type = _json(entries), "application/json"
+        response = StreamingHttpResponse(_streamed(parts), content_type=content_type)
+        response["Content-Disposition"] = f'attachment; filename="audit.{kind}"'
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.display(description="time", ordering="at")
+    def moment(self, entry: AuditEntry) -> str:
+        return f"{timezone.localtime(entry.at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="person", ordering="actor_name")
+    def who(self, entry: AuditEntry) -> str:
+        return entry.actor_name or "nobody (amiweb)"
+
+    @admin.display(description="what")
+    def particulars(self, entry: AuditEntry) -> SafeString:
+        text = json.dumps(entry.what, ensure_ascii=False, indent=2)
+        return format_html('<pre class="aw-particulars">{}</pre>', text)
+
+    @admin.display(description="sealed")
+    def sealed(self, entry: AuditEntry) -> str:
+        return "not yet" if entry.seal_id is None else f"by seal {entry.seal_id}"
+
+    @admin.display(description="more")
+    def more(self, entry: AuditEntry) -> SafeString:
+        """Ways on: to all that is about the same object, and to all that the same person did."""
+        links = []
+        if entry.object_type and entry.object_id:
+            name = entry.object_name or entry.object_type
+            links.append((about_url(entry.object_type, entry.object_id), f"Everything about {name}"))
+        if entry.actor_id is not None:
+            query = urlencode({"actor__id__exact": entry.actor_id})
+            links.append((f"{reverse(LIST)}?{query}", f"Everything by {entry.actor_name}"))
+        rows = format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', links)  # noqa: S308
+        return rows or mark_safe("-")  # noqa: S308
+
+
+def _all(entries: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
+    """The entries from the newest to the oldest, by pages: parts of a file are made in several threads."""
+    entries = entries.order_by("-pk")
+    page = list(entries[:PAGE])
+    while page:
+        yield from page
+        page = list(entries.filter(pk__lt=page[-1].pk)[:PAGE])
+
+
+def _table(entries: QuerySet[AuditEntry]) -> Iterator[tuple[str, ...]]:
+    yield _COLUMNS
+    for entry in _all(entries):
+        yield tuple(str("" if value is None else value) for value in _row(entry).values())
+
+
+def _json(entries: QuerySet[AuditEntry]) -> Iterator[str]:
+    before = "[\n"
+    for entry in _all(entries):
+        yield before + json.dumps({**_row(entry), "what": entry.what}, ensure_ascii=False)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "id": str(entry.pk),
+        "at": entry.at.isoformat(),
+        "person": entry.actor_name,
+        "origin": entry.origin,
+        "address": entry.address,
+        "verb": entry.verb,
+        "outcome": entry.outcome,
+        "object_type": entry.object_type,
+        "object_id": entry.object_id,
+        "object": entry.object_name,
+        "what": json.dumps(entry.what, ensure_ascii=False),
+        "seal": None if entry.seal_id is None else str(entry.seal_id),
+    }
+
+
+async def _streamed(parts: Iterator[str]) -> AsyncIterator[str]:
+    take = database_sync_to_async(lambda: "".join(islice(parts, PAGE)), thread_sensitive=False)
+    while text := await take():
+        yield text

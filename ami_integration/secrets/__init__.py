@@ -1,0 +1,1 @@
+"""Secrets at rest: their encryption, what can't be read of them, and the change of their keys."""
