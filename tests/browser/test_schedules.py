@@ -6,9 +6,10 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
+from ami_integration.access.danger import Danger
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.ami import TCP
 from ami_integration.schedules.alerts.models import Alert, AlertChannel
@@ -17,9 +18,10 @@ from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.switch import SchedulesPause
 from ami_integration.servers.models import Server, ServerHealth, Tag
+from tests.access.factories import grant
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.browser.chromium import Handle, Visitor, expect
-from tests.browser.people import log_in
+from tests.browser.people import log_in, log_in_as, make_member
 from tests.pbx.asterisk import Asterisk
 from tests.processes import Stack
 from tests.schedules.factories import make_schedule
@@ -258,3 +260,34 @@ def test_a_blackout_is_made(stack: Stack, visitor: Visitor) -> None:
     expect(page.locator(".messagelist .success")).to_contain_text("added successfully")
     expect(page.locator("#result_list")).to_contain_text(re.compile("Monday, Tuesday.*08:00 to 18:00"))
     visitor.picture(page, "blackouts")
+
+
+def test_pages_that_ask_and_pages_for_who_may_only_look(stack: Stack, visitor: Visitor) -> None:
+    berlin, *_ = shown_servers()
+    stack.start("web")
+    page = log_in(visitor, stack)
+    schedule = make_schedule(
+        name="Every ten minutes", owner=User.objects.get(), server=berlin, interval_seconds=600,
+        next_at=timezone.now() + timedelta(minutes=5),
+    )  # fmt: skip
+    now = timezone.now()
+    blackout = Blackout.objects.create(name="Release freeze", starts_at=now, ends_at=now + timedelta(hours=1))
+    page.goto(f"{stack.url}{LIST}{schedule.pk}/change/")
+    run_now = page.get_by_text("Run now", exact=True)
+    expect(run_now).to_have_attribute("aria-disabled", "true")
+    visitor.picture(page, "schedule-in-a-blackout")
+    page.goto(f"{stack.url}{BLACKOUTS}{blackout.pk}/delete/")
+    visitor.picture(page, "blackout-delete")
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    page.goto(f"{stack.url}{LIST}{schedule.pk}/change/")
+    page.get_by_role("link", name="Run now").click()
+    visitor.picture(page, "schedule-run-now")
+
+    viewer = make_member("vera")
+    viewer.user_permissions.set(Permission.objects.filter(codename="view_schedule"))
+    grant(viewer, Danger.READ, on=berlin)
+    log_in_as(page, stack, "vera")
+    page.goto(f"{stack.url}{LIST}{schedule.pk}/change/")
+    expect(page.locator("#content")).to_contain_text("every 10 min")
+    expect(rows(page)).to_have_count(10)
+    visitor.picture(page, "schedule-only-looked-at")
