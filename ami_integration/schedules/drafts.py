@@ -16,6 +16,8 @@ from ami_integration.schedules.models import Schedule
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 
+#: The order on several servers, and the time limit.
+_ORDER = (*PLAN, "timeout")
 #: What a copy takes over besides what it runs and where.
 _COPIED = (
     "kind",
@@ -54,7 +56,7 @@ def draft_of_template(*, user: Any, template: ActionTemplate, servers: Any) -> D
         "template_seen": template.updated_at.isoformat(),
         "action": template.action,
         "headers": headers_text([(name, value) for name, value in template.headers_masked]),
-        **{name: getattr(template, name) for name in (*PLAN, "timeout")},
+        **{name: getattr(template, name) for name in _ORDER},
     }
     if template.tag is not None:
         initial |= {"tag": template.tag.name, "server": []}
@@ -70,7 +72,7 @@ def draft_of_copy(*, user: Any, schedule: Schedule, servers: Any) -> Draft:
         "name": f"{schedule.name[:90]} (copy)",
         "action": schedule.action,
         "headers": headers_text([(name, value) for name, value in schedule.headers_masked]),
-        **{name: getattr(schedule, name) for name in (*PLAN, "timeout", *_COPIED)},
+        **{name: getattr(schedule, name) for name in (*_ORDER, *_COPIED)},
         "tag": schedule.tag.name if schedule.tag is not None else None,
         "server": list(servers.filter(schedules=schedule)),
         "alert_channels": list(schedule.alert_channels.all()),

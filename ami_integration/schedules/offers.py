@@ -84,9 +84,12 @@ def offers(*, user: Any, schedule: Schedule, now: datetime) -> Offers:
     state, mine = state_of(schedule), schedule.owner_id == user.pk
     place = place_now(user=user, schedule=schedule)
     no_run = run_held(schedule=schedule, place=place, now=now) or place.error
-    rights = ""
-    if state == State.STOPPED or not mine:
-        rights = _refused(user, schedule, whole=not mine)
+
+    def refused(*, whole: bool) -> str:
+        # Whoever may run it now was asked about that already, all of a tag's servers aside.
+        return _refused(user, schedule, whole=whole) if whole or place.error else ""
+
+    rights = refused(whole=not mine) if state == State.STOPPED or not mine else ""
     take_over = [] if rights else ["take_over"]
     if state == State.STOPPED:
         if rights:
@@ -95,7 +98,7 @@ def offers(*, user: Any, schedule: Schedule, now: datetime) -> Offers:
     others = [] if mine else take_over
     if state != State.PAUSED:
         return Offers("run_now", [*(["pause"] if state == State.RUNS else []), *others], no_run)
-    if no_more := rights or _refused(user, schedule, whole=False) or _over(schedule, now):
+    if no_more := rights or refused(whole=False) or _over(schedule, now):
         return Offers("run_now", others, no_run, no_more)
     return Offers("resume", ["run_now", *others], no_run)
 

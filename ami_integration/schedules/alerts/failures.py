@@ -96,8 +96,7 @@ def failures_seen(*, rows: Mapping[int, Any], user: AnyUser) -> dict[int, Failur
     Args:
         rows: with `planned_at`, `run_id` and `fanout_id`.
     """
-    nothing = dict.fromkeys(rows, "")
-    return _failures(rows, ActionRun.objects.visible_to(user), nothing, nothing)
+    return _failures(rows, ActionRun.objects.visible_to(user), {}, {})
 
 
 def _planned(alerts: Sequence[Alert]) -> dict[int, PlannedRun]:
@@ -119,7 +118,7 @@ def _failures(
     notes: Mapping[int, str],
     paths: Mapping[int, str],
 ) -> dict[int, Failure]:
-    """All by the alerts' ids; `log`: the runs that may be told of."""
+    """All by the keys of `rows`; `log`: the runs that may be told of."""
     failed = log.filter(status__in=FAILURES)
     columns = ("pk", "fanout", "server_name", "status", "reason")
     runs = [row.run_id for row in rows.values() if row.run_id]
@@ -136,10 +135,10 @@ def _failures(
         told = [alone[row.run_id]] if row.run_id in alone else together.get(row.fanout_id, [])
         found[pk] = Failure(
             planned_at=row.planned_at,
-            note=notes[pk],
+            note=notes.get(pk, ""),
             servers=[ServerFailure(run.server_name, run.status, run.reason) for run in told],
             count=counts.get(row.fanout_id, len(told)),
-            path=paths[pk],
+            path=paths.get(pk, ""),
         )
     return found
 
