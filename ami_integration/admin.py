@@ -6,6 +6,7 @@ from ami_integration.actions import admin as actions_admin
 from ami_integration.actions import fanout_admin, template_admin
 from ami_integration.actions.catalogue import admin as catalogue_admin
 from ami_integration.audit import entry_admin as audit_admin
+from ami_integration.console import server_views
 from ami_integration.events import admin as events_admin
 from ami_integration.schedules import admin as schedules_admin
 from ami_integration.schedules import blackout_admin
@@ -23,6 +24,7 @@ __all__ = [
     "fanout_admin",
     "people_admin",
     "schedules_admin",
+    "server_views",
     "servers_admin",
     "template_admin",
 ]

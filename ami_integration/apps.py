@@ -14,5 +14,6 @@ class AmiIntegrationConfig(AppConfig):
         from ami_integration.audit import logins as audit_logins  # noqa: F401
         from ami_integration.schedules.alerts import checks as alerts_checks  # noqa: F401  to register them
         from ami_integration.secrets import checks as secrets_checks  # noqa: F401
+        from ami_integration.servers import elsewhere  # noqa: F401
 
         numbers.register()

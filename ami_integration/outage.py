@@ -18,6 +18,7 @@ class Outage:
         self._logger = logger
         self._what = what
         self._since: float | None = None
+        self._last: tuple[float, str] | None = None
         self._lock = threading.Lock()
 
     def failed(self, error: BaseException, *, trace: bool = False) -> None:
@@ -26,6 +27,7 @@ class Outage:
             first = self._since is None
             if first:
                 self._since = time.monotonic()
+            self._last = (time.monotonic(), str(error))
         if first:
             self._logger.error(
                 "%s: %s (%s)", self._what, error, type(error).__name__, exc_info=error if trace else None
@@ -35,5 +37,11 @@ class Outage:
         """An attempt succeeded; logged if one had failed."""
         with self._lock:
             since, self._since = self._since, None
+            self._last = None
         if since is not None:
             self._logger.warning("over after %.1f s: %s", time.monotonic() - since, self._what)
+
+    def lately(self, seconds: float) -> str:
+        """Why it failed within the last `seconds`; "" if it didn't, or is over."""
+        with self._lock:
+            return self._last[1] if self._last and time.monotonic() - self._last[0] <= seconds else ""

@@ -2,7 +2,8 @@
 
 The rows in the database are the truth, so a task carries primary keys alone (JSON), keeps no result, and is
 acknowledged before it runs: what may have reached a PBX must never run a second time because a worker died.
-Beat knows two entries of ours. One seals the audit, every minute. The other is the tick: which schedule is
+Beat knows a few entries of ours. One seals the audit, every minute; one removes expired logins, once a day.
+The other is the tick: which schedule is
 due is decided by `schedules.tick`, so an edit holds at once and a second beat does no harm; a tick that
 waited longer than a second is worthless and expires. Ticks have a task queue and a worker of their own (the
 process `ticker`), so that no run holds them up.
@@ -22,5 +23,6 @@ app.autodiscover_tasks(["ami_integration"])
 app.conf.beat_schedule = {
     "schedules.tick": {"task": "schedules.tick", "schedule": 1.0, "options": {"expires": 1}},
     "audit.seal": {"task": "audit.seal", "schedule": 60.0, "options": {"expires": 60}},
+    "access.sessions_clear": {"task": "access.sessions_clear", "schedule": 86400.0},
 }
 hearts.connect(app)

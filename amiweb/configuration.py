@@ -32,6 +32,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from amiweb.processes import WORKER_THREADS
+from amiweb.variables import VARIABLES
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SOCKET_PATH_MAX = 107  # bytes; Linux' sockaddr_un holds 108 with the final NUL
@@ -82,6 +83,8 @@ class Configuration:
     login_failures: int
     login_lock_minutes: int
     audit_seals: str
+    environment_secrets: dict[str, str] = field(repr=False)
+    secrets_dir: str
     public_url: str
     mail: "Mail"
 
@@ -214,6 +217,8 @@ def load(environ: Mapping[str, str], base_dir: Path) -> Configuration:
             "AMIWEB_LOGIN_LOCK_MINUTES", env.text("AMIWEB_LOGIN_LOCK_MINUTES", "15"), 1, 1440
         ),
         audit_seals=_audit_seals(env),
+        environment_secrets=_environment_secrets(environ),
+        secrets_dir=_secrets_dir(env),
         public_url=_public_url(env, production),
         mail=_mail(env),
     )
@@ -442,6 +447,27 @@ def _audit_seals(env: _Reader) -> str:
         env.problem(name, f"{value!r} is neither log nor the whole path of a file, beginning with /")
     elif not Path(value).parent.is_dir():
         env.problem(name, f"there is no folder {Path(value).parent}; make one in which the workers may write")
+    return value
+
+
+def _environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that secrets of servers may come from (`ami_integration.secrets.sources`)."""
+    ours = {name for variable in VARIABLES for name in (variable.name, f"{variable.name}_FILE")}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("AMIWEB_SECRET_") and name not in ours
+    }
+
+
+def _secrets_dir(env: _Reader) -> str:
+    """The folder with files that hold secrets of servers; "": there is none."""
+    name = "AMIWEB_SECRETS_DIR"
+    value = env.text(name)
+    if value and not Path(value).is_absolute():
+        env.problem(name, f"{value!r} is not the whole path of a folder, beginning with /")
+    elif value and not Path(value).is_dir():
+        env.problem(name, f"there is no folder {value}; make it, readable by the user that amiweb runs as")
     return value
 
 

@@ -99,6 +99,8 @@ class EveryHandshake:
 
 def _complete(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     there = {name.lower() for name, _ in headers}
+    if b"permissions-policy" in there:
+        return headers  # nobody but `EveryAnswer` sets it, and it has set all
     missing = [
         (name.lower().encode("ascii"), value.encode("ascii"))
         for name, value in policies().items()

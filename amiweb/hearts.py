@@ -18,6 +18,9 @@ from amiweb.processes import TICK_QUEUE
 
 Scope = dict[str, Any]
 
+#: Seconds after which a seal that could not be told has had its next chance more than once.
+UNTOLD_SECONDS = 180.0
+
 
 class Lifespan:
     """The ASGI lifespan of the web process: its heart beats from startup to shutdown."""
@@ -46,6 +49,8 @@ def connect(app: Celery) -> None:
 
 
 def _worker_ready(sender: Any, **_: Any) -> None:
+    from ami_integration.audit.tasks import untold  # the apps weren't ready when this module was loaded
+
     queues = list(sender.app.amqp.queues.consume_from)
     kind = Kind.TICKER if queues == [TICK_QUEUE] else Kind.WORKER
     valkey = connection(settings.AMIWEB_REDIS_URL)  # the broker is the same Valkey
@@ -59,7 +64,12 @@ def _worker_ready(sender: Any, **_: Any) -> None:
         depth = sum(int(valkey.llen(queue)) for queue in queues)
         # Ticks come every second. The lag of runs is in the action log, where the console looks for it.
         late = time.monotonic() - last if kind is Kind.TICKER and depth else 0.0
-        return Details(lag=late if kind is Kind.TICKER else None, depth=depth, words=", ".join(queues))
+        # Another worker may have the next seal, so an old failure of this one says nothing.
+        why = untold.lately(UNTOLD_SECONDS)
+        faults = (f"could not tell the audit's seals outside the database. {why}",) if why else ()
+        return Details(
+            lag=late if kind is Kind.TICKER else None, depth=depth, words=", ".join(queues), faults=faults
+        )
 
     heart = Heart(kind, url=settings.AMIWEB_REDIS_URL, details=details)
     signals.task_postrun.connect(done, weak=False)

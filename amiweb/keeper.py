@@ -118,6 +118,8 @@ class Filter:
         self.in_traceback = False
 
     def shows(self, line: str) -> bool:
+        if line.startswith("| "):  # a traceback in the log: amiweb.logs
+            return True
         if line.startswith("Traceback (most recent call last)"):
             self.in_traceback = True
         elif self.in_traceback and line and not line.startswith((" ", "\t")):

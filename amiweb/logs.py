@@ -3,12 +3,17 @@
     2026-01-31T12:00:00.123Z WARNING 4711 ami_integration.events: PBX "Berlin" is back after 12 s
 
 Names of callers and answers of PBXs end in messages, and strangers write them. A control character in one is
-written as an escape, so that nobody forges a line or steers a terminal.
+written as an escape, so that nobody forges a line or steers a terminal; and the lines of a traceback, which
+ends in the words of an error, begin with a bar, as no record does.
 """
 
 import logging
 import time
-import unicodedata
+from types import TracebackType
+
+from ami_integration.ami.printing import printable
+
+Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class LineFormatter(logging.Formatter):
@@ -22,7 +27,13 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
-        return "".join(_visible(character) for character in super().formatMessage(record))
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Failure) -> str:  # noqa: N802  the name is logging's
+        return _barred(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802  the name is logging's
+        return _barred(stack_info)
 
 
 class TickFilter(logging.Filter):
@@ -33,7 +44,5 @@ class TickFilter(logging.Filter):
         return not (routine and "schedules.tick" in record.getMessage())
 
 
-def _visible(character: str) -> str:
-    if unicodedata.category(character)[0] == "C":
-        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return character
+def _barred(lines: str) -> str:
+    return "\n".join(f"| {printable(line)}" for line in lines.split("\n"))

@@ -46,6 +46,8 @@ AMIWEB_RUN_RETENTION_DAYS = _config.run_retention_days  # days by a run's status
 AMIWEB_RESULT_RETENTION_DAYS = _config.result_retention_days  # the same for what came back
 AMIWEB_SESSION_IDLE = _config.session_idle_minutes * 60  # seconds
 AMIWEB_SESSION_LIMIT = _config.session_hours * 3600  # seconds
+AMIWEB_ENVIRONMENT_SECRETS = _config.environment_secrets  # by the variables' names
+AMIWEB_SECRETS_DIR = _config.secrets_dir  # "": no secret comes from a file
 AMIWEB_AUDIT_SEALS = _config.audit_seals  # "log", the path of a file, or "": nowhere
 AMIWEB_PUBLIC_URL = _config.public_url  # where links in messages lead; "": nobody said so
 AMIWEB_SMTP_HOST = _config.mail.host  # "": no mail is sent, where Django's own setting would mean localhost
@@ -161,6 +163,9 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False
 # One line to the next page lies with the session, not in a cookie that names servers in clear.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
+# The debug page tells names and types, but no values.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "amiweb.reports.NamesOnly"
+
 # Browser security
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -239,6 +244,9 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         # uvicorn has set these up before it loads the application; they follow the same form from here on.
         "uvicorn": {"handlers": [], "propagate": True},
+        # At DEBUG they write each WebSocket message down, and the form of a server sends secrets by one.
+        "uvicorn.error": {"level": max(logging.getLogger("uvicorn.error").level, logging.INFO)},
+        "websockets": {"level": "INFO"},
         # This one has no handler if uvicorn was told --no-access-log; then it stays silent.
         "uvicorn.access": {"handlers": [], "propagate": logging.getLogger("uvicorn.access").hasHandlers()},
     },

@@ -230,6 +230,13 @@ VARIABLES = (
         "shows: the path of a file that workers append to, or `log`.",
     ),
     Variable(
+        "AMIWEB_SECRETS_DIR",
+        "none",
+        "optional",
+        "Folder of files that hold secrets of servers (docs/secrets.md), for servers whose secrets are not "
+        "stored. Every process that talks to PBXs needs it.",
+    ),
+    Variable(
         "AMIWEB_PUBLIC_URL",
         "the web process's own address",
         "optional; `https://` only",

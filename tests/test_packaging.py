@@ -79,6 +79,22 @@ assert not foreign, foreign
     assert re.search(r"(?m)^Ping\s+\w", printed), printed
 
 
+def test_installed_without_extras_both_command_lines_work_and_a_tunnel_says_what_is_missing(
+    lone_python: Path, simulator: Simulator, tmp_path: Path
+) -> None:
+    where = [simulator.host, "--port", simulator.port, "--username", simulator.username]
+    ami = (lone_python, "-I", "-m", "ami_integration.ami")
+    assert "Pong" in run(*ami, where[0], "Ping", *where[1:], AMI_SECRET=simulator.secret)
+    recording = tmp_path / "recording"
+    record = (lone_python, "-I", "-m", "ami_integration.ami.record", where[0], recording)
+    run(*record, *where[1:], "--seconds", "0.5", AMI_SECRET=simulator.secret)
+    assert recording.exists()
+    tunnel = ["--ssh", f"ada@{simulator.host}:{simulator.port}", "--ssh-host-key", "SHA256:" + "A" * 43]
+    secrets = {"AMI_SECRET": simulator.secret, "AMI_SSH_PASSWORD": "something"}
+    with pytest.raises(AssertionError, match=r"needs the package asyncssh: pip install 'amiweb\[ssh\]'"):
+        run(*ami, where[0], "Ping", *where[1:], *tunnel, **secrets)
+
+
 def test_installed_without_extras_it_brings_no_other_package(lone_python: Path) -> None:
     listing = "import importlib.metadata as m; print(*sorted(d.metadata['Name'] for d in m.distributions()))"
     assert run(lone_python, "-I", "-c", listing).split() == ["amiweb"]

@@ -16,7 +16,7 @@ def test_compiled_requirements_name_no_index_and_no_path_of_the_machine_that_com
     assert not re.search(r"(?m)^--(?!hash)", text)
 
 
-@pytest.mark.parametrize(("name", "least"), [("base.txt", 31), ("dev.txt", 31), ("bench.txt", 3)])
+@pytest.mark.parametrize(("name", "least"), [("base.txt", 32), ("dev.txt", 32), ("bench.txt", 3)])
 def test_every_compiled_requirement_is_pinned_and_hashed(name: str, least: int) -> None:
     blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", (FOLDER / name).read_text())
     packages = [block for block in blocks if re.match(r"[A-Za-z0-9]", block)]
@@ -35,7 +35,12 @@ def test_every_direct_dependency_has_a_reason_beside_it(name: str) -> None:
 
 
 def test_every_direct_dependency_is_in_the_compiled_file() -> None:
-    pairs = (("base.in", "base.txt"), ("ssh.in", "dev.txt"), ("dev.in", "dev.txt"), ("bench.in", "bench.txt"))
+    pairs = (
+        ("base.in", "base.txt"),
+        ("ssh.in", "base.txt"),
+        ("dev.in", "dev.txt"),
+        ("bench.in", "bench.txt"),
+    )
     for source, compiled in pairs:
         pinned = set(re.findall(r"(?m)^([a-z0-9._-]+)(?:\[[a-z,]+\])?==", (FOLDER / compiled).read_text()))
         for line in (FOLDER / source).read_text().splitlines():
@@ -43,6 +48,12 @@ def test_every_direct_dependency_is_in_the_compiled_file() -> None:
                 wanted = re.match(r"[A-Za-z0-9._-]+", line)
                 assert wanted is not None
                 assert wanted[0].lower().replace("_", "-") in pinned, f"{line}: run `make requirements`"
+
+
+def test_the_web_brings_the_ssh_tunnels_of_the_client_in_the_same_versions() -> None:
+    wanted = re.findall(r"(?m)^([a-z].*?)\s+#", (FOLDER / "ssh.in").read_text())
+    assert wanted
+    assert set(wanted) <= set(re.findall(r"(?m)^([a-z].*?)\s+#", (FOLDER / "base.in").read_text()))
 
 
 def test_test_run_installs_the_same_versions_as_the_trial() -> None:

@@ -149,6 +149,7 @@ class PageConsumer(AsyncWebsocketConsumer):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the socket, until its end."""
+        self._started[:] = [task for task in self._started if not task.done()]
         self._started.append(self._works.create_task(work))
 
     async def join(self, group: str) -> None:

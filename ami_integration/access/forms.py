@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from ami_integration.access.danger import DANGER_MEANS, Danger
 from ami_integration.access.models import AccessRule, dangers_clean
 from ami_integration.access.services import servers_visible, tags_visible
+from ami_integration.pastes import texts_bound
 
 
 class DangersField(forms.MultipleChoiceField):
@@ -56,6 +57,7 @@ class AccessRuleForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        texts_bound(self.fields)
         #: What the rule names and the form doesn't offer.
         self.unseen: dict[str, list[Any]] = {}
         for name, visible in (("servers", servers_visible), ("tags", tags_visible)):
@@ -115,6 +117,7 @@ class ExplainForm(forms.Form):
 
     def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        texts_bound(self.fields)
         users = get_user_model()._default_manager.order_by("username")
         self.fields["user"].queryset = users  # type: ignore[attr-defined]
         self.fields["server"].queryset = servers_visible(user=viewer)  # type: ignore[attr-defined]

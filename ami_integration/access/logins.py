@@ -13,12 +13,14 @@ The second limit is the session's expiry in the database, so that it holds for w
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import UpdateError
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
@@ -62,6 +64,25 @@ def login_touch(*, request: HttpRequest, view: Callable[..., Any]) -> None:
         messages.warning(request, _SAYS.format(minutes=settings.AMIWEB_SESSION_IDLE // 60))
     elif abs(time.time() - request.session.get(SEEN, 0)) > STEP:
         request.session[SEEN] = int(time.time())
+
+
+def session_act(*, session_key: str | None) -> bool:
+    """Somebody did something by a page's socket, which counts as activity. False if they were idle too long.
+
+    Args:
+        session_key: of somebody who is logged in.
+    """
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    seen = session.get(SEEN, 0)
+    if time.time() - seen >= settings.AMIWEB_SESSION_IDLE:
+        return False
+    if abs(time.time() - seen) > STEP:
+        session[SEEN] = int(time.time())
+        try:
+            session.save()
+        except UpdateError:  # logged out in this moment
+            return False
+    return True
 
 
 def login_left(*, request: HttpRequest) -> dict[str, int]:

@@ -24,6 +24,8 @@ from ami_integration.access.models import AccessRule
 
 AnyUser = User | AnonymousUser | None
 Rows = TypeVar("Rows", bound=Model)
+#: Access rules that were read already, for rooms that hand them on.
+Rules = Sequence[AccessRule]
 
 #: What decided where no rule of an administrator did.
 SUPERUSER = "superuser"
@@ -89,11 +91,23 @@ def decide(
 
 
 def decide_each(
-    *, user: AnyUser, servers: Sequence[ServerLike], action: str, headers: Headers = (), origin: str = ""
+    *,
+    user: AnyUser,
+    servers: Sequence[ServerLike],
+    action: str,
+    headers: Headers = (),
+    origin: str = "",
+    rules_read: Rules | None = None,
 ) -> dict[Any, Decision]:
-    """`decide` for several servers at once, by their ids; the rules are read once."""
+    """`decide` for several servers at once, by their ids; the rules are read once.
+
+    Args:
+        rules_read: what `rules_of` said of this person a moment ago, for who asks many times in a row; None:
+            they are read now.
+    """
     who = _standing(user, origin)
-    rules = {} if who.rule else rules_on(user=user, server_ids=[server.pk for server in servers])
+    ids = [server.pk for server in servers]
+    rules = {} if who.rule else rules_on(user=user, server_ids=ids, rules_read=rules_read)
     decisions = {}
     for server in servers:
         assessment = request_assess(action, headers, server.action_privileges(action))
@@ -146,7 +160,7 @@ def _by_rules(
     )
 
 
-def _verdict(fitting: Sequence[AccessRule]) -> tuple[bool, str]:
+def _verdict(fitting: Rules) -> tuple[bool, str]:
     """Denial wins; else the first grant by name; without a rule that fits it is no."""
     for rule in fitting:
         if rule.effect == AccessRule.Effect.DENY:
@@ -200,7 +214,7 @@ class ClassAnswer:
     allowed: bool
     rule: str
     reason: str
-    exceptions: Sequence[AccessRule] = ()
+    exceptions: Rules = ()
 
 
 def decide_classes(*, user: AnyUser, server: ServerLike, origin: str = "") -> list[ClassAnswer]:
@@ -235,9 +249,11 @@ def rules_of(*, user: AnyUser) -> list[AccessRule]:
     return sorted(rules, key=lambda rule: rule.effect != AccessRule.Effect.DENY)
 
 
-def rules_on(*, user: AnyUser, server_ids: Sequence[Any]) -> dict[Any, list[AccessRule]]:
+def rules_on(
+    *, user: AnyUser, server_ids: Sequence[Any], rules_read: Rules | None = None
+) -> dict[Any, list[AccessRule]]:
     """Which of `rules_of` speak of each of these servers, by the servers' ids. Three queries at most."""
-    rules = rules_of(user=user)
+    rules = rules_of(user=user) if rules_read is None else rules_read
     named = [rule.pk for rule in rules if not rule.all_servers]
     pairs: set[tuple[Any, Any]] = set()
     if named:
@@ -315,7 +331,7 @@ def _servers(
     return servers.filter(_of_rules(allow)).exclude(_of_rules(deny))
 
 
-def _of_rules(rules: Sequence[AccessRule]) -> Q:
+def _of_rules(rules: Rules) -> Q:
     """The servers that these rules name, themselves or by a tag."""
     if any(rule.all_servers for rule in rules):
         return Q(pk__isnull=False)
@@ -400,6 +416,11 @@ def user_may_view_secrets(*, user: AnyUser) -> bool:
 def user_may_watch(*, user: AnyUser) -> bool:
     """Whether this person may watch events. Of which servers: `servers_watchable`."""
     return _staff_with(user, "ami_integration.view_event")
+
+
+def user_may_keep_servers(*, user: AnyUser, what: str) -> bool:
+    """Whether this person may `add` or `change` servers at all. Which: `servers_visible`."""
+    return _staff_with(user, f"ami_integration.{what}_server")
 
 
 def _staff_with(user: AnyUser, permission: str) -> bool:

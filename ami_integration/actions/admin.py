@@ -13,17 +13,19 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
+from ami_integration.access.masking import visible
 from ami_integration.access.services import user_may_run, user_may_view_runs, user_may_view_secrets
 from ami_integration.actions import retries, services, views
-from ami_integration.actions.filters import MomentFilter, PersonFilter, ServerFilter
-from ami_integration.actions.masking import visible
+from ami_integration.actions.filters import PersonFilter, ServerFilter
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.preview import Confirm
 from ami_integration.actions.request_views import RequestViews
 from ami_integration.actions.retention import result_days, result_is_gone
 from ami_integration.actions.snapshots import run_snapshot
+from ami_integration.audit.admin import about_url
 from ami_integration.audit.services import entry_write, request_address
 from ami_integration.keys import pk_of
+from ami_integration.moments import MomentFilter
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import server_label
 
@@ -94,6 +96,7 @@ class ActionRunAdmin(RequestViews):
             object_type="run",
             object_id=obj.pk,
             object_name=str(obj),
+            server_id=obj.server_id,
         )
         super().delete_model(request, obj)  # in the transaction of the admin's delete view
 
@@ -260,6 +263,9 @@ class ActionRunAdmin(RequestViews):
             "export_kinds": [
                 {"name": kind.upper(), "url": _run_url(run, f"export_{kind}")} for kind in ("csv", "json")
             ],
+            "audit_url": (
+                about_url("run", run.pk) if request.user.has_perm("ami_integration.view_auditentry") else ""
+            ),
             "result_days": result_days(run.status),
             "result_is_gone": result_is_gone(run),
             **(extra_context or {}),

@@ -19,8 +19,8 @@ from django.conf import settings
 from django.db import Error
 
 from ami_integration.access.danger import changes_session
+from ami_integration.access.masking import output_mask, secret_values, storable, text_without
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate, originate_timeout
-from ami_integration.actions.masking import output_mask, secret_values, storable, text_without
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
 from ami_integration.actions.rights import run_refusal

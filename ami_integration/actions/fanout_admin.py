@@ -17,12 +17,12 @@ from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import fanouts, retries, services, submission
 from ami_integration.actions.admin import ActionRunAdmin
 from ami_integration.actions.fanout_snapshots import fanout_snapshot
-from ami_integration.actions.filters import MomentFilter
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.actions.preview import Confirm
 from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.keys import pk_of
+from ami_integration.moments import MomentFilter
 from ami_integration.secrets.encryption import SecretUnreadable
 
 

@@ -12,9 +12,9 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.db.models import QuerySet
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults, wire_faults
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
@@ -26,7 +26,7 @@ from ami_integration.actions.plans import MOST_AT_ONCE, MOST_FAILURES, PLAN, STO
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.actions.stored import LONGEST_TIMEOUT, TIMEOUT_HELP
 from ami_integration.actions.submission import servers_choosable, servers_tagged
-from ami_integration.actions.templates import template_variables, templates_usable
+from ami_integration.actions.templates import template_mask, template_variables, templates_usable
 from ami_integration.ami import new_action_id
 from ami_integration.keys import pk_of
 from ami_integration.servers.address import no_line_break
@@ -72,6 +72,74 @@ class HeadersField(forms.CharField):
             return bool(self.clean(initial) != self.clean(data))
         except forms.ValidationError:
             return True
+
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
+        """Of a form that is shown again, what was typed is shown masked; `KeptField` has the rest."""
+        return _HeadersShown(form, self, field_name)
+
+
+class KeptField(forms.CharField):
+    """What the stars of `headers` stand for, encrypted (`Kept`); a form with both has `user` and `action`.
+
+    A form that is shown again carries what was typed into it along like this, too: so a secret goes into a
+    page once, by the hand that typed it, and never comes back out.
+    """
+
+    widget = forms.HiddenInput
+
+    def __init__(self) -> None:
+        super().__init__(required=False)
+
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
+        return _KeptAgain(form, self, field_name)
+
+
+class _HeadersShown(forms.BoundField):
+    def value(self) -> Any:
+        text = super().value()
+        return _typed_masked(str(text or "")) if self.form.is_bound else text
+
+
+class _KeptAgain(forms.BoundField):
+    def value(self) -> Any:
+        token = super().value()
+        if not self.form.is_bound:
+            return token
+        user, action = self.form.user, self.form["action"].data or ""  # type: ignore[attr-defined]
+        pairs = [pair for pair in _typed_pairs(str(self.form["headers"].data or "")) if pair[0]]
+        if template_mask(pairs) == pairs:
+            return token
+        servers = None
+        if any(MASK in value for _, value in pairs):
+            before = Kept.unpack(token or "")
+            if before is None or not before.own:
+                return token  # somebody else's is lent for their own request alone
+            servers = before.servers
+            try:
+                stored = before.for_request(user=user, action=action, servers=servers)
+                pairs = stars_restore(pairs, stored, own=True)
+            except HiddenValueMissing:
+                return token
+        return Kept(user.pk, action, pairs, servers, hidden_by=user.pk).pack()
+
+
+def _typed_pairs(text: str) -> Pairs:
+    """Each line as a header; what is none has no name."""
+    found = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        name, colon, value = line.partition(":")
+        found.append((name.strip(), value.strip(" \t")) if colon and name.strip() else ("", line))
+    return found
+
+
+def _typed_masked(text: str) -> str:
+    """What somebody typed, with secrets masked; every other line as it was typed."""
+    pairs = _typed_pairs(text)
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(
+        line if shown == pair else f"{shown[0]}: {shown[1]}".removeprefix(": ")
+        for line, pair, shown in zip(lines, pairs, template_mask(pairs), strict=True)
+    )
 
 
 def headers_text(pairs: Pairs) -> str:
@@ -207,7 +275,7 @@ class RunForm(HeaderFaultsMixin, forms.Form):
     )
     # Chosen with the form: a form that is sent twice (a double click, a reload) becomes one request.
     action_id = forms.RegexField(r"\A[0-9a-f]{32}\Z", widget=forms.HiddenInput)
-    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    kept = KeptField()
     template = forms.ModelChoiceField(
         queryset=ActionTemplate.objects.none(), required=False, widget=forms.HiddenInput
     )

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ami_integration.actions.masking import MASK, headers_mask, storable
+from ami_integration.access.masking import MASK, headers_mask, storable
 from ami_integration.secrets.encryption import Secret, SecretUnreadable
 
 Pairs = list[tuple[str, str]]

@@ -18,8 +18,8 @@ from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from ami_integration.access.danger import Assessment, Danger, request_assess
+from ami_integration.access.masking import headers_mask, lines_visible
 from ami_integration.access.services import Decision, decide_each
-from ami_integration.actions.masking import headers_mask, lines_visible
 from ami_integration.actions.plans import Plan
 from ami_integration.actions.services import RunRefused, action_check, headers_complete
 from ami_integration.ami import Action, new_action_id

@@ -14,11 +14,11 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from ami_integration.access.danger import DANGER_MEANS
+from ami_integration.access.masking import headers_mask, storable
 from ami_integration.access.services import user_may_run, user_may_view_runs
 from ami_integration.actions import request_answers
 from ami_integration.actions.calls import is_own_header
 from ami_integration.actions.forms import RunForm, headers_text
-from ami_integration.actions.masking import headers_mask, storable
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import Kept
 from ami_integration.actions.plans import PLAN, Mode, Plan

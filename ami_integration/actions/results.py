@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ami_integration.actions.masking import headers_mask, output_mask, storable, storable_headers
+from ami_integration.access.masking import headers_mask, output_mask, storable, storable_headers
 from ami_integration.ami import Event, Reply
 
 Pairs = list[tuple[str, str]]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ami_integration.access.masking import headers_mask, storable, storable_headers
 from ami_integration.access.services import (
     AnyUser,
     Decision,
@@ -10,7 +11,6 @@ from ami_integration.access.services import (
     servers_visible,
     user_may_run,
 )
-from ami_integration.actions.masking import headers_mask, storable, storable_headers
 from ami_integration.actions.models import ActionRun, FanOut
 from ami_integration.audit.models import AuditEntry
 from ami_integration.audit.services import entry_make, entry_write, written
@@ -137,13 +137,13 @@ def run_entry(
         what={
             "action": storable(run.action),
             "server": run.server_name,
-            "server_id": run.server_id,
             "action_id": run.action_id,
         }
         | particulars,
         object_type="run",
         object_id=run.pk,
         object_name=f"{storable(run.action)} on {run.server_name}",
+        server_id=run.server_id,
         outcome=outcome,
     )
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from ami_integration.actions.masking import headers_mask, lines_visible, storable_headers
+from ami_integration.access.masking import headers_mask, lines_visible, storable_headers
 from ami_integration.actions.plans import StoredPlan
 from ami_integration.secrets.encryption import EncryptedTextField
 

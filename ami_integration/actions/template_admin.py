@@ -10,14 +10,22 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from ami_integration.access.masking import MASK
 from ami_integration.access.services import servers_visible, tags_visible, user_may_run
 from ami_integration.actions import templates
-from ami_integration.actions.forms import ActionFieldsMixin, HeadersField, Pairs, choices_set, headers_text
-from ami_integration.actions.masking import MASK
+from ami_integration.actions.forms import (
+    ActionFieldsMixin,
+    HeadersField,
+    KeptField,
+    Pairs,
+    choices_set,
+    headers_text,
+)
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
 from ami_integration.actions.plans import PLAN
 from ami_integration.actions.submission import servers_choosable
+from ami_integration.pastes import texts_bound
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.secrets.forms import UnreadableKept, fieldsets_replacing
 from ami_integration.servers.models import Tag
@@ -37,7 +45,7 @@ class TemplateForm(ActionFieldsMixin, UnreadableKept):
         help_text="One header on each line. Where {{name}} stands, the template asks for it: “Channel: "
         "PJSIP/{{exten}}”."
     )
-    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    kept = KeptField()
 
     class Meta:
         model = ActionTemplate
@@ -46,6 +54,7 @@ class TemplateForm(ActionFieldsMixin, UnreadableKept):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        texts_bound(self.fields, files=("kept",))
         if self.instance.pk and "headers" in self.fields:
             self.initial["headers"] = headers_text(self.instance.headers_masked)
             try:

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from ami_integration.access.masking import headers_mask
 from ami_integration.access.services import user_may_view_templates
 from ami_integration.actions.calls import is_own_header
-from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionRun, ActionTemplate, FanOut
 from ami_integration.actions.placeholders import variables_fill, variables_of
 from ami_integration.keys import pk_of

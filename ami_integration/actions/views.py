@@ -118,6 +118,7 @@ def export(request: HttpRequest, run_id: int, kind: str) -> HttpResponseBase:
             object_type="run",
             object_id=run.pk,
             object_name=str(run),
+            server_id=run.server_id,
         )
     response: HttpResponseBase
     if kind == "csv":
@@ -160,6 +161,7 @@ def _in_clear(request: HttpRequest, run: ActionRun, how: str) -> Result:
             object_type="run",
             object_id=run.pk,
             object_name=str(run),
+            server_id=run.server_id,
             outcome=outcome,
         )
 

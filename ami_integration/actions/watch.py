@@ -14,8 +14,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from ami_integration.access.masking import storable
 from ami_integration.actions.fanouts import fanouts_active
-from ami_integration.actions.masking import storable
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_note_end
 from ami_integration.actions.services import fanout_advance, run_tell, runs_ring

@@ -15,11 +15,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from ami_integration.access.masking import storable
 from ami_integration.actions import doorbell
 from ami_integration.actions.execution import Outcome, run_perform
 from ami_integration.actions.heartbeat import heartbeat, worker_name
 from ami_integration.actions.lanes import lanes
-from ami_integration.actions.masking import storable
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_note_end
 from ami_integration.actions.services import run_ring, run_tell

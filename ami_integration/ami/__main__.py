@@ -29,6 +29,7 @@ from ami_integration.ami.arguments import (
 from ami_integration.ami.blocking import AMIClient, BlockingSubscription
 from ami_integration.ami.errors import AMIError, ConnectError, InvalidAction, LoginError, Unanswered
 from ami_integration.ami.messages import Event, Reply
+from ami_integration.ami.printing import printable
 from ami_integration.ami.transports import Transport
 
 AGREED, REFUSED, USAGE, NO_CONNECTION, NO_LOGIN, NO_ANSWER = range(6)
@@ -165,13 +166,6 @@ def show_events(events: BlockingSubscription, seconds: float | None) -> None:
                 f"{events.dropped} events are missing: they came faster than they could be shown.",
                 file=sys.stderr,
             )
-
-
-def printable(text: str) -> str:
-    """The text with what could steer a terminal, and bytes that aren't UTF-8, as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
 
 
 def _cut(text: str, widest: int) -> str:

@@ -20,6 +20,7 @@ from typing import Self, Unpack
 
 from ami_integration.ami.action import Action, Headers
 from ami_integration.ami.calls import make_call_async
+from ami_integration.ami.certificate import Certificate
 from ami_integration.ami.errors import (
     ActionTimeout,
     AMIError,
@@ -318,6 +319,12 @@ class AsyncAMIClient(Session):
     @property
     def connected(self) -> bool:
         return self._wire is not None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What the PBX showed, by the rules of the transport accepted; None without TLS or a connection."""
+        tls = None if self._wire is None else self._wire.get_extra_info("ssl_object")
+        return None if tls is None else Certificate.from_der(tls.getpeercert(binary_form=True) or b"")
 
     @property
     def lag(self) -> Lag:

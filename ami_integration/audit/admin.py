@@ -14,6 +14,8 @@ from ami_integration.audit.services import entry_write, request_address
 
 #: The page with the audit, by its name.
 LIST = "admin:ami_integration_auditentry_changelist"
+#: What names one object in that page's address.
+ABOUT = "about"
 HIDDEN = "********"
 #: Characters of a value that the audit keeps.
 LONGEST = 500
@@ -99,9 +101,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 def about_url(object_type: str, object_id: object) -> str:
-    """The address of everything about one object."""
-    query = {"object_type__exact": object_type, "object_id__exact": str(object_id)}
-    return f"{reverse(LIST)}?{urlencode(query)}"
+    """The address of everything about one object: a server with its runs, a person with what they did."""
+    return f"{reverse(LIST)}?{urlencode({ABOUT: f'{object_type}:{object_id}'})}"
 
 
 def value_plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from channels.db import database_sync_to_async
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -22,10 +22,12 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from ami_integration.audit.admin import LIST, ReadOnlyAdmin, about_url
+from ami_integration.audit.admin import ABOUT, LIST, ReadOnlyAdmin, about_url
 from ami_integration.audit.models import AuditEntry, AuditSeal
 from ami_integration.audit.seals import entries_unsealed
-from ami_integration.audit.services import export_write
+from ami_integration.audit.services import LOGIN_USE, export_write
+from ami_integration.keys import pk_of
+from ami_integration.moments import MomentFilter
 from ami_integration.spreadsheets import csv_lines
 
 #: Entries of one query of an export.
@@ -36,6 +38,66 @@ _COLUMNS = (
 )
 
 
+class AboutFilter(admin.SimpleListFilter):
+    """Everything about one object, which an address names; nothing is offered where none does."""
+
+    title = "everything about"
+    parameter_name = ABOUT
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        value = request.GET.get(ABOUT, "")
+        kind, number = self._named(value)
+        if not value:
+            return []
+        known = AuditEntry.objects.filter(object_type=kind, object_id=number).order_by("-pk")
+        name = known.values_list("object_name", flat=True).first()
+        return [(value, f"{kind} {name or number}")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        value = self.value()
+        if not value:
+            return queryset
+        kind, number = self._named(value)
+        itself = Q(object_type=kind, object_id=number)
+        if kind == "server":
+            return queryset.filter(server_id=number)
+        return queryset.filter(itself | Q(actor_id=number) if kind == "user" else itself)
+
+    def _named(self, value: str) -> tuple[str, str]:
+        kind, _, number = value.partition(":")
+        if kind in ("server", "user") and not pk_of(number):
+            raise IncorrectLookupParameters(f"{value} names no {kind}.")
+        return kind, number
+
+
+class UsesFilter(admin.SimpleListFilter):
+    """Uses of secrets: one for each login at a PBX, so many that the rest would drown among them.
+
+    A list leaves them out until it is asked for them.
+    """
+
+    title = "uses of secrets"
+    parameter_name = "uses"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("with", "With them"), ("only", "Only them")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "Without them"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        match self.value():
+            case "with":
+                return queryset
+            case "only":
+                return queryset.filter(verb=LOGIN_USE)
+        if request.GET.get("verb") == LOGIN_USE:
+            return queryset
+        return queryset.exclude(verb=LOGIN_USE)
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Nobody writes here by hand."""
@@ -44,7 +106,9 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     change_form_template = "ami_integration/audit/entry.html"
     list_display = ("moment", "who", "verb", "object_name", "outcome", "origin", "address")
     list_filter = (
-        "at",
+        AboutFilter,
+        ("at", MomentFilter),
+        UsesFilter,
         "outcome",
         "origin",
         ("verb", admin.AllValuesFieldListFilter),
@@ -80,6 +144,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             "query": request.GET.urlencode(),
             "last_seal": AuditSeal.objects.defer("hashes").first(),
             "unsealed": entries_unsealed().count(),
+            "without_uses": "uses" not in request.GET and request.GET.get("verb") != LOGIN_USE,
+            "with_uses": urlencode({**request.GET.dict(), "uses": "with"}),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -131,9 +197,13 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         if entry.object_type and entry.object_id:
             name = entry.object_name or entry.object_type
             links.append((about_url(entry.object_type, entry.object_id), f"Everything about {name}"))
+        if entry.server_id is not None and entry.object_type != "server":
+            links.append((about_url("server", entry.server_id), f"Everything about server {entry.server_id}"))
         if entry.actor_id is not None:
-            query = urlencode({"actor__id__exact": entry.actor_id})
-            links.append((f"{reverse(LIST)}?{query}", f"Everything by {entry.actor_name}"))
+            links.append((about_url("user", entry.actor_id), f"Everything by and about {entry.actor_name}"))
+        if entry.actor_name:  # kept when the person is gone, and borne by whoever has it next
+            query = urlencode({"actor_name": entry.actor_name, "uses": "with"})
+            links.append((f"{reverse(LIST)}?{query}", f"All by the name {entry.actor_name}"))
         rows = format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', links)  # noqa: S308
         return rows or mark_safe("-")  # noqa: S308
 

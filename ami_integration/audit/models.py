@@ -40,6 +40,10 @@ class AuditEntry(models.Model):
     object_type = models.CharField(max_length=50, blank=True)
     object_id = models.CharField(max_length=50, blank=True)
     object_name = models.CharField(max_length=200, blank=True)
+    # No foreign key: the audit outlives what it tells of.
+    server_id = models.BigIntegerField(
+        "server", null=True, help_text="The server that it is about, whatever its object is."
+    )
     outcome = models.CharField(max_length=10, choices=Outcome.choices, default=Outcome.DONE)
     seal = models.ForeignKey(
         "AuditSeal",
@@ -59,6 +63,7 @@ class AuditEntry(models.Model):
         indexes = (
             models.Index(fields=("object_type", "object_id"), name="audit_object"),
             models.Index(fields=("actor", "id"), name="audit_actor"),
+            models.Index(fields=("server_id", "id"), name="audit_server"),
             # What isn't sealed yet is its end, so the sealer finds it without a look at the rest.
             models.Index(fields=("seal", "id"), name="audit_seal"),
         )

@@ -20,7 +20,7 @@ one behind the last, in the transaction that seals, so numbers have no gap.
 import hashlib
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -31,6 +31,8 @@ from ami_integration.audit.models import AuditEntry, AuditSeal, AuditSegment
 
 #: Entries of one seal; what is more waits for the next one, which is made at once.
 MOST = 5_000
+#: Seals are made every minute; after so long without one, nobody makes them.
+STANDS_STILL = timedelta(minutes=5)
 #: What the first seal has for the digest of the seal before.
 BEGINNING = "0" * 64
 #: Says how hashes are made, as a part of what is hashed: an audit outlives versions.
@@ -44,6 +46,22 @@ _LOCK = 0x6175646974
 def entries_unsealed() -> Any:
     """The entries that wait for their seal."""
     return AuditEntry.objects.filter(seal=None)
+
+
+def sealing_problem(*, now: datetime | None = None) -> str:
+    """That sealing stands still, and what to do; "" while it goes on. Raises django.db.Error."""
+    before = (now or timezone.now()) - STANDS_STILL
+    if not entries_unsealed().filter(at__lt=before).exists():
+        return ""
+    # What the listener tells late has an old time, so a wait counts from the last seal on.
+    last = AuditSeal.objects.order_by("-number").values_list("sealed_at", flat=True).first()
+    if last is not None and last >= before:
+        return ""
+    since = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "yet"
+    return (
+        f"No entry of the audit was sealed {since}, and entries wait: a change of these would not show. "
+        "Beat and a worker have to run; the worker's log says why “audit.seal” fails."
+    )
 
 
 def entries_seal(*, most: int = MOST, now: datetime | None = None) -> AuditSeal | None:
@@ -113,6 +131,7 @@ def entry_hash(entry: AuditEntry) -> bytes:
         "object_type": entry.object_type,
         "object_id": entry.object_id,
         "object_name": entry.object_name,
+        "server": entry.server_id,
         "outcome": entry.outcome,
     }
     return hashlib.sha256(_canonical(says)).digest()

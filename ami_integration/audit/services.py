@@ -11,6 +11,9 @@ from django.http import HttpRequest
 
 from ami_integration.audit.models import AuditEntry
 
+#: The verb of each login at a PBX with a server's secrets; there are very many of them.
+LOGIN_USE = "secret.use"
+
 _P = ParamSpec("_P")
 _refusal_told: ContextVar[bool] = ContextVar("refusal_told", default=False)
 
@@ -23,6 +26,7 @@ def export_write(
     object_type: str = "",
     object_id: object = "",
     object_name: str = "",
+    server_id: int | None = None,
 ) -> None:
     """Tell that somebody takes data away as a file. Written before the first byte leaves.
 
@@ -39,6 +43,7 @@ def export_write(
         object_type=object_type,
         object_id=object_id,
         object_name=object_name,
+        server_id=server_id,
     )
 
 
@@ -58,6 +63,7 @@ def entry_make(
     object_type: str = "",
     object_id: object = "",
     object_name: str = "",
+    server_id: int | None = None,
     outcome: str = AuditEntry.Outcome.DONE,
 ) -> AuditEntry:
     """One entry that is not written yet.
@@ -70,8 +76,11 @@ def entry_make(
         verb: what was done, as in `run.submit`.
         what: particulars ready for JSON, every secret in them masked by the caller.
         object_type, object_id, object_name: what it was done to; the name is kept when the object is gone.
+        server_id: the server that it is about, where that isn't its object.
         outcome: an `AuditEntry.Outcome`.
     """
+    if object_type == "server" and server_id is None and str(object_id).isdecimal():
+        server_id = int(str(object_id))
     person = actor if isinstance(actor, User) and actor.pk is not None else None
     return AuditEntry(
         actor=person,
@@ -83,6 +92,7 @@ def entry_make(
         object_type=object_type,
         object_id=str(object_id),
         object_name=_short(object_name, 200),
+        server_id=server_id,
         outcome=outcome,
     )
 

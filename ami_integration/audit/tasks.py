@@ -10,7 +10,7 @@ from ami_integration.audit.seals import entries_seal
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
-_untold = Outage(logger, "seals of the audit are made, and not told outside the database")
+untold = Outage(logger, "seals of the audit are made, and not told outside the database")
 #: Seals of one call; the next minute goes on.
 MOST_SEALS = 100
 
@@ -24,6 +24,6 @@ def seal() -> None:
     try:
         seals_tell(made=made)
     except NotTold as error:
-        _untold.failed(error)
+        untold.failed(error)
     else:
-        _untold.ended()
+        untold.ended()

@@ -4,6 +4,7 @@ import threading
 import time
 
 from ami_integration.secrets.columns import secrets_unreadable
+from ami_integration.servers.elsewhere import secrets_missing
 
 #: Seconds for which a look is good at least; a look that took long is good for so many times its own time.
 GOOD_FOR, SHARE = 30.0, 100.0
@@ -24,7 +25,7 @@ class UnreadableSecrets:
         if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
             try:
                 began = time.monotonic()
-                self._faults = [str(found) for found in secrets_unreadable()]
+                self._faults = [*(str(found) for found in secrets_unreadable()), *secrets_missing()]
                 ended = time.monotonic()
                 self._until = ended + max(GOOD_FOR, SHARE * (ended - began))
             finally:

@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
+from ami_integration.audit.seals import sealing_problem
 from ami_integration.console.secrets import unreadable
 from ami_integration.heartbeats import SILENT, Heartbeat, Kind, connection, heartbeat_forget, heartbeats_read
 from ami_integration.schedules.alerts.services import mail_problem
@@ -179,10 +180,15 @@ def _database_faults() -> list[str]:
     try:
         ActionRun.objects.exists()
         mail = mail_problem()
-        closed = unreadable.faults()
+        closed = [*unreadable.faults(), *_sealing_faults()]
     except Error as error:
         return [f"The database can't be reached: {str(error).strip().splitlines()[0]}"]
     return [*closed, *([f"Alerts of schedules wait. {mail}"] if mail else [])]
+
+
+def _sealing_faults() -> list[str]:
+    """Raises django.db.Error."""
+    return [said] if (said := sealing_problem()) else []
 
 
 def _valkey_away(error: redis.RedisError) -> str:
@@ -193,7 +199,7 @@ def _valkey_away(error: redis.RedisError) -> str:
 
 
 class Glance:
-    """What the header of every page shows: the faults of the processes, looked up now and then.
+    """What the header of every page shows: faults of the processes and of sealing, looked up now and then.
 
     A page that has a header has reached the database, so that isn't tried once more.
     """
@@ -211,7 +217,7 @@ class Glance:
             try:
                 good_for = GLANCE_SECONDS
                 rows = process_rows()
-                self._faults, good_for = _faults(rows), _good_for(rows)
+                self._faults, good_for = [*_faults(rows), *_sealing_faults()], _good_for(rows)
             except redis.RedisError as error:
                 self._faults = [_valkey_away(error)]
             finally:

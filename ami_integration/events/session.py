@@ -1,7 +1,7 @@
 """The listener's event session with one server: stamps what comes and tells when nothing could come.
 
 It reads and forwards, and waits for nobody: a reader that is slow for 100 ms is cut off by Asterisk. It
-doesn't parse either; the recorder does.
+doesn't parse either, save what may hold a secret; the recorder does.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ami_integration.ami import (
     SSH,
@@ -26,8 +27,10 @@ from ami_integration.ami import (
 )
 from ami_integration.ami import Gap as Lost
 from ami_integration.events.entrance import BACKOFF, Entrance
+from ami_integration.events.facts import facts_learn
 from ami_integration.events.flusher import Flusher
 from ami_integration.events.health import HealthReporter
+from ami_integration.events.hiding import raw_hidden
 from ami_integration.events.ids import IdSource, id_milliseconds
 from ami_integration.events.models import Gap
 from ami_integration.events.outbox import Outbox
@@ -43,9 +46,11 @@ from ami_integration.events.stream import (
     end_again,
     mark_of,
 )
-from ami_integration.secrets.encryption import Secret, SecretUnreadable
+from ami_integration.secrets.encryption import SecretUnreadable
+from ami_integration.secrets.sources import ReadableSecret, Source
 from ami_integration.servers.address import with_secrets
 from ami_integration.servers.models import ServerHealth
+from ami_integration.servers.uses import Login
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +59,8 @@ BATCH_EVENTS = 500
 
 _SEEN_INTERVAL = 10.0
 _SAY_AGAIN = 30.0
-_VERSION_TIMEOUT = 10.0
+#: Seconds after which a PBX is asked about itself again: it may have been reloaded.
+_LEARN_AGAIN = 600.0
 #: A connection that ended so soon (seconds) after we had fallen behind was cut for it.
 _CUT_WITHIN = 3.0
 #: Among the last events that came so many are searched for a Shutdown.
@@ -81,14 +87,23 @@ class Target:
     name: str = field(compare=False)
     way: TCP | TLS | SSH
     username: str
-    secret: Secret = field(compare=False)
-    ssh_key: Secret | None = field(default=None, compare=False)
-    ssh_password: Secret | None = field(default=None, compare=False)
+    secret: ReadableSecret = field(compare=False)
+    ssh_key: ReadableSecret | None = field(default=None, compare=False)
+    ssh_password: ReadableSecret | None = field(default=None, compare=False)
+    source: str = field(default=Source.STORED, compare=False)
     marks: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         secrets = (self.secret, self.ssh_key, self.ssh_password)
         object.__setattr__(self, "marks", tuple(secret.mark if secret else "" for secret in secrets))
+
+    @property
+    def login(self) -> Login:
+        """What the audit is told of a login."""
+        through_ssh = isinstance(self.way, SSH)
+        return Login(
+            self.server_id, self.name, self.username, self.source, through_ssh, "listening", "listener"
+        )
 
     def transport(self) -> TCP | TLS | SSH:
         """How to get there. Raises `SecretUnreadable` where no key opens the way through an SSH server."""
@@ -158,7 +173,8 @@ class Session:
         self._state = ""
         self._seen_at = 0.0
         self._said_at = 0.0
-        self._version: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
+        self._learnt_at = 0.0
         self._rate = Rate()
         self._unasked: tuple[int, asyncio.TimerHandle] | None = None  # the gap after which to ask
 
@@ -196,8 +212,8 @@ class Session:
                         case Lost():
                             self._lost(item.since, item.error)
         finally:
-            if self._version is not None:
-                self._version.cancel()
+            if self._learning is not None:
+                self._learning.cancel()
             self._ask_no_more()
             self._flush()
 
@@ -216,6 +232,8 @@ class Session:
             self._say(State(self._state))
             return
         client = self._client.client if self._client is not None else None
+        if self._client is not None and client and time.monotonic() - self._learnt_at >= _LEARN_AGAIN:
+            self._learn(self._client)
         if client is None or client.last_received <= self._seen_at:
             return
         if time.monotonic() - self._seen_at >= _SEEN_INTERVAL:
@@ -250,7 +268,7 @@ class Session:
                 ids[0] = ended.before_id
             else:
                 self._end_again(ended, ids[0])
-        stamped = [StampedEvent(one, now, event.raw) for one, event in zip(ids, events, strict=True)]
+        stamped = [StampedEvent(one, now, raw_hidden(event)) for one, event in zip(ids, events, strict=True)]
         if note_id:
             lost, self.dropped = client.dropped - self.dropped, client.dropped
             self._overload(note_id, lost, now, ids[0])
@@ -277,6 +295,7 @@ class Session:
         session = self._session = client.client
         assert session is not None
         logger.info("%s: listening (%s)", self.target.name, session.banner)
+        self._means.health.used(self.target.login.used(None))
         self._newest = []
         if self._gap is not None:
             self._end_gap(self._gap)
@@ -285,25 +304,31 @@ class Session:
             self.mark = Mark(self._means.ids.next(), self.mark.numbered)
         self._rate = Rate(self.received)
         self._seen_at = time.monotonic()
-        self._say(State.ONLINE, ami_version=session.ami_version)
-        self._version = asyncio.create_task(self._learn_version(client))
+        self._say(State.ONLINE, ami_version=session.ami_version, certificate=session.certificate)
+        self._learn(client)
 
-    async def _learn_version(self, client: ReconnectingClient) -> None:
-        try:
-            session = client.client
-            if session is None:
-                return
-            reply = await session.action("CoreSettings", timeout=_VERSION_TIMEOUT)
-        except AMIError:
-            return  # the session ends or is slow; the next one asks again
-        version = reply.response.get("AsteriskVersion", "")
-        if reply.success and version and self._state == State.ONLINE:
-            self._say(State.ONLINE, asterisk_version=version)
+    def _learn(self, client: ReconnectingClient) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+        self._learnt_at = time.monotonic()
+        self._learning = asyncio.create_task(self._learn_facts(client))
+
+    async def _learn_facts(self, client: ReconnectingClient) -> None:
+        session = client.client
+        if session is None:
+            return
+        # A session that ends or is slow: the next one asks again.
+        with contextlib.suppress(AMIError):
+            async with contextlib.aclosing(facts_learn(session, self._means.clock)) as found:
+                async for facts in found:
+                    if self._state == State.ONLINE and client.client is session:
+                        self._say(State.ONLINE, **facts)
 
     def _failed(self, error: AMIError) -> None:
         state = State.LOGIN_FAILED if isinstance(error, LoginFailed) else State.OFFLINE
         if state != self._state:
             logger.warning("%s: %s", self.target.name, error)
+        self._means.health.used(self.target.login.used(error))
         self._say(state, error=str(error))
 
     def _lost(self, since: float, error: AMIError) -> None:
@@ -331,7 +356,7 @@ class Session:
             f"longer than writetimeout in manager.conf. {said}",
         )
 
-    def _say(self, state: State, **values: str) -> None:
+    def _say(self, state: State, **values: Any) -> None:
         self._state = state
         self._said_at = time.monotonic()
         self._means.health.note(self.target.server_id, state=state, **values)

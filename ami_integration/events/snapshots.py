@@ -12,18 +12,21 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 from django.db import Error
 
+from ami_integration.access.masking import headers_mask
 from ami_integration.ami import AMIError, AsyncAMIClient, Event, Reply, Timeouts
 from ami_integration.events.stream import Items
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers import slots
 from ami_integration.servers.models import Server, ServerAbilities
 from ami_integration.servers.rates import rate_take
+from ami_integration.servers.uses import login_for_actions, uses_write
 from ami_integration.servers.waiting import MustWait, SessionsBusy
 
 logger = logging.getLogger(__name__)
@@ -130,6 +133,8 @@ class Snapshots:
             why = ""
         except (AMIError, SecretUnreadable, MustWait) as error:
             why = str(error)
+        except Error as error:
+            why = f"The database is away, so nothing can be audited: {error}"
         except redis.RedisError as error:
             why = f"Valkey is away, so nobody knows how many sessions and actions there were: {error}"
         except TimeoutError:
@@ -145,12 +150,26 @@ class Snapshots:
         token = secrets.token_hex(12)
         await self._take_slot(server, token)
         try:
-            async with asyncio.timeout(_SECONDS), client:
+            async with asyncio.timeout(_SECONDS), AsyncExitStack() as stack:
+                await self._log_in(stack, client, server)
                 for question in QUESTIONS:
                     answers.append(await _ask(client, asked, question))
         finally:
             with contextlib.suppress(redis.RedisError):  # the lease ends by itself
                 await asyncio.to_thread(slots.slot_release, server_id=server.pk, token=token)
+
+    async def _log_in(self, stack: AsyncExitStack, client: AsyncAMIClient, server: Server) -> None:
+        login = login_for_actions(server, "state after a gap", origin="listener")
+        error: AMIError | None = None
+        try:
+            await stack.enter_async_context(client)
+        except AMIError as caught:
+            error = caught
+        use = login.used(error)
+        if use is not None:
+            await self._in_database_thread(lambda: uses_write([use]))
+        if error is not None:
+            raise error
 
     async def _take_slot(self, server: Server, token: str) -> None:
         for _ in range(_BUSY_TRIES):
@@ -195,7 +214,7 @@ def _bounded(events: Iterable[Event]) -> Items:
         left -= len(event.text)
         if left < 0 or len(kept) >= MAX_ITEMS:
             break
-        kept.append(event.items())
+        kept.append(headers_mask(event.items()))
     return kept
 
 

@@ -54,10 +54,9 @@ def load_targets() -> dict[int, Target]:
             server.pk,
             server.name,
             server.ami_way,
-            server.username,
-            server.secret,
-            server.ssh_key,
-            server.ssh_password,
+            *server.account,
+            *server.ssh_secrets,
+            server.secret_source,
         )  # fmt: skip
         for server in Server.objects.enabled()
     }

@@ -24,6 +24,7 @@ from ami_integration.schedules.coming import coming_read
 from ami_integration.schedules.drafts import Draft, draft_of_copy, draft_of_template
 from ami_integration.schedules.filters import FILTERS
 from ami_integration.schedules.forms import ALERTS, RULES, ScheduleForm
+from ami_integration.schedules.lost_servers import lost_words
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.offers import REFUSALS, offers
 from ami_integration.schedules.outcomes import Links, state_words, where_words
@@ -228,6 +229,7 @@ class ScheduleAdmin(ShownFields, SchedulePages):
             "schedule_last": _outcome(stored),
             "schedule_good": self.last_good(stored),
             "schedule_times": self._last_times(request, stored),
+            "schedule_lost": lost_words(stored, request.user),
             "schedule_alerts": Alert.objects.filter(schedule=stored, closed_at=None),
             "template_differs": services.template_differs(stored),
             "offers": offers(user=request.user, schedule=stored, now=timezone.now())

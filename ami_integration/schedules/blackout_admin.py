@@ -80,7 +80,20 @@ class BlackoutForm(forms.ModelForm):
     starts_time = forms.TimeField(
         required=False,
         label="At",
-        widget=forms.TimeInput(format="%H:%M", attrs={"type": "time"}),
+        help_text="Hours and minutes of a day of 24 hours, for example 22:00.",
+        # No input of type time: a browser that speaks English would ask for AM and PM, and everything else
+        # here, from crontabs to the sentences about this window, counts 24 hours.
+        widget=forms.TimeInput(
+            format="%H:%M",
+            attrs={
+                "pattern": r"([01]?[0-9]|2[0-3]):[0-5][0-9]",
+                "placeholder": "HH:MM",
+                "title": "Hours and minutes of a day of 24 hours, for example 22:00",
+                "size": 5,
+                "maxlength": 5,
+                "autocomplete": "off",
+            },
+        ),
         error_messages={"invalid": "Write a time, for example 22:00."},
     )
     minutes = MinutesField(

@@ -6,16 +6,17 @@ from typing import Any
 from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions.catalogue.services import action_describe
 from ami_integration.actions.checks import Fault, catalogue_faults
 from ami_integration.actions.forms import (
     HeaderFaultsMixin,
     HeadersField,
+    KeptField,
     Pairs,
     choices_set,
     headers_text,
 )
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,
@@ -27,6 +28,7 @@ from ami_integration.actions.placeholders import (
 from ami_integration.actions.plans import PLAN
 from ami_integration.actions.services import RunRefused
 from ami_integration.actions.templates import template_variables, templates_usable
+from ami_integration.pastes import texts_bound
 from ami_integration.schedules.drafts import Draft, servers_of
 from ami_integration.schedules.durations import DurationField
 from ami_integration.schedules.models import Schedule
@@ -34,6 +36,7 @@ from ami_integration.schedules.rights import changed_since, narrowing
 from ami_integration.schedules.services import places_check, schedule_ask
 from ami_integration.schedules.timing_forms import TimingForm
 from ami_integration.secrets.encryption import SecretUnreadable
+from ami_integration.secrets.forms import UnreadableKept
 from ami_integration.servers.address import no_line_break
 from ami_integration.servers.models import Server
 
@@ -67,10 +70,11 @@ def moment_seen(text: str) -> datetime:
     return moment
 
 
-class ScheduleForm(HeaderFaultsMixin, TimingForm):
+class ScheduleForm(HeaderFaultsMixin, UnreadableKept, TimingForm):
     """A whole schedule. The admin sets `user`, `address` and `draft`; who saves it becomes its owner."""
 
     address = ""
+    rewrites = ("payload",)
     #: What an empty form is filled with, or what a stored one takes over; None: nothing.
     draft: Draft | None = None
     #: The id of the person who wrote what is to be hidden of the headers.
@@ -112,7 +116,7 @@ class ScheduleForm(HeaderFaultsMixin, TimingForm):
         help_text="Alert when a run begins so long after its planned time, or hasn't begun by then. Empty: "
         "never.",
     )
-    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    kept = KeptField()
     #: `updated_at` of the schedule, and of its template, that the person looked at while they typed.
     as_of = SeenField()
     template_seen = SeenField()
@@ -129,6 +133,7 @@ class ScheduleForm(HeaderFaultsMixin, TimingForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        texts_bound(self.fields, files=("kept",))
         self.faults: list[Fault] = []
         self.variables: list[str] = []
         self.chosen_template: ActionTemplate | None = None

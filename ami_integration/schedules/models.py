@@ -122,6 +122,11 @@ class Schedule(StoredRequest):
     servers = models.ManyToManyField(
         Server, blank=True, related_name="schedules", help_text="On which servers it runs."
     )
+    lost_servers = models.JSONField(
+        default=list,
+        editable=False,
+        help_text="Those that were deleted since it was last saved: name, moment, by whom.",
+    )
     tag = models.ForeignKey(
         Tag,
         on_delete=models.PROTECT,

@@ -28,6 +28,11 @@ ATTEMPTS = 3
 _ROW = 1
 
 
+def schedules_switch() -> SchedulesPause | None:
+    """The switch, however it is turned; None: nobody ever turned it."""
+    return SchedulesPause.objects.filter(pk=_ROW).first()
+
+
 def schedules_paused(*, lock: bool = False) -> SchedulesPause | None:
     """The switch, if it is turned so that nothing starts.
 
@@ -80,7 +85,8 @@ def schedules_pause_all(*, user: Any, reason: str = "", address: str = "") -> Sc
 
 
 def schedules_resume_all(*, user: Any, reason: str = "", address: str = "") -> SchedulesPause:
-    """Let schedules start again. Planned times that passed meanwhile stay on record as paused.
+    """Let schedules start again. Planned times that passed meanwhile count as paused, also those that the
+    clock, if it was down, takes only later.
 
     Raises:
         RunRefused: this person may not.
@@ -122,10 +128,9 @@ def _turn(user: Any, paused: bool, reason: str, address: str) -> SchedulesPause:
         switch = SchedulesPause.objects.select_for_update().get(pk=_ROW)
         if switch.paused == paused:
             return switch
-        switch.paused = paused
-        switch.reason = reason.strip()[:200]
-        switch.username = user.get_username()
-        switch.turned_at = timezone.now()
+        switch.turn(
+            paused=paused, username=user.get_username(), reason=reason.strip()[:200], now=timezone.now()
+        )
         switch.save()
         entry_write(
             actor=user,

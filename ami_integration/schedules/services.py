@@ -157,6 +157,7 @@ def schedule_save(
         schedule.keep_headers(pairs, hidden_by=hidden_by)
         owner_set(schedule=schedule, user=user)
         _retime(schedule, before, now)
+        schedule.lost_servers = []  # whoever saves it has said anew where it runs
         schedule.save()
         schedule.servers.set(named)
         if changed or (before is not None and before.enabled and not schedule.enabled):

@@ -22,7 +22,7 @@ from ami_integration.schedules.blackouts import Window, blackout_for
 from ami_integration.schedules.calendar import BadTiming, next_times
 from ami_integration.schedules.left_out import left_out_note
 from ami_integration.schedules.models import Schedule
-from ami_integration.schedules.pausing import schedules_paused
+from ami_integration.schedules.pausing import schedules_switch
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.rules import (
     LATE_OK,
@@ -33,7 +33,7 @@ from ami_integration.schedules.rules import (
     overlap_decide,
 )
 from ami_integration.schedules.submission import planned_starts, planned_submit, planned_take_back
-from ami_integration.schedules.switch import SchedulesPause
+from ami_integration.schedules.switch import Paused
 from ami_integration.schedules.targets import schedule_servers, targets_audit
 from ami_integration.schedules.turn import Tick
 from ami_integration.secrets.encryption import SecretUnreadable
@@ -113,9 +113,13 @@ class Taking:
         self.rows = list(schedule.planned_runs.open_or_since(self.first).order_by("planned_at"))
         self.known = {row.planned_at for row in self.rows}
         submitted = [row.pk for row in self.rows if row.state == Outcome.SUBMITTED]
-        going = PlannedRun.objects.filter(pk__in=submitted).going().values_list("pk", flat=True)
-        self.before = Before.of(self.rows, set(going) if submitted else ())
-        self.pause = schedules_paused()
+        going: set[int] = set()
+        if submitted:
+            going.update(PlannedRun.objects.filter(pk__in=submitted).going().values_list("pk", flat=True))
+        self.before = Before.of(self.rows, going)
+        self.switch = schedules_switch()
+        #: Whether all schedules are paused now.
+        self.paused = self.switch is not None and self.switch.paused
         self.runs_counted = schedule.runs_counted
         self.failures = schedule.failures
         self.stopped = ""
@@ -151,13 +155,13 @@ class Taking:
             due_at=due_at,
             now=self.tick.now,
             before=self.tick.missed_before,
-            paused=self.pause is not None,
+            paused=self.paused,
             held=self._held_since,
         )
         told = ""
         if missed.run and self.schedule.misfire == Schedule.Misfire.ONCE:
             told = f" The one planned for {moment_words(missed.run[-1])} runs once for all of them."
-        elif self.pause is not None and self.schedule.misfire != Schedule.Misfire.SKIP:
+        elif self.paused and self.schedule.misfire != Schedule.Misfire.SKIP:
             told = " None runs after all, since all schedules are paused."
         left_out = [self._passed(time, told) for time in missed.left_out if time not in self.known]
         if missed.last is not None and left_out:
@@ -174,14 +178,16 @@ class Taking:
         self.next_at = missed.following
 
     def _held_since(self, time: datetime) -> datetime | None:
-        """Since when a window held the whole schedule back at a time; None: nothing did."""
+        """Since when a pause or a window held the whole schedule back at a time; None: nothing did."""
+        if (pause := self._pause(time)) is not None:
+            return pause.since
         held = self._blackout(time)
         return None if held is None else held.starts_at
 
     def _passed(self, time: datetime, told: str) -> PlannedRun:
         """One that doesn't run any more. Was it kept back at its time, that is the reason, and no outage."""
-        if self.pause is not None and time >= self.pause.turned_at:
-            return self._row(time, Outcome.PAUSED, self._paused_words(self.pause))
+        if (pause := self._pause(time)) is not None:
+            return self._row(time, Outcome.PAUSED, pause.sentence)
         held = self._blackout(time)
         if held is not None:
             return self._row(time, Outcome.BLACKOUT, f"Not run: {held.sentence}")
@@ -212,8 +218,8 @@ class Taking:
         self.next_at = self._following(due_at)
 
     def _decide(self, due_at: datetime) -> PlannedRun:
-        if self.pause is not None:
-            return self._row(due_at, Outcome.PAUSED, self._paused_words(self.pause))
+        if (pause := self._pause(due_at, now=True)) is not None:
+            return self._row(due_at, Outcome.PAUSED, pause.sentence)
         held = self._blackout(due_at)
         if held is not None:
             return self._row(due_at, Outcome.BLACKOUT, f"Not run: {held.sentence}")
@@ -224,6 +230,12 @@ class Taking:
         if outcome == Outcome.SUBMITTED:
             self.submit(planned, since=due_at)
         return planned
+
+    def _pause(self, at: datetime, *, now: bool = False) -> Paused | None:
+        """The pause of all schedules that a moment lies in; with `now` the one that lasts, whatever it is."""
+        if self.switch is None:
+            return None
+        return self.switch.at(max(at, self.switch.turned_at) if now and self.paused else at)
 
     def _blackout(self, at: datetime) -> Window | None:
         """What holds the whole schedule back. What is about a tag is asked once its servers are known."""
@@ -238,7 +250,8 @@ class Taking:
         """
         schedule, owner = self.schedule, self.tick.owner(self.schedule)
         try:
-            targets = schedule_servers(schedule=schedule, user=owner)
+            rules = self.tick.rules_of(owner)
+            targets = schedule_servers(schedule=schedule, user=owner, rules_read=rules)
         except SecretUnreadable as error:
             self._refuse(planned, str(error))
             return
@@ -320,11 +333,6 @@ class Taking:
 
     def _row(self, planned_at: datetime, outcome: str, reason: str) -> PlannedRun:
         return PlannedRun(schedule_id=self.schedule.pk, planned_at=planned_at, outcome=outcome, reason=reason)
-
-    @staticmethod
-    def _paused_words(pause: SchedulesPause) -> str:
-        why = f": {pause.reason}" if pause.reason else ""
-        return f"Not run: all schedules were paused by {pause.username}{why}."
 
     # -- what the schedule keeps of it
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from ami_integration.access.services import AnyUser, Decision, decide_each, servers_visible, user_may_run
+from ami_integration.access.services import (
+    AnyUser,
+    Decision,
+    Rules,
+    decide_each,
+    servers_visible,
+    user_may_run,
+)
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_ask
 from ami_integration.actions.services import headers_complete
@@ -50,12 +57,13 @@ class Targets:
         return sum(not self.decisions[server.pk].switched_off for server in self.refused)
 
 
-def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
+def schedule_servers(*, schedule: Schedule, user: AnyUser, rules_read: Rules | None = None) -> Targets:
     """On which servers a schedule would run now with somebody's rights.
 
     Args:
         schedule: a stored one.
         user: whose rights; None: nobody's, for example a deleted owner's.
+        rules_read: this person's access rules, for who asks many times in a row; None: they are read now.
 
     Raises:
         SecretUnreadable: what it would send can't be read, so nobody can say.
@@ -72,6 +80,7 @@ def schedule_servers(*, schedule: Schedule, user: AnyUser) -> Targets:
         action=schedule.action,
         headers=headers,
         origin=ActionRun.Origin.SCHEDULE,
+        rules_read=rules_read,
     )
     servers, left_out, refused = [], [], []
     for server in meant:

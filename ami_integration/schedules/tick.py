@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a tick begins nothing more.
 LONGEST = 0.8
-#: Seconds of them after which nothing more is taken, so that ends and waiting ones have their turn, too.
+#: Seconds of them after which nothing more is taken until ends and waiting ones have had their turn, too.
 TAKING = 0.6
 SETTLING = 0.72
 #: Seconds of them that are left for the look for alerts, in a tick that has it: it comes under any load.
@@ -58,10 +58,14 @@ def schedules_tick(*, now: datetime | None = None) -> int:
     spare = ALERTS if looks else 0.0
     within(TAKING - spare)
     dealt += _step("taking what is due", lambda: _take_due(tick))
+    more = tick.over
     within(SETTLING - spare)
     _step("settling what ended", lambda: _settle(tick))
     within(LONGEST - spare)
     dealt += _step("submitting what waited", lambda: _submit_waiting(tick))
+    if more:
+        # What the others left of their time.
+        dealt += _step("taking what is still due", lambda: _take_due(tick))
     within(LONGEST)
     _step("taking back what must not begin", lambda: held_take_back(tick=tick))
     _step("beginning what is spread", lambda: runs_begin(now=now))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 
+from ami_integration.access.services import Rules, rules_of
 from ami_integration.actions.services import runs_ring
 from ami_integration.schedules.blackouts import Rule, blackouts_load
 from ami_integration.schedules.clock import clock_tick
@@ -30,6 +31,7 @@ class Tick:
         misfired: planned times that were missed and don't run.
         owners: whose schedules it took, by their ids, with what they may in general. Workers ask again before
             they send anything.
+        rules: their access rules, by the same ids, for the same reason.
     """
 
     now: datetime
@@ -39,6 +41,7 @@ class Tick:
     to_ring: list[int] = field(default_factory=list)
     misfired: int = 0
     owners: dict[int, User] = field(default_factory=dict)
+    rules: dict[int, Rules] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, now: datetime, *, until: float | None = None) -> "Tick":
@@ -59,6 +62,14 @@ class Tick:
         """With whose rights a schedule runs."""
         owner = schedule.owner
         return None if owner is None else self.owners.setdefault(owner.pk, owner)
+
+    def rules_of(self, owner: User | None) -> Rules:
+        """The access rules of an owner, as they were when this tick first asked."""
+        if owner is None:
+            return []
+        if owner.pk not in self.rules:
+            self.rules[owner.pk] = rules_of(user=owner)
+        return self.rules[owner.pk]
 
     def ring(self, *, at_least: int = 1) -> None:
         """Tell the workers of the runs that were collected, if they are as many."""

@@ -121,7 +121,7 @@ def _look(taking: Taking, planned: PlannedRun) -> bool:
             Outcome.MISFIRED,
             f"Not run: it could not begin within {schedule.grace_seconds} s ({moment_words(now)}).",
         )
-    if taking.pause is not None:
+    if taking.paused:
         return False  # until it is too late for it
     if taking.before.running is not None and schedule.overlap != Schedule.Overlap.ALLOW:
         return False

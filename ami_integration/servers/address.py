@@ -19,7 +19,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from ami_integration.ami import SSH, TCP, TLS
-from ami_integration.secrets.encryption import EncryptedTextField, Secret
+from ami_integration.secrets.encryption import EncryptedTextField
+from ami_integration.secrets.sources import ReadableSecret
 
 no_line_break = RegexValidator(
     r"[\r\n\x00]", "It may not hold a line break or a NUL: Asterisk reads line by line.", inverse_match=True
@@ -83,11 +84,13 @@ def validate_host_key(text: str) -> None:
     )
 
 
-def with_secrets(transport: TCP | TLS | SSH, key: Secret | None, password: Secret | None) -> TCP | TLS | SSH:
+def with_secrets(
+    transport: TCP | TLS | SSH, key: ReadableSecret | None, password: ReadableSecret | None
+) -> TCP | TLS | SSH:
     """The transport with what it logs in to the SSH server by; any other as it is.
 
     Raises:
-        SecretUnreadable: no key opens one of them.
+        SecretUnreadable: one of them can't be read.
     """
     if not isinstance(transport, SSH):
         return transport
@@ -165,17 +168,9 @@ class Address(models.Model):
     class Meta:
         abstract = True
 
-    def ami_transport(self) -> TCP | TLS | SSH:
-        """How the AMI client reaches this server.
-
-        Raises:
-            SecretUnreadable: no key opens the SSH key or password.
-        """
-        return with_secrets(self.ami_way, self.ssh_key, self.ssh_password)
-
     @property
     def ami_way(self) -> TCP | TLS | SSH:
-        """`ami_transport` without the secrets of an SSH tunnel: fit to be shown and compared."""
+        """How the AMI client reaches it, without the secrets of an SSH tunnel: fit to be shown."""
         if self.transport == self.Transport.TLS:
             return TLS(self.host, self.port, ca_pem=self.tls_ca or None, pin=self.tls_pin or None)
         if self.transport == self.Transport.SSH:

@@ -13,7 +13,9 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -36,6 +38,7 @@ from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
 from ami_integration.secrets.forms import fieldsets_replacing
 from ami_integration.servers import services
+from ami_integration.servers.deletion import Loss, relations_named, rules_told, without_relations
 from ami_integration.servers.forms import PINS, SECRETS, ServerForm
 from ami_integration.servers.models import Server, ServerHealth, Tag
 
@@ -87,6 +90,13 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=Server.objects.in_state(state).values("pk"))
 
 
+class ServerList(ChangeList):
+    """The list; a name in it leads to the page that shows the server."""
+
+    def url_for_result(self, result: Any) -> str:
+        return reverse("admin:ami_integration_server_page", args=[result.pk])
+
+
 @admin.register(Server)
 class ServerAdmin(AuditedAdmin):
     """The servers that somebody sees. Who may add, change or delete them is a model permission's to say."""
@@ -106,6 +116,10 @@ class ServerAdmin(AuditedAdmin):
         "read_only_on",
         "read_only_off",
     )
+    #: What else loses a server that is deleted: other rooms add theirs.
+    losses: Sequence[Loss] = ()
+    #: Further pages of a server: other rooms add theirs.
+    pages: Sequence[URLPattern] = ()
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (
@@ -135,7 +149,7 @@ class ServerAdmin(AuditedAdmin):
         (
             "AMI account",
             {
-                "fields": ("username", "secret"),
+                "fields": ("username", "secret_source", "secret_name", "secret"),
                 "description": "A section of manager.conf on the PBX, made for amiweb alone.",
             },
         ),
@@ -193,6 +207,33 @@ class ServerAdmin(AuditedAdmin):
     def audit_deleted(self, obj: Server) -> dict[str, Any]:
         return {"tags": [tag.name for tag in obj.tags.all()], "access_rules": rules_naming(server=obj)}
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What the page asks about before it deletes: what others lose with it in sentences."""
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        one, several = relations_named()
+        servers = list(objs)
+        told = rules_told(request.user, servers)
+        for loss in self.losses:
+            told += loss.told(request.user, servers)
+        counts = {name: number for name, number in counts.items() if name not in several}
+        return [*without_relations(deleted, one), *told], counts, lacking, protected
+
+    def delete_model(self, request: HttpRequest, obj: Server) -> None:
+        with transaction.atomic():
+            self._note_losses(request, [obj])
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
+        with transaction.atomic():
+            self._note_losses(request, list(queryset))
+            super().delete_queryset(request, queryset)
+
+    def _note_losses(self, request: HttpRequest, servers: Sequence[Server]) -> None:
+        for loss in self.losses:
+            loss.noted(request.user, servers, request_address(request))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         visible = servers_visible(user=request.user).values("pk")
         return super().get_queryset(request).filter(pk__in=visible).prefetch_related("tags")
@@ -241,7 +282,10 @@ class ServerAdmin(AuditedAdmin):
             self.admin_site.admin_view(self.test_view),
             name="ami_integration_server_test",
         )
-        return [own, *super().get_urls()]
+        return [own, *self.pages, *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ServerList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -314,6 +358,10 @@ class ServerAdmin(AuditedAdmin):
             messages.info(request, f"Nothing to switch: {word} was how these servers were.")
 
     def _test_page(self, request: HttpRequest, servers: list[Server]) -> HttpResponse:
+        for server in servers:
+            services.connection_test_begin(
+                server=server, user=request.user, origin="admin", address=request_address(request)
+            )
         tests = services.connections_test(servers=servers)
         working = sum(test.ok for test in tests)
         context = {

@@ -10,7 +10,7 @@ blocks, and touches no database: many servers can be examined in threads.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +36,10 @@ from ami_integration.servers.models import Server
 LISTEN = 2.0
 #: A certificate that ends sooner is told of.
 SOON = timedelta(days=30)
+#: Stands where a PBX repeats a secret that it was sent; whoever tests with a stored one need not know it.
+HIDDEN = "********"
+#: Characters of the shortest text that is hidden so: shorter ones stand in any sentence.
+_SHORTEST = 4
 #: What is wrong with a certificate that a person may still want to trust, having looked at it.
 _TO_BE_SHOWN = ("unknown_ca", "name", "expired", "pin")
 
@@ -71,11 +75,17 @@ class Step:
             return "running" if self.running else "waiting"
         return "failed" if not self.ok else "note" if self.mend else "ok"
 
-    def take(self, finding: Finding) -> None:
-        """Note what came of it."""
+    def take(self, finding: Finding, hidden: Iterable[str]) -> None:
+        """Note what came of it, without the texts to hide."""
+
+        def plain(text: str) -> str:
+            for secret in hidden:
+                text = text.replace(secret, HIDDEN)
+            return printable(text)
+
         self.ok = finding.ok
-        self.seen, self.mend = printable(finding.seen), printable(finding.mend)
-        self.shown = [(label, printable(text)) for label, text in finding.shown]
+        self.seen, self.mend = plain(finding.seen), plain(finding.mend)
+        self.shown = [(label, plain(text)) for label, text in finding.shown]
         self.trust = finding.trust
 
 
@@ -87,6 +97,7 @@ class ConnectionTest:
     steps: list[Step] = field(default_factory=list)
     asterisk_version: str | None = None
     ami_version: str | None = None
+    certificate: Certificate | None = None
 
     @property
     def ok(self) -> bool:
@@ -106,7 +117,9 @@ def examine(server: Server, timeouts: Timeouts, *, listen: float = LISTEN) -> Co
     return test
 
 
-def walk(test: ConnectionTest, timeouts: Timeouts, *, listen: float = LISTEN) -> Iterator[ConnectionTest]:
+def walk(
+    test: ConnectionTest, timeouts: Timeouts, *, listen: float = LISTEN
+) -> Generator[ConnectionTest, None, None]:
     """Examine `test.server`; yields `test` whenever one of its steps has begun or ended.
 
     Never raises for what a server or a network does; the steps say it. Whoever stops iterating closes the
@@ -132,7 +145,7 @@ def walk(test: ConnectionTest, timeouts: Timeouts, *, listen: float = LISTEN) ->
                 except (AMIError, SecretUnreadable) as error:
                     finding = visit.failure(error)
                 step.running, step.seconds = False, time.monotonic() - started
-                step.take(finding)
+                step.take(finding, visit.hidden)
                 yield test
                 if not step.ok:
                     return
@@ -155,9 +168,7 @@ class _Visit:
         self._for_actions = for_actions
         self._entrance = True  # on the way to the first machine
         self._inside = False  # logged in
-        self.username, stored = (
-            self.server.action_account if for_actions else (self.server.username, self.server.secret)
-        )
+        self.username, stored = self.server.action_account if for_actions else self.server.account
         # The way is tried all the same without a secret; nothing is sent with these stand-ins.
         self._unreadable: SecretUnreadable | None = None
         self._tunnel_unreadable: SecretUnreadable | None = None
@@ -178,6 +189,8 @@ class _Visit:
             timeouts=timeouts,
         )
         self._hearing = asking.Hearing(self.client)
+        sent = (secret, (transport.ssh_password or "") if isinstance(transport, SSH) else "")
+        self.hidden = [text for text in sent if len(text) >= _SHORTEST]
 
     def way(self) -> list[tuple[str, Callable[[], Finding]]]:
         """The steps, by name."""
@@ -248,6 +261,7 @@ class _Visit:
     def _encrypt(self) -> Finding:
         version = self.client.open_tls()
         certificate = self.client.certificate
+        self.test.certificate = certificate
         if certificate is None:
             return Finding(f"{version}.")
         trusted = (

@@ -6,8 +6,10 @@ from typing import Any
 from django import forms
 
 from ami_integration.access.services import tags_visible
+from ami_integration.pastes import texts_bound
 from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.secrets.forms import SecretField, UnreadableKept
+from ami_integration.secrets.sources import Source, validate_source
 from ami_integration.servers.address import ADDRESS_FIELDS, no_line_break
 from ami_integration.servers.models import Server
 
@@ -18,6 +20,9 @@ BOUND_TO_SSH = ("host", "port", "ssh_host", "ssh_port", "ssh_username", "ssh_hos
 #: What a link may propose for somebody to save: the pins that the connection doctor shows.
 PINS = ("tls_pin", "ssh_host_key")
 
+
+#: Who holds it may say where secrets come from: amiweb then sends what is there to the server's address.
+CHOOSE, CHOOSE_LABEL = "ami_integration.choose_secret_source", "Can choose where a server's secrets come from"
 
 #: The fields that hold a secret.
 SECRETS = ("secret", "action_secret", "ssh_key", "ssh_password")
@@ -54,8 +59,8 @@ class ServerForm(UnreadableKept):
     viewer: Any = None
     proposed: Mapping[str, str] = {}
     secret = SecretField(
+        required=False,
         validators=[no_line_break],
-        error_messages={"required": "Enter the secret. AMI knows no account without one."},
         help_text="The secret= line of that section. It is stored encrypted and never shown again.",
     )
     action_secret = SecretField(
@@ -80,7 +85,8 @@ class ServerForm(UnreadableKept):
     class Meta:
         model = Server
         fields = (
-            *("name", *ADDRESS_FIELDS, "ssh_key", "ssh_password", "username", "secret", "enabled", "notes"),
+            *("name", *ADDRESS_FIELDS, "secret_source", "secret_name"),
+            *("ssh_key", "ssh_password", "username", "secret", "enabled", "notes"),
             *("tags", "read_only", "maintenance"),
             *("action_username", "action_secret", "max_sessions", "rate_per_minute", "timezone"),
             *("event_keeping", "event_names"),
@@ -95,6 +101,7 @@ class ServerForm(UnreadableKept):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        texts_bound(self.fields, files=("tls_ca",))
         if "tags" in self.fields:
             self.fields["tags"].queryset = tags_visible(user=self.viewer)  # type: ignore[attr-defined]
         self._stored: dict[str, Secret | None] = {
@@ -102,22 +109,31 @@ class ServerForm(UnreadableKept):
         }
         for name, stored in self._stored.items():
             if stored is not None and name in self.fields:
-                self.fields[name].required = False
                 self.fields[name].help_text = (
                     "Stored, and never shown. Leave it empty to keep it."
                     if stored.readable
                     else "Stored, but unreadable. Enter it anew, or leave it empty until its key is back."
                 )
+        if "secret_source" in self.fields and not self.may_choose_source:
+            for name in ("secret_source", "secret_name"):
+                self.fields[name].disabled = True
+            self.fields["secret_source"].help_text = f"Another choice takes the permission “{CHOOSE_LABEL}”."
         if not self.is_bound:
             self.initial.update({name: self.proposed[name] for name in PINS if self.proposed.get(name)})
 
     @property
+    def may_choose_source(self) -> bool:
+        """Whether its user may say where secrets come from, and have those from elsewhere sent anywhere."""
+        return self.viewer is not None and self.viewer.has_perm(CHOOSE)
+
+    @property
     def unreadable(self) -> str:
-        """Why the stored secret can't be read and what to do; "" if it can."""
+        """Why a secret of the server can't be read and what to do; "" if all can."""
+        if self.instance.pk is None:
+            return ""
         try:
-            for stored in self._stored.values():
-                if stored is not None:
-                    stored.reveal()
+            for secret in self.instance.secrets:
+                secret.reveal()
         except SecretUnreadable as error:
             return str(error)
         return ""
@@ -131,8 +147,11 @@ class ServerForm(UnreadableKept):
         return "" if self.is_bound or not names else f"The {' and the '.join(names)} below came from a test."
 
     def clean_secret(self) -> Secret | None:
-        """The new secret, or the stored one, as it is."""
-        return self._new_or_stored("secret")
+        """The new secret, or the stored one, as it is; none where it comes from elsewhere."""
+        secret = self._new_or_stored("secret")
+        if secret is None and not self._elsewhere:
+            raise forms.ValidationError("Enter the secret. AMI knows no account without one.")
+        return secret
 
     def clean_action_secret(self) -> Secret | None:
         """The second account's new secret, or the stored one; none without a username."""
@@ -141,7 +160,7 @@ class ServerForm(UnreadableKept):
             raise forms.ValidationError("Enter the username for actions too, or leave both empty.")
         if not username:
             return None
-        if not plain and self._stored["action_secret"] is None:
+        if not plain and self._stored["action_secret"] is None and not self._elsewhere:
             raise forms.ValidationError(
                 "Enter the second account's secret. AMI knows no account without one."
             )
@@ -159,12 +178,23 @@ class ServerForm(UnreadableKept):
     def _through_ssh(self) -> bool:
         return self.cleaned_data.get("transport") == Server.Transport.SSH
 
+    @property
+    def _elsewhere(self) -> bool:
+        return self.cleaned_data.get("secret_source", Source.STORED) != Source.STORED
+
     def _new_or_stored(self, name: str) -> Secret | None:
         plain = self.cleaned_data[name]
+        if self._elsewhere:
+            if plain:
+                raise forms.ValidationError(
+                    "Leave it empty: this server's secrets come from elsewhere. Or store them here."
+                )
+            return None
         return Secret.from_plain(plain) if plain else self._stored[name]
 
     def clean(self) -> dict[str, Any] | None:
         self._clean_ssh()
+        self._clean_source()
         for field, stored in self._stored.items():
             bound = BOUND_TO_SSH if field in ("ssh_key", "ssh_password") else BOUND_TO_SECRET
             moved = [name for name in bound if name in self.changed_data]
@@ -186,11 +216,30 @@ class ServerForm(UnreadableKept):
             )
         return super().clean()
 
+    def _clean_source(self) -> None:
+        if not self._elsewhere:
+            self.cleaned_data["secret_name"] = ""
+            return
+        moved = [name for name in BOUND_TO_SECRET if name in self.changed_data]
+        if moved and not self.may_choose_source:
+            names = " and ".join(str(self.fields[name].label or name) for name in moved)
+            self.add_error(
+                moved[0],
+                f"{names} changed. This server's secrets come from elsewhere, and only who has the "
+                f"permission “{CHOOSE_LABEL}” can have them sent to another place.",
+            )
+        try:
+            validate_source(self.cleaned_data["secret_source"], self.cleaned_data.get("secret_name", ""))
+        except forms.ValidationError as error:
+            self.add_error("secret_name", error)
+
     def _clean_ssh(self) -> None:
         if not self._through_ssh:
             return
         for name, what in (("ssh_host", "the SSH server"), ("ssh_username", "the account there")):
             if not self.cleaned_data.get(name) and name not in self.errors:
                 self.add_error(name, f"Enter {what}: the tunnel goes through it.")
-        if not any(self.cleaned_data.get(name) for name in ("ssh_key", "ssh_password")):
+        if not self._elsewhere and not any(
+            self.cleaned_data.get(name) for name in ("ssh_key", "ssh_password")
+        ):
             self.add_error("ssh_key", "Enter a private key, or a password below.")

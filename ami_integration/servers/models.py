@@ -12,8 +12,10 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
+from ami_integration.ami import SSH, TCP, TLS
 from ami_integration.secrets.encryption import EncryptedTextField, Secret
-from ami_integration.servers.address import Address, no_line_break
+from ami_integration.secrets.sources import NAME_LENGTH, ReadableSecret, Source, secret_elsewhere
+from ami_integration.servers.address import Address, no_line_break, with_secrets
 from ami_integration.zones import validate_zone
 
 VERSION_LENGTH = 100  # characters; Debian's versions of Asterisk have 31
@@ -103,7 +105,21 @@ class Server(Address):
         validators=[no_line_break],
         help_text="The [section] of manager.conf with the AMI account.",
     )
-    secret = EncryptedTextField(help_text="The secret= line of that section.")
+    secret_source = models.CharField(
+        "secrets are", max_length=12, choices=Source.choices, default=Source.STORED
+    )
+    secret_name = models.CharField(
+        "name of the secret",
+        max_length=NAME_LENGTH,
+        blank=True,
+        help_text="A variable such as AMIWEB_SECRET_BERLIN, or a file of the folder AMIWEB_SECRETS_DIR such "
+        "as berlin. Further secrets: …_ACTIONS, …_SSH_KEY, …_SSH_PASSWORD, or berlin.actions, "
+        "berlin.ssh_key, berlin.ssh_password.",
+    )
+    # None where it isn't stored here.
+    secret = EncryptedTextField(  # type: ignore[misc]
+        null=True, blank=True, help_text="The secret= line of that section."
+    )
     action_username = models.CharField(
         "username for actions",
         max_length=255,
@@ -111,7 +127,7 @@ class Server(Address):
         validators=[no_line_break],
         help_text="A second account, for actions alone; the first then only listens. Empty: one does both.",
     )
-    # None while there is no second account.
+    # None while there is no second account, or where it isn't stored here.
     action_secret = EncryptedTextField(  # type: ignore[misc]
         "secret for actions", null=True, blank=True, help_text="The secret= line of the second account."
     )
@@ -174,24 +190,64 @@ class Server(Address):
 
     class Meta:
         ordering = ("name",)
+        permissions = (("choose_secret_source", "Can choose where a server's secrets come from"),)
 
     def __str__(self) -> str:
         return server_label(self.name, simulated=self.simulated)
 
     @property
-    def action_account(self) -> tuple[str, Secret]:
+    def account(self) -> tuple[str, ReadableSecret]:
+        """The username and the secret that amiweb listens with."""
+        return self.username, self._known("secret") or Secret("")
+
+    @property
+    def action_account(self) -> tuple[str, ReadableSecret]:
         """The username and the secret that actions log in with: the second account's, if there is one."""
-        if self.action_username and self.action_secret is not None:
-            return self.action_username, self.action_secret
-        return self.username, self.secret
+        secret = self._known("action_secret") if self.action_username else None
+        return self.account if secret is None else (self.action_username, secret)
+
+    @property
+    def ssh_secrets(self) -> tuple[ReadableSecret | None, ReadableSecret | None]:
+        """The key and the password for the SSH server; None where there is none."""
+        if self.transport != self.Transport.SSH:
+            return None, None
+        if self.secret_source == Source.STORED:
+            return self.ssh_key, self.ssh_password
+        key, password = (
+            secret_elsewhere(self.secret_source, self.secret_name, field)
+            for field in ("ssh_key", "ssh_password")
+        )
+        # One of both is enough. Without either the key says what is missing.
+        return (
+            key if key.exists or not password.exists else None,
+            password if password.exists else None,
+        )
+
+    def ami_transport(self) -> TCP | TLS | SSH:
+        """How the AMI client reaches this server.
+
+        Raises:
+            SecretUnreadable: the SSH key or password can't be read.
+        """
+        return with_secrets(self.ami_way, *self.ssh_secrets)
+
+    @property
+    def secrets(self) -> tuple[ReadableSecret, ...]:
+        """All that logging in to it takes, with both accounts."""
+        found = (self.account[1], self.action_account[1], *self.ssh_secrets)
+        return tuple(dict.fromkeys(secret for secret in found if secret is not None))
 
     @property
     def secrets_readable(self) -> bool:
-        """Whether a key opens everything that listening to it takes."""
-        secrets = [self.secret]
-        if self.transport == self.Transport.SSH:
-            secrets += [secret for secret in (self.ssh_key, self.ssh_password) if secret is not None]
-        return all(secret.readable for secret in secrets)
+        """Whether everything that listening to it takes can be read."""
+        found = (self.account[1], *self.ssh_secrets)
+        return all(secret.readable for secret in found if secret is not None)
+
+    def _known(self, field: str) -> ReadableSecret | None:
+        if self.secret_source == Source.STORED:
+            stored: ReadableSecret | None = getattr(self, field)
+            return stored
+        return secret_elsewhere(self.secret_source, self.secret_name, field)
 
     @property
     def state(self) -> "ServerHealth.State":
@@ -232,6 +288,15 @@ class ServerHealth(models.Model):
     state = models.CharField(max_length=20, choices=State.choices, default=State.UNKNOWN)
     asterisk_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
     ami_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
+    booted_at = models.DateTimeField(null=True, blank=True, help_text="When Asterisk started, by our clock.")
+    reloaded_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was last reloaded, as of the last login, by our clock."
+    )
+    uptime_note = models.TextField(blank=True, help_text="Why these two are unknown, or uncertain.")
+    certificate_subject = models.TextField(blank=True, help_text="Of the last login over TLS.")
+    certificate_sha256 = models.CharField(max_length=64, blank=True)
+    certificate_not_after = models.DateTimeField(null=True, blank=True)
+    certificate_seen_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True, help_text="Kept after the server is back, with its time.")
     last_error_at = models.DateTimeField(null=True, blank=True)

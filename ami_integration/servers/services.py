@@ -1,15 +1,17 @@
 """What may be done with servers: note their health, and test their connection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.utils import timezone
 
-from ami_integration.ami import Timeouts
+from ami_integration.ami import Certificate, Timeouts
 from ami_integration.audit.services import entry_write
+from ami_integration.secrets.sources import Source
 from ami_integration.servers.doctor import LISTEN, ConnectionTest, Step, walk
 from ami_integration.servers.findings import printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
@@ -21,6 +23,9 @@ TEST_TIMEOUTS = Timeouts(connect=5, tls=5, banner=5, login=10, action=10)
 TEST_THREADS = 16  # sessions that the test of many servers holds at once
 TEST_BOUND = 40.0  # seconds after which the test of many servers reports what it has
 
+
+#: Characters of a certificate's subject that are kept.
+SUBJECT_LENGTH = 500
 
 #: The switches that stop actions, as people call them.
 SWITCHES = {"maintenance": "maintenance", "read_only": "read-only"}
@@ -68,6 +73,10 @@ def server_health_set(
     error: str = "",
     asterisk_version: str | None = None,
     ami_version: str | None = None,
+    booted_at: datetime | None = None,
+    reloaded_at: datetime | None = None,
+    uptime_note: str | None = None,
+    certificate: Certificate | None = None,
     now: datetime | None = None,
 ) -> None:
     """Note what a listener sees of a server. A server that was deleted meanwhile is no error.
@@ -77,6 +86,10 @@ def server_health_set(
         error: a sentence for humans. It stays on record, with its time, until the next one.
         asterisk_version, ami_version: None leaves what is known. The version also tells whether it is
             simulated, and the server is marked so, or no longer.
+        booted_at, reloaded_at: when Asterisk started and was reloaded; naive: a wall time in the server's
+            time zone. None leaves what is known.
+        uptime_note: why these can't be told, which then are forgotten; "": they can.
+        certificate: what the PBX showed at this login. None leaves what is known.
     """
     now = now or timezone.now()
     values: dict[str, object] = {"state": state, "noted_at": now}
@@ -84,7 +97,34 @@ def server_health_set(
         values["last_seen_at"] = now
     if error:
         values |= {"last_error": printable(error), "last_error_at": now}
+    if uptime_note is not None:
+        values |= {"booted_at": booted_at, "reloaded_at": reloaded_at, "uptime_note": printable(uptime_note)}
+    if certificate is not None:
+        values |= certificate_noted(certificate, now)
     _health_update(server_id, values, asterisk_version=asterisk_version, ami_version=ami_version, now=now)
+
+
+def certificate_noted(certificate: Certificate, now: datetime) -> dict[str, object]:
+    """A certificate as columns of the health."""
+    return {
+        "certificate_subject": printable(certificate.subject)[:SUBJECT_LENGTH],
+        "certificate_sha256": certificate.sha256,
+        "certificate_not_after": certificate.not_after,
+        "certificate_seen_at": now,
+    }
+
+
+def _zoned(values: dict[str, object], zone: str) -> None:
+    """Give naive moments the server's time zone, and say so."""
+    for name in ("booted_at", "reloaded_at"):
+        moment = values.get(name)
+        if isinstance(moment, datetime) and timezone.is_naive(moment):
+            values[name] = moment.replace(tzinfo=ZoneInfo(zone))
+            values["uptime_note"] = (
+                f"Counted in the time zone {zone} of this server's settings, since the PBX doesn't tell its "
+                "own. If that is wrong, correct it there, or add call or reporting to the write= line of the "
+                "account in manager.conf."
+            )
 
 
 def _health_update(
@@ -103,8 +143,11 @@ def _health_update(
     with transaction.atomic():
         # The lock keeps the server from being deleted between the look and the insert, and lets those pass
         # who only refer to it.
-        if not Server.objects.select_for_update(no_key=True).filter(pk=server_id).values_list("pk"):
+        locked = Server.objects.select_for_update(no_key=True).filter(pk=server_id)
+        zone = locked.values_list("timezone", flat=True).first()
+        if zone is None:
             return
+        _zoned(values, zone)
         if asterisk_version:
             simulated = version_is_simulated(asterisk_version)
             Server.objects.filter(pk=server_id).exclude(simulated=simulated).update(simulated=simulated)
@@ -168,9 +211,46 @@ def connections_test(
     return tests
 
 
+def connection_test_begin(
+    *,
+    server: Server,
+    user: Any,
+    origin: str,
+    address: str = "",
+    changed: Sequence[str] = (),
+) -> None:
+    """Tell the audit that a connection is about to be tested, and so the server's secrets used.
+
+    Args:
+        server: stored, or one that only stands in a form.
+        user: who tests; None: somebody at the command line.
+        origin, address: as of `entry_write`.
+        changed: fields that aren't as they are stored.
+    """
+    what = {"address": server.address, "transport": server.transport, "account": server.username}
+    if server.secret_source != Source.STORED:
+        what["secrets are"] = server.secret_source
+    if server.action_username:
+        what["account for actions"] = server.action_username
+    if server.pk is None:
+        what["saved"] = "no"
+    elif changed:
+        what["not saved"] = ", ".join(changed)
+    entry_write(
+        actor=user,
+        origin=origin,
+        address=address,
+        verb="server.test",
+        what=what,
+        object_type="server",
+        object_id="" if server.pk is None else server.pk,
+        object_name=server.name or server.address,
+    )
+
+
 def connection_walk(
     *, test: ConnectionTest, timeouts: Timeouts | None = None, listen: float = LISTEN
-) -> Iterator[ConnectionTest]:
+) -> Generator[ConnectionTest, None, None]:
     """Examine the server of `test`, its session counted among the server's; yields after each change.
 
     Somebody who looks for what is wrong isn't sent away because the server is busy: at the limit the test
@@ -202,7 +282,8 @@ def connection_test_note(*, test: ConnectionTest) -> None:
         now = timezone.now()
         _health_update(
             test.server.pk,
-            {"last_seen_at": now},
+            {"last_seen_at": now}
+            | (certificate_noted(test.certificate, now) if test.certificate is not None else {}),
             asterisk_version=test.asterisk_version,
             ami_version=test.ami_version,
             now=now,

@@ -23,7 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,7 @@ from ami_integration.servers.address import ADDRESS_FIELDS
 from ami_integration.servers.circuits import Circuit
 from ami_integration.servers.models import Server
 from ami_integration.servers.rates import rate_take
+from ami_integration.servers.uses import Login, login_for_actions, use_told
 from ami_integration.servers.waiting import LimitsUnknown, MustWait, SessionsBusy
 
 logger = logging.getLogger(__name__)
@@ -57,29 +58,24 @@ STOP_LIMIT = 5.0
 
 
 @contextmanager
-def open_session(
-    server: Server, *, events: str = "off", timeouts: Timeouts | None = None, for_actions: bool = False
-) -> Iterator[AMIClient]:
-    """A session of its own with `server`, beside all limits, for what is done by hand; closed with the block.
+def open_session(server: Server, *, purpose: str, timeouts: Timeouts | None = None) -> Iterator[AMIClient]:
+    """A session of its own for actions, beside all limits, for what is done by hand; closed with the block.
 
     Args:
-        for_actions: log in with the account that actions use, if there is a second one.
-        events: the EventMask of the login: `off`, `on`, or classes as in `call,system`.
+        purpose: what for, for the audit.
         timeouts: time limits in seconds; the client's own by default.
 
     Raises:
-        SecretUnreadable: no key opens the stored secret; nothing was sent.
+        SecretUnreadable: the secret can't be read; nothing was sent.
         AMIError: connecting or logging in failed; its `phase` says where.
     """
-    username, secret = server.action_account if for_actions else (server.username, server.secret)
+    username, secret = server.action_account
     client = AMIClient(
-        server.ami_transport(),
-        username=username,
-        secret=secret.reveal(),
-        events=events,
-        timeouts=timeouts,
+        server.ami_transport(), username=username, secret=secret.reveal(), events="off", timeouts=timeouts
     )
-    with client:
+    with ExitStack() as stack:
+        with use_told(login_for_actions(server, purpose, origin="command")):
+            stack.enter_context(client)
         yield client
 
 
@@ -97,6 +93,7 @@ class ActionSession:
     server_id: int
     fingerprint: str
     token: str
+    login: Login
     reused: bool = False
     connect_seconds: float | None = None
     login_seconds: float | None = None
@@ -109,14 +106,15 @@ class ActionSession:
         self.keep = False
 
     def connect(self) -> None:
-        """Open it, again if it was open. Raises `AMIError`; its lease stays."""
-        began = time.monotonic()
-        self.client.resolve()
-        self.client.open()
-        self.connect_seconds = time.monotonic() - began
-        began = time.monotonic()
-        self.client.login()
-        self.login_seconds = time.monotonic() - began
+        """Open it, again if it was open, and tell the audit. Raises `AMIError`; its lease stays."""
+        with use_told(self.login):
+            began = time.monotonic()
+            self.client.resolve()
+            self.client.open()
+            self.connect_seconds = time.monotonic() - began
+            began = time.monotonic()
+            self.client.login()
+            self.login_seconds = time.monotonic() - began
         self.reused = False
         self.born = time.monotonic()
 
@@ -432,7 +430,8 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
     )
     circuit = Circuit(server.pk, server.name, fingerprint)
     permit = circuit.ask()
-    session = ActionSession(client, server.pk, fingerprint, secrets.token_hex(12))
+    login = login_for_actions(server, "actions")
+    session = ActionSession(client, server.pk, fingerprint, secrets.token_hex(12), login)
     try:
         if not slots.slot_take(
             server_id=server.pk, token=session.token, limit=server.max_sessions, waiter=waiter
@@ -471,7 +470,7 @@ def _session(server: Server, waiter: str, timeouts: Timeouts | None) -> ActionSe
 def _fingerprint(server: Server) -> str:
     """Stands for the address and the account: another one, another session and another circuit."""
     username, secret = server.action_account
-    ssh = [found and found.mark for found in (server.ssh_key, server.ssh_password)]
+    ssh = [found and found.mark for found in server.ssh_secrets]
     way = [getattr(server, name) for name in ADDRESS_FIELDS]
     parts = (*way, *ssh, username, secret.mark)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

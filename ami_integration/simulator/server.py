@@ -167,7 +167,8 @@ class SimulatedPBX:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         waiting = sum(1 for session in self.sessions if session.account is None)
-        if waiting >= self.limits.auth_sessions:
+        # Without a server: accepted a moment before the port was closed.
+        if self._server is None or waiting >= self.limits.auth_sessions:
             writer.transport.abort()
             return
         session = Session(self, reader, writer)

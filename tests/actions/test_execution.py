@@ -11,8 +11,8 @@ import pytest
 from cryptography.fernet import Fernet
 from pytest_django import Settings
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions.execution import run_time_limit
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP

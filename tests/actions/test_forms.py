@@ -8,10 +8,10 @@ import pytest
 from django import forms
 from django.contrib.auth.models import User
 
+from ami_integration.access.masking import headers_mask
 from ami_integration.actions.catalogue.descriptions import ActionDescription, Argument
 from ami_integration.actions.checks import catalogue_faults
 from ami_integration.actions.forms import HeadersField, RunForm, headers_text
-from ami_integration.actions.masking import headers_mask
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import (
     HiddenValueMissing,

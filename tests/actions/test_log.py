@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ami_integration.access.danger import Danger
+from ami_integration.access.masking import MASK
 from ami_integration.access.models import AccessRule
 from ami_integration.actions.consumers import CLOSE_FORBIDDEN, RunningConsumer
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
 from amiweb.asgi import application

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.actions.models import ActionRun, RunResult
 from ami_integration.actions.results import Result, result_pack, result_unpack
 from ami_integration.secrets.encryption import SecretUnreadable

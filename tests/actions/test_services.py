@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions import services
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from tests.actions.factories import make_operator, make_run, make_user
 from tests.processes import Valkey

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ami_integration.access.danger import Danger
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import ServerHealth

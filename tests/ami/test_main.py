@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ami_integration.ami import TCP
-from ami_integration.ami.__main__ import main, printable, show_table
+from ami_integration.ami.__main__ import main, show_table
+from ami_integration.ami.printing import printable
 from tests.ami.scripted import Peer, scripted
 from tests.certificates import make_certificates
 from tests.simulator.fixtures import Simulator

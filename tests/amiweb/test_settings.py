@@ -151,11 +151,21 @@ def test_nobody_sees_the_admin_without_a_login(client: Client) -> None:
 
 def test_a_log_record_is_one_line_whatever_a_caller_is_called() -> None:
     record = logging.LogRecord(
-        "ami", logging.WARNING, "f", 1, "call from %s", ("\x1b[31mEve\r\nroot\u202e: ok é",), None
+        "ami", logging.WARNING, "f", 1, "call from %s", ("\x1b[31mEve\r\nroot\u202e\u2028: ok é",), None
     )
     line = LineFormatter().format(record)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING \d+ ami: call from .*", line)
-    assert line.endswith(r"\x1b[31mEve\r\nroot\u202e: ok é")
+    assert line.endswith(r"\x1b[31mEve\r\nroot\u202e\u2028: ok é")
+
+
+def test_the_words_of_an_error_forge_no_record_behind_its_traceback() -> None:
+    try:
+        raise ValueError("\x1b[31m\n2026-01-31T12:00:00.123Z ERROR 1 ami: forged\u2028")
+    except ValueError:
+        record = logging.LogRecord("ami", logging.ERROR, "f", 1, "it failed", (), sys.exc_info())
+    first, *others = LineFormatter().format(record).split("\n")
+    assert first.endswith("ERROR " + f"{record.process} ami: it failed")
+    assert len(others) > 3 and all(line.startswith("| ") and line.isprintable() for line in others)
 
 
 @pytest.mark.parametrize(

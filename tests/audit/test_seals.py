@@ -85,6 +85,7 @@ def test_the_hash_covers_all_that_an_entry_says() -> None:
         "object_type": "server",
         "object_id": "7",
         "object_name": "Oslo",
+        "server_id": 7,
         "outcome": "refused",
     }
     fields = {field.attname for field in AuditEntry._meta.fields} - {"id", "seal_id"}

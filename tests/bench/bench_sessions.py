@@ -17,12 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.watch import runs_sweep
 from ami_integration.ami import TCP, TLS, AMIClient
+from ami_integration.audit.models import AuditEntry
 from ami_integration.servers.models import Server
+from ami_integration.servers.uses import login_for_actions, use_told
 from tests.ami.scripted import Peer, served
 from tests.bench import SCALE
 from tests.pbx.asterisk import Asterisk
@@ -99,6 +102,38 @@ def bench_a_kept_session_beside_a_login_for_each(asterisk22: Asterisk, sshd: Ssh
             f"{plain:,.0f}/s ({plain_ms:.3f} ms) = {plain / each:.1f} x; asked with a Ping before each use "
             f"{twice:,.0f}/s ({twice_ms:.3f} ms) = {twice / each:.1f} x"
         )
+
+
+@pytest.mark.django_db(transaction=True)  # each entry is a commit of its own
+def bench_what_telling_the_audit_of_a_login_costs(asterisk22: Asterisk) -> None:
+    username, secret = asterisk22.users["admin"]
+    server = make_server(TCP(asterisk22.host, asterisk22.port), username=username, secret=secret)
+    login = login_for_actions(server, "actions")
+    count = max(10, int(600 * SCALE))
+
+    def plain(_: int) -> None:
+        with AMIClient(server.ami_transport(), username=username, secret=secret):
+            pass
+
+    def told(_: int) -> None:
+        with use_told(login):
+            plain(_)
+
+    plain(0), told(0)
+    took: dict[str, list[float]] = {"plain": [], "told": []}
+    for _ in range(count):
+        for name, work in (("plain", plain), ("told", told)):
+            began = time.perf_counter()
+            work(0)
+            took[name].append(time.perf_counter() - began)
+    assert AuditEntry.objects.filter(verb="secret.use").count() == count + 1
+    without, beside = (statistics.median(took[name]) * 1000 for name in ("plain", "told"))
+    print(f"\na login {without:.2f} ms, told to the audit {beside:.2f} ms = {beside / without:.2f} x")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_total_relation_size('ami_integration_auditentry')")
+            size = cursor.fetchone()[0]
+        print(f"{size / (count + 1):,.0f} bytes an entry with its indexes, of {count + 1:,}")
 
 
 def bench_what_idle_sessions_cost_an_asterisk(asterisk22: Asterisk) -> None:

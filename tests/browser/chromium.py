@@ -163,6 +163,10 @@ class Visitor:
         page.on("pageerror", lambda error: self._complain(f"uncaught: {error}"))
         return page
 
+    def carry_out(self, work: Callable[[Any], Any]) -> Any:
+        """Do something long with the bare context, over there: its pages are not watched."""
+        return self._thread.submit(work, self._context).result()
+
     def _on_console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self._complain(f"{message.type}: {message.text} ({message.location.get('url', '')})")

@@ -51,6 +51,7 @@ def test_two_pbxs_are_read_searched_and_compared(
     # The same from a server's own page.
     page.get_by_role("link", name="Servers", exact=True).click()
     page.get_by_role("link", name="Berlin").first.click()
+    page.get_by_role("link", name="Change", exact=True).click()
     page.get_by_role("button", name="Read catalogue").click()
     expect(page.get_by_text("The catalogue of 1 server is being read")).to_be_visible()
     visitor.picture(page, "catalogue-server")

@@ -270,6 +270,7 @@ def test_a_refused_preview_says_which_server_and_what_changed(stack: Stack, visi
     page.get_by_role("button", name="Leave them out, look again").click()
     expect(page.locator(".request-lead")).to_contain_text("Nothing has been sent yet")
     Server.objects.filter(pk=servers[1].pk).update(host="192.0.2.77")
+    expect(page.locator("#id_typed")).to_be_focused()
     page.keyboard.type(page.locator("#phrase").inner_text())
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("it is not what you looked at")

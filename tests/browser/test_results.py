@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Permission, User
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions.catalogue.services import action_describe
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.services import run_ring, run_submit
 from ami_integration.ami import TCP

@@ -19,6 +19,8 @@ from django.utils import timezone
 
 from ami_integration.actions.models import ActionRun
 from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.seals import STANDS_STILL, entries_seal
+from ami_integration.audit.services import entry_make, entry_write
 from ami_integration.console import services
 from ami_integration.console.secrets import UnreadableSecrets
 from ami_integration.console.services import LATE, Status, status_read
@@ -288,3 +290,27 @@ def test_the_header_tells_of_one_that_falls_silent_while_its_last_look_is_still_
     assert services.glance.faults() == []
     wait_until(services.glance.faults, seconds=10, what="the header tells of it")
     assert "has been silent" in services.glance.faults()[0]
+
+
+def test_sealing_that_stands_still_is_a_fault_until_it_goes_on(client_of: redis.Redis) -> None:
+    all_well(client_of)
+    old = timezone.now() - STANDS_STILL - timedelta(seconds=10)
+    entry = entry_make(actor=None, origin="command", verb="server.change")
+    entry.at = old
+    entry.save()
+    [said] = status_read().faults
+    assert said.startswith("No entry of the audit was sealed yet, and entries wait")
+    assert services.glance.faults() == [said]
+    assert entries_seal() is not None
+    assert status_read().faults == []
+
+
+def test_entries_that_are_told_late_or_just_now_are_no_fault(client_of: redis.Redis) -> None:
+    all_well(client_of)
+    entry_write(actor=None, origin="command", verb="server.change")
+    assert status_read().faults == []
+    assert entries_seal() is not None
+    late = entry_make(actor=None, origin="listener", verb="secret.use")
+    late.at = timezone.now() - timedelta(hours=1)
+    late.save()
+    assert status_read().faults == []

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ami_integration.ami import TCP
+from ami_integration.audit.models import AuditEntry
 from tests.ami.scripted import scripted
 from tests.servers.factories import SECRET, healthy, make_server
 
@@ -25,6 +26,8 @@ def test_each_step_is_told_with_what_was_seen() -> None:
     assert "    Asterisk 22.10.0." in told
     assert told.endswith("Berlin can be used.\n")
     assert SECRET not in told
+    entry = AuditEntry.objects.get(verb="server.test")
+    assert (entry.actor_name, entry.origin, entry.object_name) == ("", "command", "Berlin")
 
 
 def test_a_step_that_fails_ends_it_with_its_cure_and_an_error() -> None:

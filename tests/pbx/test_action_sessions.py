@@ -9,10 +9,10 @@ import pytest
 from ami_integration.actions import services
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.worker import run_execute
-from ami_integration.ami import TCP, TLS
+from ami_integration.ami import TCP, TLS, AMIClient
 from ami_integration.servers import sessions
 from ami_integration.servers.models import Server
-from ami_integration.servers.sessions import open_session, pool
+from ami_integration.servers.sessions import pool
 from tests.pbx.asterisk import Asterisk
 from tests.polling import wait_until
 from tests.servers.factories import make_server
@@ -56,7 +56,8 @@ def test_an_originate_turns_events_on_for_itself_alone(asterisk: Asterisk) -> No
     assert (call.status, call.connect_seconds) == (Status.SUCCEEDED, None), call.reason
     [session] = pool._idle[server.pk]
     # Another call on this PBX tells the kept session nothing.
-    with open_session(server, events="call") as other:
+    username, secret = server.account
+    with AMIClient(server.ami_transport(), username=username, secret=secret.reveal(), events="call") as other:
         assert other.action("Originate", [*CALL, ("Async", "true")]).success
         assert any(event.name == "OriginateResponse" for event in other.events(timeout=5))
     assert session.client.action("Ping").success
@@ -134,7 +135,8 @@ def test_an_account_that_allows_one_session_says_so_and_a_second_account_helps(
     )
     private_asterisk.restart()  # accounts that are there keep what they allow
     server = server_of(private_asterisk)
-    with open_session(server, events="on"):
+    username, secret = server.account
+    with AMIClient(server.ami_transport(), username=username, secret=secret.reveal()):
         run = run_on(server, "Ping")
         assert run.status == Status.FAILED
         assert "Login Already In Use" in run.reason

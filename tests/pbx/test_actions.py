@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from ami_integration.access.masking import MASK
 from ami_integration.actions import services
-from ami_integration.actions.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.worker import run_execute
 from ami_integration.ami import TCP

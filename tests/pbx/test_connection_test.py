@@ -13,6 +13,7 @@ from ami_integration.servers.doctor import ConnectionTest, Step, examine
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import TEST_TIMEOUTS
 from tests.pbx.asterisk import Asterisk
+from tests.pbx.fixtures import prepared
 from tests.sshd import Sshd
 
 LONGEST = 15.0  # seconds: the longest time limits on the way, and room for a busy machine
@@ -164,6 +165,23 @@ def test_too_many_sessions_without_a_login_name_authlimit(private_asterisk: Aste
     assert test.failed.name == "Banner"
     assert "closed the connection" in test.failed.seen
     assert "authlimit=" in test.failed.mend
+
+
+@pytest.mark.parametrize("version", ["22", "16"])
+def test_asterisks_own_port_of_sip_over_tcp_is_another_service(version: str) -> None:
+    asterisk = prepared(version)
+    with (asterisk.folder / "etc" / "pjsip.conf").open("a") as file:
+        file.write(f"\n[over_tcp]\ntype = transport\nprotocol = tcp\nbind = 127.0.0.1:{asterisk.sip_port}\n")
+    with asterisk:
+        test = diagnose(asterisk, port=asterisk.sip_port)
+        over_tls = diagnose(asterisk, port=asterisk.sip_port, transport="tls")
+    name, mend = ends_at(test)
+    assert name == "Banner"
+    assert test.failed is not None and "said nothing for 5 s" in test.failed.seen
+    assert "port= and bindaddr= under [general] in manager.conf" in mend and "5060 SIP" in mend
+    name, mend = ends_at(over_tls)
+    assert name == "TLS"
+    assert "tlsbindaddr" in mend and "[general] in manager.conf" in mend
 
 
 def test_all_is_well_through_an_ssh_tunnel(asterisk22: Asterisk, sshd: Sshd) -> None:

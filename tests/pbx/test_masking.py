@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.actions.models import ActionRun
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.test_actions import Headers, Office

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.access.masking import headers_mask, storable_headers
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.models import Server
 from tests.actions.factories import RUN_PERMISSIONS, make_user

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -227,3 +229,16 @@ def test_schedules_are_searched_for_and_only_the_chosen_ones_lie_in_the_page() -
     )
     stranger = signed_in(make_person("stranger", *PERMISSIONS))
     assert stranger.get(reverse("admin:autocomplete"), asked | {"term": "reset"}).json()["results"] == []
+
+
+def test_the_time_of_day_is_asked_for_in_24_hours_whatever_the_browser_speaks(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:ami_integration_blackout_add")).content.decode()
+    field = re.search(r'<input[^>]*name="starts_time"[^>]*>', page)
+    assert field is not None
+    assert 'type="text"' in field[0]
+    pattern = re.search(r'pattern="([^"]*)"', field[0])
+    assert pattern is not None
+    for good in ("00:00", "8:00", "19:59", "23:59"):
+        assert re.fullmatch(pattern[1], good)
+    for bad in ("24:00", "8", "08:60", "8:00 PM"):
+        assert not re.fullmatch(pattern[1], bad)

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from ami_integration.access.danger import Danger
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.models import Schedule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.actions.models import ActionRun
 from ami_integration.schedules import services
 from ami_integration.schedules.models import Schedule

@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from ami_integration.access.danger import Danger
-from ami_integration.actions.masking import headers_mask, storable_headers
+from ami_integration.access.masking import headers_mask, storable_headers
 from ami_integration.actions.models import ActionRun, ActionTemplate
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.models import AuditEntry

@@ -336,7 +336,8 @@ def test_what_was_due_while_all_were_paused_is_on_record_once_and_never_runs(mis
     )
     for seconds in range(60, 5 * 60, 15):
         schedules_tick(now=NOON + seconds * SECOND)
-    pause.delete()
+    pause.turn(paused=False, username="bob", reason="", now=NOON + (4 * 60 + 50) * SECOND)
+    pause.save()
     for seconds in range(5 * 60 - 15, 6 * 60 + 1, 15):
         schedules_tick(now=NOON + seconds * SECOND)
     assert after_noon("paused") == [1, 2, 3, 4]
@@ -349,4 +350,38 @@ def test_what_passed_while_the_clock_was_down_and_all_were_paused_counts_as_paus
     SchedulesPause.objects.create(pk=1, paused=True, username="bob", turned_at=NOON + 2 * MINUTE)
     schedules_tick(now=AFTER)
     assert (after_noon("misfired"), after_noon("paused")) == ([0, 1], list(range(2, 10)))
+    assert not ActionRun.objects.exists()
+
+
+@pytest.mark.parametrize("misfire", ["once", "all"])
+def test_what_was_due_in_a_pause_that_was_lifted_while_the_clock_was_down_does_not_run(misfire: str) -> None:
+    every_minute(misfire=misfire, misfire_limit=20, overlap="allow")
+    switch = SchedulesPause.objects.create(
+        pk=1, paused=True, username="bob", turned_at=NOON + 2 * MINUTE, reason="Fair"
+    )
+    for paused, minute in ((False, 4), (True, 6), (False, 8)):
+        switch.turn(paused=paused, username="eve", reason="Storm", now=NOON + minute * MINUTE)
+    switch.save()
+    schedules_tick(now=NOON + 9 * MINUTE + 5 * SECOND)
+    assert after_noon("paused") == [2, 3, 6, 7]
+    reasons = (
+        PlannedRun.objects.filter(outcome="paused").order_by("planned_at").values_list("reason", flat=True)
+    )
+    assert (
+        list(reasons)
+        == ["Not run: all schedules were paused by bob: Fair."] * 2
+        + ["Not run: all schedules were paused by eve: Storm."] * 2
+    )
+    ran = PlannedRun.objects.filter(outcome="submitted").values_list("planned_at", flat=True)
+    assert not {2, 3, 6, 7} & {(at - NOON) // MINUTE for at in ran}
+    assert ran
+
+
+def test_what_was_due_in_a_short_pause_does_not_run_a_moment_after_it() -> None:
+    every_minute()
+    switch = SchedulesPause.objects.create(pk=1, paused=True, username="bob", turned_at=NOON - 5 * SECOND)
+    switch.turn(paused=False, username="bob", reason="", now=NOON + 5 * SECOND)
+    switch.save()
+    schedules_tick(now=NOON + 6 * SECOND)
+    assert found() == [(0, Outcome.PAUSED)]
     assert not ActionRun.objects.exists()

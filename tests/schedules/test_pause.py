@@ -16,7 +16,7 @@ from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules import pausing, services
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.planned import PlannedRun
-from ami_integration.schedules.switch import SchedulesPause
+from ami_integration.schedules.switch import REMEMBERED, SchedulesPause
 from tests.access.factories import grant, make_person
 from tests.actions.factories import RUN_PERMISSIONS, make_run, make_user
 from tests.schedules.factories import make_planner, make_schedule, server_of
@@ -39,7 +39,13 @@ def test_the_switch_says_who_turned_it_when_and_why_until_it_is_turned_back() ->
     assert before <= pause.turned_at <= timezone.now()
     services.schedules_resume_all(user=make_planner("bob"))
     assert services.schedules_paused() is None
-    assert SchedulesPause.objects.get().username == "bob"
+    switch = SchedulesPause.objects.get()
+    assert switch.username == "bob"
+    past = switch.at(pause.turned_at)
+    assert past is not None
+    assert (past.since, past.until) == (pause.turned_at, switch.turned_at)
+    assert past.sentence == "Not run: all schedules were paused by ada: The trunk is down."
+    assert switch.at(switch.turned_at) is None
     told = AuditEntry.objects.order_by("pk").values_list("verb", "actor_name", "address", "what")
     assert list(told) == [
         ("schedules.pause", "ada", "192.0.2.7", {"reason": "The trunk is down"}),
@@ -54,6 +60,17 @@ def test_a_second_pause_keeps_whose_the_first_was() -> None:
     assert pause is not None
     assert (pause.username, pause.reason) == ("ada", "First")
     assert AuditEntry.objects.count() == 1
+
+
+def test_the_newest_hundred_pauses_are_remembered() -> None:
+    switch = SchedulesPause()
+    at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    for number in range(2 * REMEMBERED + 2):
+        switch.turn(paused=number % 2 == 0, username="ada", reason="", now=at + timedelta(minutes=number))
+    assert len(switch.past) == REMEMBERED
+    assert switch.at(at) is None
+    assert switch.at(at + timedelta(minutes=1)) is None
+    assert switch.at(at + timedelta(minutes=2)) is not None
 
 
 def test_whoever_does_not_see_every_server_turns_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from ami_integration.access.danger import Danger
-from ami_integration.actions.masking import MASK
+from ami_integration.access.masking import MASK
 from ami_integration.schedules.blackouts import Blackout
 from ami_integration.schedules.models import Schedule
 from ami_integration.servers.models import Tag

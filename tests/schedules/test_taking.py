@@ -629,3 +629,24 @@ def test_nothing_that_is_spread_begins_after_the_end() -> None:
     starts = list(ActionRun.objects.values_list("start_at", flat=True))
     assert len(starts) == len(servers)
     assert all(start is None or NOON <= start <= NOON + 10 * SECOND for start in starts)
+
+
+def test_a_tick_goes_on_taking_in_the_time_that_its_other_steps_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = make_planner()
+    for number in range(3):
+        make_schedule(name=f"Schedule {number}", owner=ada, server=make_server(name=f"PBX {number}"))
+    monkeypatch.setattr(tick_module, "TAKING", 0.0)
+    monkeypatch.setattr(tick_module, "LONGEST", 60.0)
+    assert schedules_tick() == 3
+    assert ActionRun.objects.count() == 3
+
+
+def test_a_tick_reads_the_rules_of_an_owner_once(django_assert_num_queries: Any) -> None:
+    eve = make_person("eve", *RUN_PERMISSIONS)
+    server = make_server()
+    grant(eve, on=server)
+    tick = turn.Tick.begin(timezone.now())
+    with django_assert_num_queries(1):
+        assert tick.rules_of(eve) == tick.rules_of(eve)
+    with django_assert_num_queries(0):
+        assert tick.rules_of(None) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -12,9 +13,11 @@ from pytest_django import Settings
 from ami_integration.actions.models import ActionTemplate
 from ami_integration.audit.models import AuditEntry
 from ami_integration.schedules.alerts.models import AlertChannel
+from ami_integration.schedules.models import Schedule
 from ami_integration.servers.forms import SECRETS, ServerForm
 from ami_integration.servers.models import Server
 from tests.schedules.alerts.factories import make_webhook
+from tests.schedules.factories import make_schedule
 from tests.secrets.conftest import NEW, OLD
 from tests.servers.factories import SECRET, make_server
 
@@ -130,3 +133,22 @@ def test_a_templates_headers_are_not_written_anew_by_the_way(admin_client: Clien
     text = admin_client.post(page, sent | {"replace_unreadable": "on"}, follow=True).content.decode()
     assert REFUSED not in text
     assert ActionTemplate.objects.get().payload.key_id == "new"
+
+
+def test_a_schedules_headers_are_not_written_anew_by_the_way(admin_client: Client, ring: Settings) -> None:
+    schedule = make_schedule(owner=User.objects.get(username="admin"))
+    token = schedule.payload.token
+    page = reverse("admin:ami_integration_schedule_change", args=(schedule.pk,))
+    form = admin_client.get(page).context["form"]
+    ring.AMIWEB_ENCRYPTION_KEYS = {"new": NEW}
+    assert "replace_unreadable" in admin_client.get(page).content.decode()
+    sent = {name: form[name].value() for name in form.fields}
+    sent = {name: value for name, value in sent.items() if value not in (None, "", False, [])}
+    sent |= {"name": "edited"}
+    assert REFUSED in admin_client.post(page, sent, follow=True).content.decode()
+    assert Schedule.objects.get().payload.token == token
+    sent = {**sent, "replace_unreadable": "on"}
+    text = admin_client.post(page, sent, follow=True).content.decode()
+    assert REFUSED not in text
+    stored = Schedule.objects.get()
+    assert (stored.name, stored.payload.key_id) == ("edited", "new")

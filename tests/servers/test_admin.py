@@ -46,6 +46,7 @@ def fields(**values: str) -> dict[str, str]:
         "host": "192.0.2.1",
         "port": "5038",
         "transport": "tcp",
+        "secret_source": "stored",
         "tls_ca": "",
         "ssh_port": "22",
         "username": "amiweb",
@@ -255,6 +256,11 @@ def test_the_bulk_action_tests_all_chosen_servers(admin_client: Client) -> None:
     assert "1 of 2 servers can be used." in page
     assert "What to do:" in page
     assert page.index("Berlin") < page.index("Munich")
+    tested = AuditEntry.objects.filter(verb="server.test").order_by("pk")
+    assert [(entry.actor_name, entry.object_name) for entry in tested] == [
+        ("admin", "Berlin"),
+        ("admin", "Munich"),
+    ]
 
 
 def test_what_a_strange_server_says_is_shown_and_not_run(admin_client: Client) -> None:
@@ -573,3 +579,8 @@ def test_a_certificate_that_nobody_vouches_for_is_shown_and_pinned_only_by_savin
         page = admin_client.post(doctor_page(server)).content.decode()
     assert "it is the pinned certificate" in page
     assert ">Works<" in page
+    health = Server.objects.get().health
+    assert health.certificate_sha256 == pin[1].replace(":", "").lower()
+    assert health.certificate_not_after is not None and health.certificate_not_after < timezone.now()
+    shown = admin_client.get(f"{LIST}{server.pk}/").content.decode()
+    assert 'data-ending="urgent">expired' in shown

@@ -29,7 +29,7 @@ LIMITS = Timeouts(connect=1, tls=1, banner=0.5, login=1, action=1)
 LONGEST = 5.0  # seconds: connect, banner, the look whether it is TLS, and room for a busy machine
 
 
-def server_at(transport: TCP, **values: object) -> Server:
+def server_at(transport: TCP, /, **values: object) -> Server:
     values = {
         "name": "Berlin",
         "host": transport.host,
@@ -41,7 +41,7 @@ def server_at(transport: TCP, **values: object) -> Server:
     return Server(**values)
 
 
-def diagnose(transport: TCP, **values: object) -> ConnectionTest:
+def diagnose(transport: TCP, /, **values: object) -> ConnectionTest:
     started = time.monotonic()
     test = examine(server_at(transport, **values), LIMITS, listen=0.3)
     assert time.monotonic() - started < LONGEST
@@ -134,6 +134,18 @@ def test_a_healthy_server_passes_over_tls_with_its_ca(certificates: tuple[ssl.SS
     assert "TLSv1.3" in test.steps[2].seen
 
 
+def test_a_certificate_that_ends_within_a_month_is_told_though_all_is_well(
+    certificates: tuple[ssl.SSLContext, str],
+) -> None:
+    context, ca = certificates  # made a moment ago, for thirty days
+    with scripted(healthy("Ping", "Originate", "Command"), tls=context) as transport:
+        step = step_of(diagnose(TLS("127.0.0.1", transport.port), tls_ca=ca), "TLS")
+    assert step.ok
+    assert "the certificate is valid for 127.0.0.1" in step.seen
+    assert dict(step.shown)["Names"] == "localhost, 127.0.0.1"
+    assert "Renew the file that tlscertfile= in manager.conf names, then run “manager reload”." in step.mend
+
+
 def test_an_account_with_few_rights_works_and_is_told_what_is_missing() -> None:
     with scripted(healthy("Ping", settings="Error")) as transport:
         test = diagnose(transport)
@@ -182,6 +194,33 @@ def test_a_web_server_that_waits_to_be_asked_is_another_service() -> None:
     ):
         test = diagnose(TCP("127.0.0.1", web.server_address[1]))
     assert_ends_at(test, "Banner", seen="said nothing for 0.5 s", mend="8088 is Asterisk's web server")
+
+
+def test_a_port_of_sip_is_another_service_though_it_waits_to_be_asked() -> None:
+    def sip(peer: Peer) -> None:
+        """Says nothing until it is asked, and then what a SIP server thinks of AMI."""
+        if peer.sock.recv(1024):
+            peer.say(b"SIP/2.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with scripted(sip, sip) as transport:  # the second is asked whether it speaks TLS
+        test = diagnose(transport)
+    assert_ends_at(
+        test,
+        "Banner",
+        seen="said nothing for 0.5 s",
+        mend="port= and bindaddr= under [general] in manager.conf",
+    )
+    assert "5060 SIP" in step_of(test, "Banner").mend
+
+
+def test_tls_to_a_port_of_sip_names_the_line_of_the_right_port() -> None:
+    def sip(peer: Peer) -> None:
+        if peer.sock.recv(1024):
+            peer.say(b"SIP/2.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with scripted(sip) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port))
+    assert_ends_at(test, "TLS", seen="speaks clear text, not TLS", mend="tlsbindaddr= under [general]")
 
 
 def test_a_port_that_speaks_at_length_without_a_line_is_another_service() -> None:
@@ -281,6 +320,22 @@ def test_a_wrong_secret_names_what_asterisk_does_not_tell_apart() -> None:
     mend = step_of(test, "Login and ACL").mend
     assert "section [amiweb]" in mend
     assert "let 127.0.0.1 (this machine) in" in mend
+
+
+def test_a_pbx_that_repeats_the_secret_is_not_repeated(certificates: tuple[ssl.SSLContext, str]) -> None:
+    context, ca = certificates
+
+    def repeat(peer: Peer) -> None:
+        peer.say(BANNER)
+        for _ in ("the doctor's", "the login's"):
+            peer.answer(peer.hear(), "Message: No", response="Error")  # so it gets the secret itself
+        secret = peer.hear().get("Secret")
+        assert secret == SECRET
+        peer.answer(peer.seen[-1], f"Message: {secret} is wrong", response="Error")
+
+    with scripted(repeat, tls=context) as transport:
+        test = diagnose(TLS("127.0.0.1", transport.port), tls_ca=ca)
+    assert_ends_at(test, "Login and ACL", seen="******** is wrong", mend="")
 
 
 def test_an_account_in_use_names_the_setting() -> None:
@@ -389,6 +444,7 @@ def test_another_certificate_than_the_pinned_one_asks_who_renewed_it(
     assert_ends_at(test, "TLS", seen="isn't the pinned one", mend="Did somebody renew the PBX's certificate?")
     assert test.failed is not None and test.failed.trust is not None
     assert test.failed.trust.field == "tls_pin"
+    assert "for the file of tlscertfile= in manager.conf" in test.failed.mend
 
 
 def simulated(simulator: Simulator) -> ConnectionTest:

@@ -120,9 +120,16 @@ class Simulator:
 
         self.call(publish)
 
+    async def _accepted_are_gone(self) -> None:
+        """Whoever connected just before the port was closed still is on the way to a session."""
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+            await asyncio.sleep(0)  # lets transports close their sockets
+
     def close(self) -> None:
         """Stop for good."""
         self.stop()
+        self.run(self._accepted_are_gone())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ami_integration.access.masking import storable
 from ami_integration.actions.catalogue.descriptions import ActionDescription, EventDescription
 from ami_integration.actions.catalogue.pages import (
     NoPage,
@@ -24,7 +25,6 @@ from ami_integration.actions.catalogue.pages import (
     event_parse,
     names_parse,
 )
-from ami_integration.actions.masking import storable
 from ami_integration.ami import AMIClient
 
 _PRIVILEGES = re.compile(r"\(Priv: (?P<classes>[^()]*)\)\s*\Z")

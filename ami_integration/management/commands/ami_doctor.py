@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ami_integration.ami.printing import printable
 from ami_integration.servers.doctor import ConnectionTest, Step
 from ami_integration.servers.models import Server
-from ami_integration.servers.services import connection_test_note, connection_walk
+from ami_integration.servers.services import connection_test_begin, connection_test_note, connection_walk
 
 _MARKS = {"ok": "good", "note": "good, with a note", "failed": "FAILED", "waiting": "not reached"}
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         if server is None:
             raise CommandError(f"There is no server named {options['server']}.")
         self.stdout.write(f"{server.name}: {server.address}, account {server.username}")
+        connection_test_begin(server=server, user=None, origin="command")
         test, told = ConnectionTest(server), 0
         for _ in connection_walk(test=test):
             while told < len(test.steps) and test.steps[told].ok is not None:
@@ -40,6 +42,6 @@ class Command(BaseCommand):
         self.stdout.write(f"{step.name}: {_MARKS[step.state]}{took}")
         for line in (step.seen, *(f"{label}: {text}" for label, text in step.shown)):
             if line:
-                self.stdout.write(f"    {line}")
+                self.stdout.write(f"    {printable(line)}")
         if step.mend:
-            self.stdout.write(f"    → {step.mend}")
+            self.stdout.write(f"    → {printable(step.mend)}")

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ami_integration.actions.catalogue.reading import pbx_read
 from ami_integration.actions.catalogue.shipped import FOLDER, facts_write
 from ami_integration.ami import AMIError
+from ami_integration.ami.printing import printable
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.sessions import open_session
@@ -33,10 +34,10 @@ class Command(BaseCommand):
         except Server.DoesNotExist:
             raise CommandError(f"There is no server named {options['server']!r}.") from None
         try:
-            with open_session(server, for_actions=True) as client:
+            with open_session(server, purpose="build_catalogue") as client:
                 reading = pbx_read(client)
         except (AMIError, SecretUnreadable) as error:
-            raise CommandError(f"{server.name}: {error}") from error
+            raise CommandError(printable(f"{server.name}: {error}")) from error
         if not reading.actions:
             raise CommandError(
                 f"{server.name}: its login may not run Command, so the PBX describes nothing. Grant the "
@@ -50,8 +51,8 @@ class Command(BaseCommand):
                 folder=options["folder"],
             )
         except ValueError as error:
-            raise CommandError(f"{server.name}: {error}") from error
+            raise CommandError(printable(f"{server.name}: {error}")) from error
         self.stdout.write(
             f"{file}: {len(reading.actions)} actions and {len(reading.events)} events of Asterisk "
-            f"{reading.asterisk_version}."
+            f"{printable(reading.asterisk_version)}."
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from ami_integration.ami.printing import printable
 from ami_integration.console.services import Row, status_read
 
 HEADINGS = ("PROCESS", "STATE", "HOST", "PID", "VERSION", "UP", "HEARD", "BEHIND", "WAITING", "")
@@ -20,9 +21,9 @@ class Command(BaseCommand):
         if status.rows:
             for line in lines:
                 text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-                self.stdout.write(text.rstrip())
+                self.stdout.write(printable(text.rstrip()))
         for fault in status.faults:
-            self.stderr.write(fault)
+            self.stderr.write(printable(fault))
         if status.faults:
             sys.exit(1)
 

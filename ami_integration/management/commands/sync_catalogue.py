@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ami_integration.actions.catalogue.services import SyncRefused, catalogue_sync
 from ami_integration.ami import AMIError
+from ami_integration.ami.printing import printable
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers.models import Server
 from ami_integration.servers.waiting import MustWait
@@ -32,8 +33,8 @@ class Command(BaseCommand):
                 synced = catalogue_sync(server=server)
             except (AMIError, SecretUnreadable, SyncRefused, MustWait) as error:
                 failed += 1
-                self.stderr.write(f"{server.name}: {error}")
+                self.stderr.write(printable(f"{server.name}: {error}"))
             else:
-                self.stdout.write(f"{server.name}: {synced.sentence}.")
+                self.stdout.write(printable(f"{server.name}: {synced.sentence}."))
         if failed:
             raise CommandError(f"{failed} of {len(servers)} could not be read.")

@@ -257,7 +257,7 @@ class AlertDeliveryAdmin(_AlertPages):
     change_form_template = "ami_integration/schedules/alerts/delivery.html"
     change_list_template = "ami_integration/schedules/alerts/delivery_list.html"
     actions = ("send_again",)
-    list_display = ("asked_for", "whom", "tells", "state", "attempts", "next_attempt", "last_error")
+    list_display = ("asked_for", "whom", "tells", "progress", "last_error")
     list_display_links = ("asked_for",)
     list_filter = ("status", ("channel", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("alert",)
@@ -285,6 +285,14 @@ class AlertDeliveryAdmin(_AlertPages):
     @admin.display(description="state", ordering="status")
     def state(self, delivery: AlertDelivery) -> SafeString:
         return _badge(_COLOURS[_Status(delivery.status)], delivery.get_status_display())
+
+    @admin.display(description="state", ordering="status")
+    def progress(self, delivery: AlertDelivery) -> SafeString:
+        """The state and what there is to say of its attempts, in one column of the list."""
+        told = "1 attempt" if delivery.attempts == 1 else f"{delivery.attempts} attempts"
+        if delivery.status == _Status.WAITING:
+            told += f", next at {_moment(delivery.next_try_at)}"
+        return format_html('{} <span class="aw-quiet">{}</span>', self.state(delivery), told)
 
     @admin.display(description="sent", ordering="sent_at")
     def sent(self, delivery: AlertDelivery) -> str:

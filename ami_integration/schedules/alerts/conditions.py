@@ -382,7 +382,8 @@ def punctuality_look(*, now: datetime) -> dict[int, Punctuality]:
 
 def _untaken(now: datetime, tolerated: timedelta) -> list[tuple[int, datetime]]:
     """The schedules whose planned time has passed for too long, and nobody has taken it."""
-    if SchedulesPause.objects.filter(paused=True).exists():
+    switch = SchedulesPause.objects.order_by("pk").last()
+    if switch is not None and switch.paused:
         return []
     due = Schedule.objects.filter(
         enabled=True, stopped_at=None, alert_late_seconds__gt=0, next_at__lt=now - tolerated
@@ -391,7 +392,9 @@ def _untaken(now: datetime, tolerated: timedelta) -> list[tuple[int, datetime]]:
     untaken = [
         (pk, at)
         for pk, at, late, jitter in due.order_by().values_list(*columns)
-        if at is not None and now > at + timedelta(seconds=(late or 0) + jitter)
+        if at is not None
+        and now > at + timedelta(seconds=(late or 0) + jitter)
+        and (switch is None or switch.at(at) is None)
     ]
     if not untaken:
         return []

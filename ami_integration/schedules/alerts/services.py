@@ -90,16 +90,17 @@ def alerts_look_through(*, now: datetime | None = None) -> int:
 
 def _late_go_on(punctuality: dict[int, conditions.Punctuality]) -> None:
     """An open alert is about what is late since, too: it is over when what comes after that is in time."""
-    late = [pk for pk, one in punctuality.items() if one.late is not None]
-    alerts = (
-        Alert.objects.open().filter(kind=Alert.Kind.LATE, schedule__in=late).only("schedule", "planned_at")
-    )
+    if all(one.late is None for one in punctuality.values()):
+        return
+    # All that are open, as plain values: thousands may be late, and then to name each in the query costs more
+    # than what the others weigh.
+    columns = ("pk", "schedule_id", "planned_at")
+    rows = Alert.objects.open().filter(kind=Alert.Kind.LATE).order_by().values_list(*columns)
     behind = []
-    for alert in alerts:
-        newest = punctuality[alert.schedule_id or 0].late
-        if newest is not None and (alert.planned_at is None or newest > alert.planned_at):
-            alert.planned_at = newest
-            behind.append(alert)
+    for pk, schedule_id, planned_at in rows:
+        one = punctuality.get(schedule_id or 0)
+        if one is not None and one.late is not None and (planned_at is None or one.late > planned_at):
+            behind.append(Alert(pk=pk, planned_at=one.late))
     Alert.objects.bulk_update(behind[: conditions.MOST], ("planned_at",))
 
 

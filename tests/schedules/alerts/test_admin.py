@@ -331,3 +331,38 @@ def test_deleting_a_channel_keeps_what_it_was_sent(admin_client: Client) -> None
     )
     assert not AlertChannel.objects.exists()
     assert AlertDelivery.objects.get().channel_name == "On call"
+
+
+def test_the_list_of_deliveries_tells_state_and_attempts_in_one_column(admin_client: Client) -> None:
+    channel = make_channel()
+    make_alert(channel)
+    at = timezone.now()
+    AlertDelivery.objects.update(attempts=1, next_try_at=at)
+    listed = reverse("admin:ami_integration_alertdelivery_changelist")
+    assert f"1 attempt, next at {timezone.localtime(at):%Y-%m-%d %H:%M:%S}" in text_of(
+        admin_client.get(listed)
+    )
+    AlertDelivery.objects.update(status="given_up", attempts=30)
+    page = text_of(admin_client.get(listed))
+    assert "30 attempts</span>" in page
+    assert "next at" not in page
+
+
+@pytest.mark.parametrize(
+    ("permissions", "leads"),
+    [
+        (("view_alert", "view_alertchannel"), "alert"),
+        (("view_alert",), "alert"),
+        (("view_alertchannel",), "alertchannel"),
+        ((), ""),
+    ],
+)
+def test_the_list_of_schedules_leads_to_the_alerts_or_the_channels_that_one_may_see(
+    client: Client, permissions: tuple[str, ...], leads: str
+) -> None:
+    client.force_login(make_user("viewer", "view_schedule", *permissions))
+    page = text_of(client.get(reverse("admin:ami_integration_schedule_changelist")))
+    tools = page[page.index('id="content"') :]
+    for name in ("alert", "alertchannel"):
+        url = reverse(f"admin:ami_integration_{name}_changelist")
+        assert (f'href="{url}"' in tools) == (name == leads)

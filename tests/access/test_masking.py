@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ami_integration.actions.masking import (
+from ami_integration.access.masking import (
     MASK,
     headers_mask,
     is_secret,
