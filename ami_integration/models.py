@@ -17,7 +17,7 @@ from ami_integration.schedules.clock import Clock
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.switch import SchedulesPause
-from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
+from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Site, Tag
 
 __all__ = [
     "AccessRule",
@@ -46,6 +46,7 @@ __all__ = [
     "ServerAbilities",
     "ServerCatalogue",
     "ServerHealth",
+    "Site",
     "Snapshot",
     "Tag",
 ]

@@ -303,14 +303,23 @@ def servers_watchable(*, user: AnyUser) -> QuerySet[Any]:
 
 def tags_visible(*, user: AnyUser) -> QuerySet[Any]:
     """The tags that this person may see: those of a server that they see, and those that no server has."""
-    tags: QuerySet[Any] = apps.get_model("ami_integration", "Tag")._default_manager.all()
+    return _of_visible_servers("Tag", user)
+
+
+def sites_visible(*, user: AnyUser) -> QuerySet[Any]:
+    """The sites that this person may see: those of a server that they see, and those without a server."""
+    return _of_visible_servers("Site", user)
+
+
+def _of_visible_servers(model: str, user: AnyUser) -> QuerySet[Any]:
+    found: QuerySet[Any] = apps.get_model("ami_integration", model)._default_manager.all()
     if user is None or not user.is_active:
-        return tags.none()
+        return found.none()
     if user.is_superuser:
-        return tags
-    seen = tags.filter(servers__in=servers_visible(user=user).values("pk"))
-    # Subqueries, since a tag that several servers have shall be listed once.
-    return tags.filter(Q(pk__in=seen.values("pk")) | Q(pk__in=tags.filter(servers=None).values("pk")))
+        return found
+    seen = found.filter(servers__in=servers_visible(user=user).values("pk"))
+    # Subqueries, since what several servers have shall be listed once.
+    return found.filter(Q(pk__in=seen.values("pk")) | Q(pk__in=found.filter(servers=None).values("pk")))
 
 
 def _is_read(rule: AccessRule) -> bool:

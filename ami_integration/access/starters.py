@@ -17,6 +17,7 @@ _LOOK = (
     "view_serverhealth",
     "view_serverabilities",
     "view_tag",
+    "view_site",
     "view_actionrun",
     "view_fanout",
     "view_actiontemplate",

@@ -1,12 +1,13 @@
 """The two kinds of admin pages: those whose changes are audited, and those that change nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import Model, QuerySet
+from django.forms import ModelChoiceField, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
@@ -62,13 +63,7 @@ class AuditedAdmin(admin.ModelAdmin):
 
     def audit_changes(self, form: Any) -> dict[str, Any]:
         """What a form changes: each field's value before and after."""
-        return {
-            name: {
-                "from": HIDDEN if self.audit_hides(name) else value_plain(form.initial.get(name)),
-                "to": HIDDEN if self.audit_hides(name) else value_plain(form.cleaned_data.get(name)),
-            }
-            for name in form.changed_data
-        }
+        return form_changes(form, self.audit_hides)
 
     def audit_write(self, request: HttpRequest, obj: Any, verb: str, what: Mapping[str, Any]) -> None:
         """One entry about one object."""
@@ -98,6 +93,23 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
+    """What a valid form changes: each field's value before and after.
+
+    Args:
+        hides: says of a field's name whether nobody may read its values.
+    """
+    changes = {}
+    for name in form.changed_data:
+        before, after = form.initial.get(name), form.cleaned_data.get(name)
+        field = form.fields[name]
+        if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
+            before = field.to_python(before)
+        pair = (HIDDEN, HIDDEN) if hides(name) else (value_plain(before), value_plain(after))
+        changes[name] = dict(zip(("from", "to"), pair, strict=True))
+    return changes
 
 
 def about_url(object_type: str, object_id: object) -> str:

@@ -32,7 +32,7 @@ def part(request: HttpRequest, server_id: int) -> HttpResponse:
 
 
 def _page(request: HttpRequest, server_id: int) -> ServerPage:
-    servers = servers_visible(user=request.user).select_related("health", "abilities")
+    servers = servers_visible(user=request.user).select_related("health", "abilities", "site")
     server = servers.prefetch_related("tags").filter(pk=server_id).first()
     if server is None:
         raise Http404("There is no such server, or no access rule lets you see it.")

@@ -25,22 +25,24 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
-from ami_integration.access.filters import VisibleTags
+from ami_integration.access.filters import VisibleSites, VisibleTags
 from ami_integration.access.services import (
     rules_naming,
     servers_visible,
     servers_watchable,
+    sites_visible,
     tags_visible,
     user_may_run,
     user_may_watch,
 )
 from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.audit.services import request_address
+from ami_integration.pastes import texts_bound
 from ami_integration.secrets.forms import fieldsets_replacing
 from ami_integration.servers import services
 from ami_integration.servers.deletion import Loss, relations_named, rules_told, without_relations
 from ami_integration.servers.forms import PINS, SECRETS, ServerForm
-from ami_integration.servers.models import Server, ServerHealth, Tag
+from ami_integration.servers.models import Server, ServerHealth, Site, Tag
 
 
 @admin.register(Tag)
@@ -68,6 +70,39 @@ class TagAdmin(AuditedAdmin):
     @admin.display(description="servers", empty_value="none")
     def servers_with_it(self, tag: Tag) -> str | None:
         return ", ".join(str(server) for server in tag.servers.all()) or None
+
+
+@admin.register(Site)
+class SiteAdmin(AuditedAdmin):
+    """Places. Which servers stand there is said on the pages of the servers."""
+
+    change_list_template = "ami_integration/servers/site_list.html"
+    list_display = ("name", "timezone", "servers_there")
+    search_fields = ("name", "notes")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Sites"} | (extra_context or {}))
+
+    def get_form(
+        self, request: HttpRequest, obj: Site | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        form = super().get_form(request, obj, change, **kwargs)
+        texts_bound(form.base_fields)
+        return form
+
+    def audit_deleted(self, obj: Site) -> dict[str, Any]:
+        return {"servers": [str(server) for server in obj.servers.all()]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:
+        servers = Prefetch("servers", queryset=servers_visible(user=request.user))
+        visible = sites_visible(user=request.user).values("pk")
+        return super().get_queryset(request).filter(pk__in=visible).prefetch_related(servers)
+
+    @admin.display(description="servers", empty_value="none")
+    def servers_there(self, site: Site) -> str | None:
+        return ", ".join(str(server) for server in site.servers.all()) or None
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -103,11 +138,14 @@ class ServerAdmin(AuditedAdmin):
 
     audit_hidden = SECRETS
     form = ServerForm
-    list_display = ("shown_state", "shown_name", "version", "last_seen", "last_error")
+    list_display = ("shown_state", "shown_name", "site", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
-    list_filter = (StateFilter, "enabled", ("tags", VisibleTags), "read_only", "maintenance")
-    list_select_related = ("health",)
-    search_fields = ("name", "host", "notes")
+    list_filter = (
+        *(StateFilter, "enabled", ("tags", VisibleTags), ("site", VisibleSites)),
+        *("read_only", "maintenance"),
+    )
+    list_select_related = ("health", "site")
+    search_fields = ("name", "host", "site__name", "notes")
     actions: Sequence[Any] = (  # other rooms add theirs
         "run_action",
         "test_connection",
@@ -123,7 +161,7 @@ class ServerAdmin(AuditedAdmin):
     change_form_template = "ami_integration/servers/change_form.html"
     change_list_template = "ami_integration/servers/change_list.html"
     fieldsets = (
-        (None, {"fields": ("name", "enabled", "tags", "timezone", "notes")}),
+        (None, {"fields": ("name", "enabled", "site", "tags", "timezone", "notes")}),
         ("What may run on it", {"fields": ("read_only", "maintenance")}),
         ("Address", {"fields": ("transport", "host", "port")}),
         (

@@ -14,6 +14,7 @@ from django.http import QueryDict
 from ami_integration.access.services import servers_visible, user_may_keep_servers
 from ami_integration.keys import pk_of
 from ami_integration.servers.forms import ServerForm
+from ami_integration.servers.intake import form_of
 from ami_integration.servers.models import Server
 from ami_integration.servers.services import connection_test_begin
 
@@ -79,7 +80,7 @@ def candidate_judge(*, user: Any, server_id: int | None, typed: QueryDict, addre
         Server.DoesNotExist: it has been deleted.
     """
     server = None if server_id is None else Server.objects.get(pk=server_id)
-    form = _form_of(user)(typed, instance=server)
+    form = form_of(user)(typed, instance=server)
     wrong = {name: errors for name, errors in form.errors.items() if name not in NOT_ASKED}
     if wrong:
         return Candidate(None, tuple(_complaints(form, wrong)))
@@ -94,7 +95,3 @@ def _complaints(form: ServerForm, wrong: Mapping[str, Iterable[Any]]) -> Iterato
         known = name in form.fields
         for message in errors:
             yield Complaint(name if known else "", str(form[name].label) if known else "", str(message))
-
-
-def _form_of(user: Any) -> type[ServerForm]:
-    return type("CandidateForm", (ServerForm,), {"viewer": user})

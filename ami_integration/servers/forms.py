@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from ami_integration.access.services import tags_visible
+from ami_integration.access.services import sites_visible, tags_visible
 from ami_integration.pastes import texts_bound
 from ami_integration.secrets.encryption import Secret, SecretUnreadable
 from ami_integration.secrets.forms import SecretField, UnreadableKept
@@ -87,7 +87,7 @@ class ServerForm(UnreadableKept):
         fields = (
             *("name", *ADDRESS_FIELDS, "secret_source", "secret_name"),
             *("ssh_key", "ssh_password", "username", "secret", "enabled", "notes"),
-            *("tags", "read_only", "maintenance"),
+            *("site", "tags", "read_only", "maintenance"),
             *("action_username", "action_secret", "max_sessions", "rate_per_minute", "timezone"),
             *("event_keeping", "event_names"),
         )
@@ -104,6 +104,13 @@ class ServerForm(UnreadableKept):
         texts_bound(self.fields, files=("tls_ca",))
         if "tags" in self.fields:
             self.fields["tags"].queryset = tags_visible(user=self.viewer)  # type: ignore[attr-defined]
+        if "site" in self.fields:
+            self.fields["site"].queryset = sites_visible(user=self.viewer)  # type: ignore[attr-defined]
+        if "timezone" in self.fields:
+            self.fields["timezone"].required = False
+            self.fields["timezone"].help_text += " Empty: that of its site, or UTC."
+            if self.instance.pk is None:
+                self.initial["timezone"] = self.initial.get("timezone", "")
         self._stored: dict[str, Secret | None] = {
             name: getattr(self.instance, name) if self.instance.pk else None for name in SECRETS
         }
@@ -165,6 +172,11 @@ class ServerForm(UnreadableKept):
                 "Enter the second account's secret. AMI knows no account without one."
             )
         return self._new_or_stored("action_secret")
+
+    def clean_timezone(self) -> str:
+        """The zone that was given, else the site's, else UTC."""
+        site = self.cleaned_data.get("site")
+        return self.cleaned_data["timezone"] or (site.timezone if site else "UTC")
 
     def clean_ssh_key(self) -> Secret | None:
         """The new SSH key, or the stored one; none on another transport."""

@@ -54,6 +54,27 @@ class Tag(models.Model):
         return self.name
 
 
+class Site(models.Model):
+    """A place where PBXs stand. It says where, not who may: access rules name tags and servers."""
+
+    name = models.CharField(max_length=100, unique=True, help_text="Of a place, as in Berlin, Tower Street.")
+    timezone = models.CharField(
+        "time zone",
+        max_length=64,
+        default="UTC",
+        validators=[validate_zone],
+        help_text="For example Europe/Berlin. Servers that get this site and no zone of their own begin with "
+        "it. Those that have it already keep theirs: “Edit several” in their list changes many at once.",
+    )
+    notes = models.TextField(blank=True, help_text="Who to call there, how to get in.")
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def validate_event_names(text: str) -> None:
     """Refuse lines that can't be event names or patterns."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -178,6 +199,14 @@ class Server(Address):
     )
     tags = models.ManyToManyField(
         Tag, blank=True, related_name="servers", help_text="What it has in common with other servers."
+    )
+    site = models.ForeignKey(
+        Site,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="servers",
+        help_text="Where it stands.",
     )
     simulated = models.BooleanField(
         default=False, editable=False, help_text="A simulator that amiweb brought along, not a real PBX."

@@ -26,7 +26,7 @@ from ami_integration.schedules.clock import clock_tick
 from ami_integration.schedules.models import Schedule
 from ami_integration.schedules.planned import PlannedRun
 from ami_integration.schedules.switch import SchedulesPause
-from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Tag
+from ami_integration.servers.models import Server, ServerAbilities, ServerHealth, Site, Tag
 from tests.actions.catalogue.making import MUTE, ORIGINATE, PING, make_catalogue
 from tests.actions.factories import make_run
 from tests.schedules.alerts.factories import make_alert, make_channel
@@ -54,7 +54,8 @@ def fill() -> None:
     Group.objects.create(name="Night shift")
     tag = Tag.objects.create(name="production")
     berlin, paris = make_server(name="Berlin"), make_server(name="Paris")
-    Server.objects.update(**_long({"notes": hostile("Below the tower.")}, Server))
+    site = Site.objects.create(name="Tower Street", notes=hostile("Ask for the key."))
+    Server.objects.update(site=site, **_long({"notes": hostile("Below the tower.")}, Server))
     for server in (berlin, paris):
         server.tags.add(tag)
         state = ServerHealth.State.ONLINE if server == berlin else ServerHealth.State.OFFLINE
