@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from ami_integration.access.danger import Danger
+from ami_integration.audit.admin import about_url
 from ami_integration.console.server_page import certificate_ending
 from ami_integration.events.ids import first_id_at
 from ami_integration.events.models import Event, Gap
@@ -210,7 +212,7 @@ def test_an_administrator_finds_the_ways_on(admin_client: Client) -> None:
     ):
         assert where in page
         assert admin_client.get(where).status_code == 200
-    assert f"object_id__exact={server.pk}" in page
+    assert about_url("server", server.pk) in html.unescape(page)
 
 
 def test_what_a_pbx_says_of_itself_is_text(admin_client: Client) -> None:
