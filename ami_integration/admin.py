@@ -12,6 +12,7 @@ from ami_integration.schedules import admin as schedules_admin
 from ami_integration.schedules import blackout_admin
 from ami_integration.schedules.alerts import admin as alerts_admin
 from ami_integration.servers import admin as servers_admin
+from ami_integration.servers import several_views, table_views
 
 __all__ = [
     "access_admin",
@@ -26,5 +27,7 @@ __all__ = [
     "schedules_admin",
     "server_views",
     "servers_admin",
+    "several_views",
+    "table_views",
     "template_admin",
 ]

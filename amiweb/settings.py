@@ -184,6 +184,8 @@ CONTENT_SECURITY_POLICY = {
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
+# Uploads are lists of servers, with secrets perhaps: they stay in memory, and what is larger isn't taken.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 SESSION_COOKIE_AGE = AMIWEB_SESSION_LIMIT  # of those without a login; the others end as access.logins says
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True  # scripts take the token from the page's form

@@ -168,7 +168,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             parts, content_type = csv_lines(_table(entries)), "text/csv; charset=utf-8"
         else:
             parts, content_type = _json(entries), "application/json"
-        response = StreamingHttpResponse(_streamed(parts), content_type=content_type)
+        response = StreamingHttpResponse(streamed(parts), content_type=content_type)
         response["Content-Disposition"] = f'attachment; filename="audit.{kind}"'
         response["Cache-Control"] = "no-store"
         return response
@@ -248,7 +248,7 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-async def _streamed(parts: Iterator[str]) -> AsyncIterator[str]:
+async def streamed(parts: Iterator[str]) -> AsyncIterator[str]:
     take = database_sync_to_async(lambda: "".join(islice(parts, PAGE)), thread_sensitive=False)
     while text := await take():
         yield text

@@ -148,6 +148,7 @@ class ServerAdmin(AuditedAdmin):
     search_fields = ("name", "host", "site__name", "notes")
     actions: Sequence[Any] = (  # other rooms add theirs
         "run_action",
+        "edit_several",
         "test_connection",
         "maintenance_on",
         "maintenance_off",
@@ -367,6 +368,12 @@ class ServerAdmin(AuditedAdmin):
         """On to the form with these servers ticked; nothing runs yet."""
         query = urlencode([("server", server.pk) for server in servers])
         return HttpResponseRedirect(f"{reverse('admin:ami_integration_actionrun_add')}?{query}")
+
+    @admin.action(description="Edit several: tags, site, zone, switches", permissions=["change"])
+    def edit_several(self, request: HttpRequest, servers: QuerySet[Server]) -> HttpResponse:
+        """On to the form for all of these; nothing changes yet."""
+        query = urlencode({"servers": ",".join(str(server.pk) for server in servers)}, safe=",")
+        return HttpResponseRedirect(f"{reverse('admin:ami_integration_server_several')}?{query}")
 
     @admin.action(description="Maintenance on: no action runs", permissions=["change"])
     def maintenance_on(self, request: HttpRequest, servers: QuerySet[Server]) -> None:

@@ -4,15 +4,25 @@ Each of them goes through the form of a single server, so that one rule holds fo
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 
-from ami_integration.audit.admin import form_changes
+from ami_integration.audit.admin import HIDDEN, form_changes
 from ami_integration.audit.services import entry_write
 from ami_integration.servers.forms import SECRETS, ServerForm
 from ami_integration.servers.models import Server
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting before and after, as people read it; "" before, where there was no server."""
+
+    label: str
+    before: str
+    after: str
 
 
 def server_form(
@@ -73,3 +83,23 @@ def server_saved(*, form: ServerForm, user: Any, origin: str, address: str, way:
         object_name=str(server),
     )
     return server
+
+
+def changes_told(form: ServerForm) -> list[Change]:
+    """What a valid form changes, before it is saved; secrets by the word that they do."""
+    new = form.instance.pk is None
+    changes = []
+    for name, pair in form_changes(form, SECRETS.__contains__).items():
+        before, after = _told(pair["from"]), _told(pair["to"])
+        if after == HIDDEN:
+            before, after = "", "a new one"
+        changes.append(Change(str(form.fields[name].label or name), "" if new else before, after))
+    return changes
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
