@@ -13,7 +13,7 @@ from django.db import transaction
 from ami_integration.access.services import servers_visible, sites_visible, tags_visible
 from ami_integration.keys import pk_of
 from ami_integration.servers.intake import Change, changes_told, server_form, server_saved
-from ami_integration.servers.models import Server
+from ami_integration.servers.models import Server, Tag
 from ami_integration.zones import validate_zone
 
 #: Servers of one edit.
@@ -32,10 +32,10 @@ class SeveralForm(forms.Form):
         user: sees and gives the tags and sites that they see.
     """
 
-    add_tags = forms.ModelMultipleChoiceField(
+    add_tags: "forms.ModelMultipleChoiceField[Tag]" = forms.ModelMultipleChoiceField(
         None, required=False, label="Give tags", widget=forms.CheckboxSelectMultiple
     )
-    remove_tags = forms.ModelMultipleChoiceField(
+    remove_tags: "forms.ModelMultipleChoiceField[Tag]" = forms.ModelMultipleChoiceField(
         None, required=False, label="Take tags away", widget=forms.CheckboxSelectMultiple
     )
     site = forms.ChoiceField(required=False)
@@ -129,8 +129,8 @@ def several_edit(
         user: who does it; whether they may is the caller's to ask.
         values: of a valid SeveralForm.
         address: where the person is.
-        mark: of the outcome that they saw. None, or another one than it is now: find out what would happen, and
-            keep nothing.
+        mark: of the outcome that they saw. None, or another one than it is now: find out what would happen,
+            and keep nothing.
     """
     outcome = SeveralOutcome()
     with transaction.atomic():

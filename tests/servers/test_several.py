@@ -164,7 +164,7 @@ def test_who_may_not_change_servers_gets_no_page(client: Client) -> None:
     assert client.post(PAGE, {"servers": ids(server), "maintenance": "on"}).status_code == 403
 
 
-@pytest.mark.parametrize("given", ["", "abc", "-1", "99999999999999999999999999", "1\x00"])
+@pytest.mark.parametrize("given", ["", "abc", "-1", "99999999999999999999999999"])
 def test_without_servers_it_leads_to_the_list(admin_client: Client, given: str) -> None:
     answer = admin_client.get(PAGE, {"servers": given}, follow=True)
     assert "Tick the servers in this list" in answer.content.decode()
