@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -308,10 +308,12 @@ def test_who_may_neither_add_nor_change_servers_gets_no_page(client: Client) -> 
 
 @pytest.mark.django_db
 def test_the_list_is_exported_as_it_is_filtered_and_the_audit_knows(
-    fleet: list[Server], admin_client: Client
+    fleet: list[Server], admin_client: Client, admin_user: User
 ) -> None:
     assert EXPORT in admin_client.get(LIST).content.decode()
-    text = body(admin_client, f"{EXPORT}?q=Paris")
+    streaming = AsyncClient()
+    streaming.force_login(admin_user)
+    text = body(streaming, f"{EXPORT}?q=Paris")
     rows = [*csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))]
     assert [row["name"] for row in rows] == ["Paris"] and [*rows[0]] == [*COLUMNS]
     assert SECRET not in text
