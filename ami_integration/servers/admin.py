@@ -138,7 +138,7 @@ class ServerAdmin(AuditedAdmin):
 
     audit_hidden = SECRETS
     form = ServerForm
-    list_display = ("shown_state", "shown_name", "site", "version", "last_seen", "last_error")
+    list_display = ("shown_state", "shown_name", "place", "version", "last_seen", "last_error")
     list_display_links = ("shown_name",)
     list_filter = (
         *(StateFilter, "enabled", ("tags", VisibleTags), ("site", VisibleSites)),
@@ -282,6 +282,10 @@ class ServerAdmin(AuditedAdmin):
         return format_html(
             '<span class="aw-state" data-state="{}">{}</span>', server.state.value, server.state.label
         )
+
+    @admin.display(description="site", ordering="site__name", empty_value="none")
+    def place(self, server: Server) -> str | None:
+        return server.site.name if server.site else None
 
     @admin.display(description="Asterisk", ordering="health__asterisk_version", empty_value="not known yet")
     def version(self, server: Server) -> str | None:

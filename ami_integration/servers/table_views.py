@@ -35,7 +35,9 @@ class PastedOrChosen(forms.Form):
         required=False,
         strip=False,
         max_length=MOST_OF_A_FILE,
-        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "autocapitalize": "off"}),
+        widget=forms.Textarea(
+            attrs={"rows": 12, "spellcheck": "false", "autocapitalize": "off", "class": "vLargeTextField"}
+        ),
     )
     file = forms.FileField(label="or choose a file", required=False)
 

@@ -42,7 +42,7 @@ def test_the_list_has_a_column_a_filter_and_a_search_by_site(admin_client: Clien
     make_server(name="Berlin", site=tower)
     make_server(name="Paris")
     page = admin_client.get(LIST).content.decode()
-    assert re.search(r"field-site[^>]*>Tower Street<", page)
+    assert re.search(r"field-place[^>]*>Tower Street<", page)
     for query in (f"site__id__exact={tower.pk}", "q=Tower"):
         page = admin_client.get(f"{LIST}?{query}").content.decode()
         assert "Berlin" in page and "Paris" not in page

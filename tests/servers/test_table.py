@@ -306,7 +306,7 @@ def test_who_may_neither_add_nor_change_servers_gets_no_page(client: Client) -> 
     assert client.get(EXPORT).status_code == 403
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_the_list_is_exported_as_it_is_filtered_and_the_audit_knows(
     fleet: list[Server], admin_client: Client, admin_user: User
 ) -> None:
