@@ -12,7 +12,7 @@ from ami_integration.schedules import admin as schedules_admin
 from ami_integration.schedules import blackout_admin
 from ami_integration.schedules.alerts import admin as alerts_admin
 from ami_integration.servers import admin as servers_admin
-from ami_integration.servers import several_views, table_views
+from ami_integration.servers import managerconf_views, several_views, table_views
 
 __all__ = [
     "access_admin",
@@ -23,6 +23,7 @@ __all__ = [
     "catalogue_admin",
     "events_admin",
     "fanout_admin",
+    "managerconf_views",
     "people_admin",
     "schedules_admin",
     "server_views",
