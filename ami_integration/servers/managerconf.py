@@ -1,8 +1,8 @@
 """Reads a manager.conf as Asterisk does: its accounts, and where it listens.
 
-Asterisk's reader of configuration files (main/config.c, the same from 16 to 22) has ways of its own: what follows
-here is what it does, oddities included, since an account that is read otherwise than the PBX reads it can't log in.
-tests/pbx/test_managerconf.py compares both. What Asterisk makes of the accounts is main/manager.c's.
+Asterisk's reader of configuration files (main/config.c, the same from 16 to 22) has ways of its own. What
+follows is what it does, oddities included: an account that is read otherwise than the PBX reads it can't log
+in. tests/pbx/test_managerconf.py compares both. What Asterisk makes of the accounts is main/manager.c's.
 
 Nothing here opens a file: what `#include` and its kin name is told as missing.
 """

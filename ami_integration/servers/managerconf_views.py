@@ -65,7 +65,7 @@ def import_conf(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         # What was pasted has secrets in it, and isn't shown again.
         form.data = request.POST.copy()
-        form.data["text"] = ""  # type: ignore[index]
+        form.data["text"] = ""
     return _page(request, form=form)
 
 

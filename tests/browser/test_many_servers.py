@@ -64,3 +64,50 @@ def test_servers_come_from_a_file_and_are_edited_together(
     text = Path(download.value.path()).read_text()
     assert SECRET not in text and text.count("PBX ") == 8
     assert Server.objects.filter(maintenance=True, timezone="Europe/Berlin").count() == 2
+
+
+CONF = """\
+[general]
+enabled = yes
+port = 5040
+#include "manager.d/*.conf"
+
+[watching](!)
+read = system,call,agent
+deny = 0.0.0.0/0.0.0.0
+permit = 192.0.2.0/24
+
+[monitor](watching)
+secret = gr8-s3cret-word
+
+[dialer](watching)
+secret = an0ther-word
+write = originate
+no sign of equality
+
+[mute]
+read = all
+"""
+
+
+def test_servers_come_from_the_accounts_of_a_manager_conf(stack: Stack, visitor: Visitor) -> None:
+    stack.start("web")
+    page = log_in(visitor, stack)
+    page.goto(f"{stack.url}/admin/ami_integration/server/")
+    page.get_by_role("link", name="Import manager.conf").click()
+    visitor.picture(page, "servers-import-conf")
+    page.get_by_label("Paste it").fill(CONF)
+    page.get_by_role("button", name="Show its accounts").click()
+    expect(page.get_by_text("#include manager.d/*.conf")).to_be_visible()
+    visitor.picture(page, "servers-import-conf-accounts")
+    first = page.locator("fieldset").filter(has_text="monitor")
+    first.get_by_label("Add it").check()
+    first.get_by_label("Server’s name").fill("Berlin")
+    page.get_by_role("button", name="Add the chosen").click()
+    expect(page.get_by_text("This field is required.")).to_be_visible()
+    visitor.picture(page, "servers-import-conf-wrong")
+    first.get_by_label("Host").fill("192.0.2.1")
+    page.get_by_role("button", name="Add the chosen").click()
+    expect(page.get_by_text("Added Berlin.")).to_be_visible()
+    server = Server.objects.get()
+    assert (server.username, server.port, server.secret.reveal()) == ("monitor", 5040, "gr8-s3cret-word")
