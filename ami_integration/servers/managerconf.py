@@ -70,7 +70,7 @@ class ManagerConf:
 
     Attributes:
         missing: what it takes from elsewhere, which may hold further accounts, or parts of these.
-        refused: why Asterisk itself would refuse the whole file; what follows such a line is read all the same.
+        refused: why Asterisk itself would refuse the whole file; the rest is read all the same.
     """
 
     accounts: list[Account] = field(default_factory=list)

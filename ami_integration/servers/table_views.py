@@ -1,7 +1,5 @@
 """The pages that take servers from CSV, and the file that has them."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
