@@ -107,8 +107,11 @@ def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
         field = form.fields[name]
         if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
             before = field.to_python(before)
-        pair = (HIDDEN, HIDDEN) if hides(name) else (value_plain(before), value_plain(after))
-        changes[name] = dict(zip(("from", "to"), pair, strict=True))
+        if hides(name):
+            changes[name] = {"from": HIDDEN, "to": HIDDEN}
+        # What a form filled in by itself may be what was there.
+        elif before != after or form.instance.pk is None:
+            changes[name] = {"from": value_plain(before), "to": value_plain(after)}
     return changes
 
 

@@ -68,9 +68,9 @@ def server_saved(*, form: ServerForm, user: Any, origin: str, address: str, way:
         the server; None where nothing was changed.
     """
     added = form.instance.pk is None
-    if not added and not form.changed_data:
-        return None
     changes = form_changes(form, SECRETS.__contains__)
+    if not added and not changes:
+        return None
     server: Server = form.save()
     entry_write(
         actor=user,

@@ -23,6 +23,8 @@ _MOST_NOTES = 100
 #: What Asterisk strips from both ends: everything up to the blank.
 _BLANKS = "".join(map(chr, range(33)))
 _TRUE = frozenset({"yes", "true", "y", "t", "1", "on"})
+#: By the filter behind + (main/config.c): whether it adds to templates, to others, or to both.
+_ADDED_TO = {"": (False,), "templates=include": (True, False), "templates=restrict": (True,)}
 _INCLUDES = {"include", "tryinclude", "exec"}
 
 
@@ -187,9 +189,10 @@ class _Reader:
     def _refused(self, number: int, text: str) -> None:
         self.found.refused.append(Note(number, text))
 
-    def _named(self, name: str) -> _Section | None:
+    def _named(self, name: str, templates: tuple[bool, ...]) -> _Section | None:
         lowered = _lowered(name)
-        return next((section for section in self.sections if _lowered(section.name) == lowered), None)
+        found = (section for section in self.sections if _lowered(section.name) == lowered)
+        return next((section for section in found if section.template in templates), None)
 
     def _section(self, number: int, text: str) -> None:
         name, bracket, behind = text[1:].partition("]")
@@ -209,14 +212,15 @@ class _Reader:
                 if option == "!":
                     section.template = True
                 elif option.startswith("+"):
-                    named = self._named(name)
+                    filtered = option[1:].strip(_BLANKS).lower()
+                    named = self._named(name, _ADDED_TO.get(filtered, ()))
                     if named is None:
-                        self._refused(number, f"[{name}](+) adds to a section that isn't there above it.")
+                        self._refused(number, self._why_not_added(name, filtered))
                         continue
                     named.variables += section.variables
                     section, added = named, True
                 else:
-                    base = self._named(option)
+                    base = self._named(option, (True, False))
                     if base is None:
                         self._refused(number, f"[{name}] builds on [{option}], which isn't there above it.")
                         continue
@@ -224,6 +228,13 @@ class _Reader:
         self.current = section
         if not added:
             self.sections.append(section)
+
+    def _why_not_added(self, name: str, filtered: str) -> str:
+        if filtered not in _ADDED_TO:
+            return f"amiweb doesn't know what [{name}](+{filtered[:40]}) adds to."
+        if not filtered and self._named(name, (True,)):
+            return f"[{name}] is a template: to add to it, write (+TEMPLATES=restrict) instead of (+)."
+        return f"[{name}](+) adds to a section that isn't there above it."
 
     def _directive(self, number: int, text: str) -> None:
         word, _, argument = text[1:].replace("\t", " ").partition(" ")

@@ -31,7 +31,7 @@ write = originate
 [overriding](base)
 secret = own ; of its own
 read = agent
-[base](+)
+[base](+TEMPLATES=restrict)
 read = user
 [late](base)
 [both](base,inheriting)
@@ -79,6 +79,8 @@ REFUSED = (
     "[open](base\nsecret = x\n",
     "[child](not-there)\nsecret = x\n",
     "[not-there](+)\nsecret = x\n",
+    "[base](!)\nsecret = x\n[base](+)\nread = call\n",
+    "[plain]\nsecret = x\n[plain](+TEMPLATES=restrict)\nread = call\n",
     "[a]\n\\ = x\n",
 )
 ODD = (
@@ -126,9 +128,6 @@ def test_accounts_their_classes_and_their_secrets_are_those_of_asterisk(pbx: tup
     asterisk, _ = pbx
     conf, names = reloaded(pbx, TRICKY)
     assert not conf.refused
-    assert [account.name for account in conf.accounts if account.name in names] == [
-        account.name for account in conf.accounts
-    ]
     assert sorted(names) == sorted(account.name for account in conf.accounts)
     assert "inheriting" in names and "hidden" not in names
     for account in conf.accounts:
@@ -137,11 +136,11 @@ def test_accounts_their_classes_and_their_secrets_are_those_of_asterisk(pbx: tup
             assert classes(said["read perm"]) == classes(account.read), account
             assert classes(said["write perm"]) == classes(account.write), account
         assert (said["secret"] == "<Set>") == bool(account.secret), account
-        assert ("yes" in said["ACL"].lower() or "yes" in said["ACL"]) == bool(account.rules), account
+        assert ("unnamed" in said["ACL"]) == bool(account.rules), account
         if account.secret:
             way = TCP(asterisk.host, asterisk.port)
-            with AMIClient(way, username=account.name, secret=account.secret) as client:
-                assert client.ping() is not None
+            with AMIClient(way, username=account.name, secret=account.secret):
+                pass  # it raises LoginFailed for another secret than the PBX has
 
 
 @pytest.mark.parametrize("more", REFUSED)

@@ -24,6 +24,7 @@ from ami_integration.servers.models import Server, Tag
 from tests.access.factories import grant, make_person
 from tests.ami.scripted import BANNER, Peer, scripted
 from tests.certificates import make_certificates
+from tests.processes import Valkey
 from tests.servers.factories import SECRET, healthy, make_server
 
 LIST = "/admin/ami_integration/server/"
@@ -138,14 +139,14 @@ def test_tags_of_servers_that_one_does_not_see_are_offered_nowhere() -> None:
 
 
 def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
-    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries, valkey: Valkey
 ) -> None:
     for number in range(20):
         server = make_server(name=f"PBX {number}")
         services.server_health_set(server_id=server.pk, state="online")
-    # Session, user, tags to filter by, two counts, the servers, their tags, whose events; and with a Valkey
-    # the oldest run that waits, for the header.
-    with django_assert_max_num_queries(9):
+    # Session, user, tags and sites to filter by, two counts, the servers, their tags, whose events; and for the
+    # header, with a Valkey, the oldest run and the oldest alert that wait.
+    with django_assert_max_num_queries(11):
         admin_client.get(LIST)
 
 

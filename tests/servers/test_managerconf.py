@@ -83,7 +83,7 @@ def test_a_block_without_an_end_and_an_end_without_a_block_are_told() -> None:
 def test_templates_bases_and_additions() -> None:
     text = (
         "[base](!)\nread=all\nsecret=inherited\n[more](!,base)\nwrite=call\n"
-        "[ada](more)\nsecret=own\n[bob](base,more)\n[base](+)\nread=none\n[ada](+)\nread=agent\n[Ada](+)\nwrite=user\n"
+        "[ada](more)\nsecret=own\n[bob](base,more)\n[base](+TEMPLATES=restrict)\nread=none\n[ada](+)\nread=agent\n[Ada](+)\nwrite=user\n"
     )
     ada, bob = conf_read(text).accounts
     assert (ada.secret, ada.read, ada.write) == ("own", "agent", "user")
@@ -103,6 +103,8 @@ def test_two_sections_of_one_name_are_one_account() -> None:
         ("[ada]\nsecret=a\n[bob](x\n", 3, "isn't closed by )"),
         ("[ada]\nsecret=a\n[bob](gone)\n", 3, "[gone], which isn't there above it"),
         ("[ada]\nsecret=a\n[bob](+)\n", 3, "adds to a section that isn't there"),
+        ("[ada]\nsecret=a\n[t](!)\n[t](+)\n", 4, "[t] is a template"),
+        ("[ada]\nsecret=a\n[ada](+read=x)\n", 3, "doesn't know what [ada](+read=x) adds to"),
         ("[ada]\nsecret=a\n\\ x = 1\n", 3, "behind the backslash"),
     ],
 )

@@ -136,6 +136,12 @@ def test_servers_that_are_so_already_are_left_alone(admin_client: Client) -> Non
     assert "Nothing to do" in page and 'name="mark"' not in page
 
 
+def test_a_zone_that_is_the_sites_already_changes_nothing(admin_client: Client) -> None:
+    site = Site.objects.create(name="Tower Street", timezone="Europe/Berlin")
+    page = preview(admin_client, make_server(site=site, timezone="Europe/Berlin"), zone="site")
+    assert "Nothing to do" in page and "→" not in page
+
+
 def test_the_way_back_keeps_what_was_chosen(admin_client: Client) -> None:
     page = preview(admin_client, make_server(), maintenance="on", back="1")
     assert re.search(r'<option value="on" selected>', page)
