@@ -144,8 +144,8 @@ def test_the_list_takes_as_many_queries_for_many_servers_as_for_few(
     for number in range(20):
         server = make_server(name=f"PBX {number}")
         services.server_health_set(server_id=server.pk, state="online")
-    # Session, user, tags and sites to filter by, two counts, the servers, their tags, whose events; and for the
-    # header, with a Valkey, the oldest run and the oldest alert that wait.
+    # Session, user, tags and sites to filter by, two counts, the servers, their tags, whose events; and for
+    # the header, with a Valkey, the oldest run and the oldest alert that wait.
     with django_assert_max_num_queries(11):
         admin_client.get(LIST)
 
