@@ -23,6 +23,6 @@ app.autodiscover_tasks(["ami_integration"])
 app.conf.beat_schedule = {
     "schedules.tick": {"task": "schedules.tick", "schedule": 1.0, "options": {"expires": 1}},
     "audit.seal": {"task": "audit.seal", "schedule": 60.0, "options": {"expires": 60}},
-    "access.sessions_clear": {"task": "access.sessions_clear", "schedule": 86400.0},
+    "access.sessions_clear": {"task": "access.sessions_clear", "schedule": 3600.0},
 }
 hearts.connect(app)

@@ -31,6 +31,7 @@ def commands(*, port: int, simulator_ports: Sequence[int], bind: str = "127.0.0.
         "web": [
             *(python, "-m", "uvicorn", "amiweb.asgi:application", "--host", bind, "--port", str(port)),
             *("--timeout-graceful-shutdown", "3", "--no-access-log", "--lifespan", "on"),
+            "--no-server-header",  # nobody needs to know what to look up
             *("--ws-max-size", str(SOCKET_MESSAGE)),
         ],
         "worker": [

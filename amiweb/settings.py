@@ -113,7 +113,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "ami_integration.audit.passwords.PasswordChangesNoted"}]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = _config.time_zone
 USE_I18N = False  # the pages are English; Django's own would otherwise follow the browser into a mixture

@@ -16,10 +16,15 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import User
 from django.db import Error
 
 from ami_integration.access.pushes import VALKEY_ERRORS, valkey
+from ami_integration.audit.bounded import Bounded, told_with
+from ami_integration.audit.models import AuditEntry
+from ami_integration.audit.services import entry_write
 from ami_integration.outage import Outage
 
 logger = logging.getLogger(__name__)
@@ -41,6 +46,8 @@ MOST_SOCKETS = 100
 AGAIN_SECONDS = 1.0
 
 database = Outage(logger, "the database is away; pages are closed, and come back by themselves")
+#: What is told to the audit of one person's refused sockets, by the reason.
+refusals = Bounded(burst=1)
 
 
 class PageGone(Exception):
@@ -64,6 +71,7 @@ class PageConsumer(AsyncWebsocketConsumer):
         self._member_of: set[str] = set()
         self._counted_as: str | None = None
         self._refused = False
+        self._accepted = False
         self._left = float(BURST)
         self._heard = time.monotonic()
 
@@ -106,7 +114,8 @@ class PageConsumer(AsyncWebsocketConsumer):
         key = self.scope["session"].session_key or ""
         if self._open[key] >= MOST_SOCKETS:
             logger.warning("a page's socket was refused: its login has %d already", MOST_SOCKETS)
-            await self.close()
+            await self._note_refusal(f"its login has {MOST_SOCKETS} sockets already")
+            await super().close()
             return
         self._counted_as = key
         self._open[key] += 1
@@ -126,6 +135,33 @@ class PageConsumer(AsyncWebsocketConsumer):
         else:
             await self.receive(text_data=text)
 
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """Let the page have its socket."""
+        self._accepted = True
+        await super().accept(*args, **kwargs)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """End the socket; before it was accepted, that is to refuse it to somebody."""
+        if not self._accepted:
+            await self._note_refusal("it may not be opened by this person")
+        await super().close(code, reason)
+
+    async def _note_refusal(self, why: str) -> None:
+        """Tell the audit that a socket was refused, of each person and reason once a minute."""
+        user = self.scope.get("user")
+        if not isinstance(user, User) or (left := refusals.take((user.pk, why))) is None:
+            return
+        await database_sync_to_async(entry_write)(
+            actor=user,
+            origin="admin",
+            address=(self.scope.get("client") or [""])[0],
+            verb="socket.send" if self._accepted else "socket.open",
+            what={"reason": why} | told_with(left),
+            object_type="page",
+            object_name=str(self.scope.get("path", "")),
+            outcome=AuditEntry.Outcome.REFUSED,
+        )
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A page that has nothing to say said something."""
         await self._refuse(CLOSE_INVALID, "it sent something, where pages only listen")
@@ -138,6 +174,7 @@ class PageConsumer(AsyncWebsocketConsumer):
         self._refused = True
         user = self.scope["user"]
         logger.warning("a socket of %s was closed: %s", user.get_username(), why)
+        await self._note_refusal(why)
         await self.refused(code)
 
     def _count_off(self) -> None:

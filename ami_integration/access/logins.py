@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import UpdateError
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
+
+from ami_integration.audit.logins import login_end
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -60,7 +61,7 @@ def login_touch(*, request: HttpRequest, view: Callable[..., Any]) -> None:
     if request.method == "HEAD" or getattr(view, "amiweb_watching", False):
         return
     if _idle_left(request) <= 0:
-        logout(request)
+        login_end(request=request, why="idle")
         messages.warning(request, _SAYS.format(minutes=settings.AMIWEB_SESSION_IDLE // 60))
     elif abs(time.time() - request.session.get(SEEN, 0)) > STEP:
         request.session[SEEN] = int(time.time())

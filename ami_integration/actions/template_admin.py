@@ -25,6 +25,7 @@ from ami_integration.actions.models import ActionTemplate
 from ami_integration.actions.placeholders import HiddenValueMissing, Kept, stars_restore, variables_of
 from ami_integration.actions.plans import PLAN
 from ami_integration.actions.submission import servers_choosable
+from ami_integration.audit.admin import AuditedAdmin
 from ami_integration.pastes import texts_bound
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.secrets.forms import UnreadableKept, fieldsets_replacing
@@ -115,7 +116,8 @@ class TemplateForm(ActionFieldsMixin, UnreadableKept):
 
 
 @admin.register(ActionTemplate)
-class ActionTemplateAdmin(admin.ModelAdmin):
+class ActionTemplateAdmin(AuditedAdmin):
+    audit_hidden = ("headers", "kept")
     form = TemplateForm
     change_form_template = "ami_integration/actions/template_form.html"
     change_list_template = "ami_integration/actions/template_list.html"

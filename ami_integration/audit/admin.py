@@ -106,7 +106,8 @@ def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
         before, after = form.initial.get(name), form.cleaned_data.get(name)
         field = form.fields[name]
         if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
-            before = field.to_python(before)
+            # By its key, even one that this form doesn't offer.
+            before = before and field.queryset.model._default_manager.filter(pk=before).first()
         if hides(name):
             changes[name] = {"from": HIDDEN, "to": HIDDEN}
         # What a form filled in by itself may be what was there.

@@ -2,9 +2,11 @@
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.cache import never_cache
@@ -113,13 +115,17 @@ def _page(
 
 @never_cache
 @require_GET
-def export_csv(request: HttpRequest) -> StreamingHttpResponse:
+def export_csv(request: HttpRequest) -> HttpResponseBase:
     """All servers that the list's address asks for, without secrets."""
     pages = admin.site.get_model_admin(Server)
     if not pages.has_view_permission(request):
         raise PermissionDenied
     # The list's own filters, search and bounds: who sees a server there has it here.
-    servers = pages.get_changelist_instance(request).get_queryset(request).prefetch_related("tags")
+    try:
+        servers = pages.get_changelist_instance(request).get_queryset(request).prefetch_related("tags")
+    except IncorrectLookupParameters:
+        says = "The address asks for something that the list of servers doesn't know. Start from the list.\n"
+        return HttpResponse(says, status=400, content_type="text/plain; charset=utf-8")
     export_write(
         request=request,
         verb="server.export",

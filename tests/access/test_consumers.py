@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ami_integration.access.consumers import PageConsumer
 from ami_integration.actions.models import ActionRun
+from ami_integration.audit.models import AuditEntry
 from tests.actions.factories import make_run
 from tests.polling import wait_until
 from tests.processes import Stack
@@ -137,3 +138,28 @@ async def test_what_misses_its_cancellation_ends_with_its_page_all_the_same() ->
     await page.send_input({"type": "websocket.disconnect", "code": 1000})
     await page.wait(timeout=WAIT)
     assert not page.future.cancelled(), "it ended by itself"
+
+
+async def test_a_refused_socket_is_told_once_a_minute_for_each_reason(stack: Stack) -> None:
+    stack.start("web")
+    server = await sync_to_async(make_server)()
+    browser = await sync_to_async(Browser)(stack)
+    run = await sync_to_async(make_run)(server=server)
+    for _ in range(3):
+        page = await browser.open(f"/ws/runs/{run.pk}/")
+        await page.connection.send("nothing that a page says")
+        await page.close_code()
+    ada = await User.objects.aget(username="ada")
+    ada.is_superuser = False
+    await ada.asave()
+    for _ in range(3):
+        with pytest.raises(InvalidStatus):
+            await browser.open(f"/ws/runs/{run.pk}/")
+    told = [
+        (entry.verb, entry.actor_name, entry.address, entry.outcome)
+        async for entry in AuditEntry.objects.filter(verb__startswith="socket.").order_by("pk")
+    ]
+    assert told == [
+        ("socket.send", "ada", "127.0.0.1", "refused"),
+        ("socket.open", "ada", "127.0.0.1", "refused"),
+    ]
