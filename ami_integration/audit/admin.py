@@ -1,7 +1,7 @@
 """The two kinds of admin pages: those whose changes are audited, and those that change nothing."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -107,7 +107,8 @@ def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
         field = form.fields[name]
         if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
             # By its key, even one that this form doesn't offer.
-            before = before and field.queryset.model._default_manager.filter(pk=before).first()
+            offered = cast("QuerySet[Any]", field.queryset)
+            before = before and offered.model._default_manager.filter(pk=before).first()
         if hides(name):
             changes[name] = {"from": HIDDEN, "to": HIDDEN}
         # What a form filled in by itself may be what was there.
