@@ -182,6 +182,7 @@ def command_lines(folder: Path) -> list[list[str]]:
         ["prune_runs"], ["prune_runs", "--dry-run"], ["rotate_secrets"], ["starter_groups"], ["status"],
         ["sync_catalogue", "Berlin"], ["sync_catalogue", "Essen", "--traceback"],
         ["simulate", "--port", "99999", "--traceback"],
+        ["createsuperuser", "--noinput", "--username", "made", "--email", ""], ["changepassword", "Nobody"],
         ["check", "--database", "default"], ["dumpdata", "--output", str(folder / "dumped.json")],
     ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from ami_integration.actions.models import ActionRun
 from ami_integration.events.models import Event
 from ami_integration.routing import websocket_urlpatterns
+from ami_integration.servers.models import Server
 from amiweb.variables import VARIABLES
 from tests import postgres
 from tests.polling import wait_until
@@ -41,7 +42,7 @@ from tests.secrets.planting import (
     rows_plant,
 )
 from tests.secrets.stores import Monitor, ProcessList, database_texts, folder_texts, valkey_texts
-from tests.secrets.visiting import Form, Visitor
+from tests.secrets.visiting import Form, Visitor, forms_of
 from tests.simulator.fixtures import Simulator
 from tests.sshd import Sshd
 
@@ -192,6 +193,7 @@ def exercise(run: Run, planted: Planted, receiver: Receiver) -> dict[str, list[F
     assert requests["DBPut"][-1][1] in root.post_for_secrets(clear)
     run.reader.post(clear, [])
     assert run.reader.statuses[f"POST {clear}"] == 403
+    imports(run)
     said = examine(run, planted)
     assert any("done" in message for message in said), said
     sockets = {path.removeprefix("/") for path in root.sockets}
@@ -205,7 +207,9 @@ def exercise(run: Run, planted: Planted, receiver: Receiver) -> dict[str, list[F
     forms_fill(root, pages, typed, right=False)
     forms_fill(run.reader, pages, typed, right=False)
     lines = command_lines(run.folder / "catalogue")
-    printed = commands_run(lines, stack, stack.folder / "commands.log")
+    word = run.cage.canary("password of a superuser who is made")
+    log = stack.folder / "commands.log"
+    printed = commands_run(lines, stack, log, DJANGO_SUPERUSER_PASSWORD=word)
     ours = {path.stem for path in (ROOT / "ami_integration/management/commands").glob("[a-z]*.py")}
     assert ours - LASTING <= {line[0] for line in lines}, "a command that isn't exercised"
     assert "Nobody" in printed
@@ -230,6 +234,30 @@ def examine(run: Run, planted: Planted) -> list[str]:
         )
     page = f"/admin/ami_integration/server/{berlin.pk}/change/"
     return said + connection_examine(run.root, page, f"/ws/doctor/{berlin.pk}/", {})
+
+
+def imports(run: Run) -> None:
+    """Secrets that come in files: shown, refused, and saved."""
+    conf, csv_ = (
+        "/admin/ami_integration/server/import/manager-conf/",
+        "/admin/ami_integration/server/import/csv/",
+    )
+    secret, other = (run.cage.canary(f"secret in a {kind}") for kind in ("manager.conf", "CSV file"))
+    text = f"[general]\nenabled = yes\n[one]\nsecret = {secret}\nno equals sign\n[two](gone)\nsecret = {secret}2\n"
+    chosen = [("a0-chosen", "on"), ("a0-name", "Imported"), ("a0-port", "5038"), ("a0-transport", "tcp")]
+    for host in ("not a host", "192.0.2.1"):
+        form = next(
+            form for form in forms_of(run.root.post(conf, [("text", text)])) if "carried" in form.kinds
+        )
+        carried = [(name, value) for name, value in form.fields if name == "carried"]
+        run.root.post(conf, [*carried, *chosen, ("a0-host", host)])
+    for port in ("70000", "5038"):
+        text = f"name,host,port,username,secret\nFrom CSV,192.0.2.2,{port},amiweb,{other}\n"
+        page = run.root.post(csv_, [("text", text), ("existing", "update")])
+    form = next(form for form in forms_of(page) if "carried" in form.kinds)
+    run.root.post(csv_, [(name, value) for name, value in form.fields if name == "carried"])
+    for name, stored in (("Imported", secret), ("From CSV", other)):
+        assert Server.objects.get(name=name).secret.reveal() == stored
 
 
 def accidents(run: Run, planted: Planted, valkey: str) -> None:
