@@ -243,7 +243,7 @@ def imports(run: Run) -> None:
         "/admin/ami_integration/server/import/csv/",
     )
     secret, other = (run.cage.canary(f"secret in a {kind}") for kind in ("manager.conf", "CSV file"))
-    text = f"[general]\nenabled = yes\n[one]\nsecret = {secret}\nno equals sign\n[two](gone)\nsecret = {secret}2\n"
+    text = f"[general]\nenabled = yes\n[one]\nsecret = {secret}\nno sign\n[two](gone)\nsecret={secret}2\n"
     chosen = [("a0-chosen", "on"), ("a0-name", "Imported"), ("a0-port", "5038"), ("a0-transport", "tcp")]
     for host in ("not a host", "192.0.2.1"):
         form = next(
