@@ -107,8 +107,9 @@ def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
         field = form.fields[name]
         if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
             # By its key, even one that this form doesn't offer.
-            offered = cast("QuerySet[Any]", field.queryset)
-            before = before and offered.model._default_manager.filter(pk=before).first()
+            if isinstance(before, int):
+                offered = cast("QuerySet[Any]", field.queryset)
+                before = offered.model._default_manager.filter(pk=before).first()
         if hides(name):
             changes[name] = {"from": HIDDEN, "to": HIDDEN}
         # What a form filled in by itself may be what was there.
