@@ -105,11 +105,11 @@ def form_changes(form: Any, hides: Callable[[str], bool]) -> dict[str, Any]:
     for name in form.changed_data:
         before, after = form.initial.get(name), form.cleaned_data.get(name)
         field = form.fields[name]
-        if isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField):
+        one = isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField)
+        if one and isinstance(before, int):
             # By its key, even one that this form doesn't offer.
-            if isinstance(before, int):
-                offered = cast("QuerySet[Any]", field.queryset)
-                before = offered.model._default_manager.filter(pk=before).first()
+            offered = cast("QuerySet[Any]", field.queryset)
+            before = offered.model._default_manager.filter(pk=before).first()
         if hides(name):
             changes[name] = {"from": HIDDEN, "to": HIDDEN}
         # What a form filled in by itself may be what was there.
