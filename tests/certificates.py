@@ -23,18 +23,23 @@ class Certificates:
     server: bytes
 
 
-def make_certificates(*, name: str = "localhost", expired: bool = False) -> Certificates:
+def make_certificates(
+    *, name: str = "localhost", expired: bool = False, organization: str = "", alias: str = ""
+) -> Certificates:
     """An authority, and a certificate of it, both valid from a month ago for two months.
 
     Args:
         name: for which host; 127.0.0.1 is always one of its names.
         expired: whether the server's certificate ended yesterday.
+        organization: whose they are; "": they don't say.
+        alias: one more name of the server's.
     """
     now, month = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=30)
     start, end = now - month, now + month
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amiweb test authority")])
-    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    whose = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amiweb test authority"), *whose])
+    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), *whose])
 
     def builder(
         subject: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.datetime = end
@@ -63,7 +68,10 @@ def make_certificates(*, name: str = "localhost", expired: bool = False) -> Cert
         .add_extension(usage, critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [
+        *map(x509.DNSName, filter(None, (name, alias))),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
     server = (
         builder(server_name, server_key, now - datetime.timedelta(days=1) if expired else end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

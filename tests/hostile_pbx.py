@@ -7,11 +7,14 @@ control characters and the names of files, as names and as values.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
-from ami_integration.ami import TCP, Message
+from ami_integration.ami import TCP, TLS, Message
 from tests.ami.scripted import Peer, served
 from tests.browser.everything import SCRIPT
+from tests.certificates import make_certificates
 
 #: What a value ends in. CR and LF would end it, so what follows them here is a header of its own.
 WORDS = (
@@ -93,6 +96,8 @@ def answer(peer: Peer, action: Message) -> None:
             peer.answer(action, "Message: Command output follows", *(f"Output: {line}" for line in lines))
         case "Ping":
             peer.answer(action, "Ping: Pong", f"Timestamp: 1.000000{SCRIPT}", f"{SCRIPT}: {EVIL}")
+        case "GetConfig":
+            peer.answer(action, f"Category-000000: {EVIL}", f"Line-000000-000000: {EVIL}={EVIL}")
         case "Evil":
             peer.answer(action, f"Message: {EVIL}", response="Error")
         case name if name.endswith(("s", "Status", "List")):
@@ -114,7 +119,38 @@ def script(peer: Peer) -> None:
             said = said or all(peer.say(one) is None for one in events())
 
 
+def greet_as_ssh(peer: Peer) -> None:
+    """What an SSH server may say before anybody knows who it is."""
+    words = EVIL.encode(errors="replace")
+    peer.say(words + b"\r\nSSH-2.0-" + words[:200] + b"\r\n")
+    peer.sock.recv(65536)  # the other one's greeting
+    peer.say(words * 3)
+
+
 @contextlib.contextmanager
 def hostile_pbx() -> Iterator[TCP]:
     with served(script) as transport:
+        yield transport
+
+
+@contextlib.contextmanager
+def hostile_tls_pbx(folder: Path) -> Iterator[TLS]:
+    """The same behind TLS, with a certificate of which every text attacks.
+
+    Args:
+        folder: where its key and certificate are written.
+    """
+    made = make_certificates(organization=EVIL.replace("\0", ""), alias="<img src=x onerror=canary=1>")
+    file = folder / "hostile.pem"
+    file.write_bytes(made.server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with served(script, tls=context) as transport:
+        yield TLS(transport.host, transport.port)
+
+
+@contextlib.contextmanager
+def hostile_ssh() -> Iterator[TCP]:
+    """A machine that claims to be an SSH server."""
+    with served(greet_as_ssh) as transport:
         yield transport

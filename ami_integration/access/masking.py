@@ -335,9 +335,14 @@ def visible(text: str) -> str:
     )
 
 
+def readable(text: str) -> str:
+    """A sentence with words of a PBX in it, for a database and for eyes: `visible`, and `storable`."""
+    return visible(storable(text))
+
+
 def lines_visible(headers: Iterable[tuple[str, str]]) -> str:
     """Headers as lines for eyes; nothing in them passes for a line of its own, or for another order."""
-    return "\n".join(visible(storable(f"{name}: {value}")).replace("\n", "\\n") for name, value in headers)
+    return "\n".join(readable(f"{name}: {value}").replace("\n", "\\n") for name, value in headers)
 
 
 def storable_headers(headers: Iterable[tuple[str, str]]) -> Pairs:

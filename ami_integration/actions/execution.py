@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import Error
 
 from ami_integration.access.danger import changes_session
-from ami_integration.access.masking import output_mask, secret_values, storable, text_without
+from ami_integration.access.masking import output_mask, readable, secret_values, storable, text_without
 from ami_integration.actions.calls import LOOK_EVERY, Call, header, is_async_originate, originate_timeout
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.results import Result
@@ -209,7 +209,7 @@ def _mistake(run: ActionRun, secrets: set[str]) -> Outcome:
 def _unsent(error: SecretUnreadable | AMIError, secrets: set[str]) -> Outcome:
     if isinstance(error, SecretUnreadable):
         return Outcome(ActionRun.Status.FAILED, f"Not sent. {error}")
-    said = storable(text_without(str(error), secrets))
+    said = readable(text_without(str(error), secrets))
     return Outcome(
         ActionRun.Status.FAILED,
         f"Not sent: {said} “Test connection” on the server's page says more; then run it again.",
@@ -227,7 +227,7 @@ def run_time_limit(*, run: ActionRun, headers: Sequence[tuple[str, str]]) -> flo
 
 
 def _failure(error: AMIError, secrets: set[str], command: str) -> Outcome:
-    said = storable(text_without(str(error), secrets))
+    said = readable(text_without(str(error), secrets))
     if error.sent:
         came = error.reply if isinstance(error, Unanswered) else None
         return Outcome(
@@ -260,7 +260,7 @@ def _follow_call(client: AMIClient, reply: Reply, call: Call, action_id: str, de
         why = "No OriginateResponse came in time: the read= line of this login in manager.conf may lack call."
     return Outcome(
         ActionRun.Status.UNKNOWN,
-        storable(f"Asterisk took the call into its queue, and what became of it is not known. {why}"),
+        readable(f"Asterisk took the call into its queue, and what became of it is not known. {why}"),
         _results(reply),
     )
 
@@ -277,17 +277,17 @@ def _judge_call(reply: Reply, event: Event, unwanted_by: str) -> Outcome:
     results["result"] = Result.of_reply(reply, events=[event])
     if answered and unwanted_by:
         words = f"The call was answered while {unwanted_by} had it hung up, which ended it."
-        return Outcome(ActionRun.Status.SUCCEEDED, storable(words), results)
+        return Outcome(ActionRun.Status.SUCCEEDED, readable(words), results)
     if answered:
         return Outcome(ActionRun.Status.SUCCEEDED, "The call was answered.", results)
     if unwanted_by:
         words = f"Hung up by {unwanted_by} before anybody answered."
-        return Outcome(ActionRun.Status.CANCELLED, storable(words), results)
-    return Outcome(ActionRun.Status.FAILED, storable(f"The call failed: {meaning}."), results)
+        return Outcome(ActionRun.Status.CANCELLED, readable(words), results)
+    return Outcome(ActionRun.Status.FAILED, readable(f"The call failed: {meaning}."), results)
 
 
 def _judge(reply: Reply, command: str) -> Outcome:
-    message = storable(_in_short(reply, command))
+    message = readable(_in_short(reply, command))
     results = _results(reply, command)
     if reply.success:
         return Outcome(ActionRun.Status.SUCCEEDED, message, results)

@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from ami_integration.access.masking import storable
+from ami_integration.access.masking import readable
 from ami_integration.actions.fanouts import fanouts_active
 from ami_integration.actions.models import ActionRun
 from ami_integration.actions.rights import run_note_end
@@ -132,7 +132,7 @@ def runs_reap(*, now: datetime | None = None) -> int:
     for run in (
         ActionRun.objects.running().filter(heartbeat_at__lt=lost_before).only("pk", "worker", "heartbeat_at")
     ):
-        reason = storable(
+        reason = readable(
             f"The worker {run.worker} showed no sign of life any more while this run was in progress (last "
             f"one {run.heartbeat_at:%H:%M:%S} UTC): it stopped, or couldn't reach the database. The PBX may "
             "or may not have carried the action out: look there before you run it again. amiweb doesn't send "

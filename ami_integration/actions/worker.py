@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from ami_integration.access.masking import storable
+from ami_integration.access.masking import readable
 from ami_integration.actions import doorbell
 from ami_integration.actions.execution import Outcome, run_perform
 from ami_integration.actions.heartbeat import heartbeat, worker_name
@@ -136,7 +136,7 @@ def _run_put_off(run: ActionRun, waiting_for: str, until: datetime | None = None
     Args:
         until: before this moment nobody rings for it.
     """
-    if ActionRun.objects.put_off(run.pk, storable(waiting_for), until=until):
+    if ActionRun.objects.put_off(run.pk, readable(waiting_for), until=until):
         logger.info("Run %s waits: %s", run.pk, waiting_for)
         doorbell.push(run.pk)
         if run.fanout_id is not None:

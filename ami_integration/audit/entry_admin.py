@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from ami_integration.ami.printing import printable
 from ami_integration.audit.admin import ABOUT, LIST, ReadOnlyAdmin, about_url
 from ami_integration.audit.models import AuditEntry, AuditSeal
 from ami_integration.audit.seals import entries_unsealed
@@ -183,7 +184,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="what")
     def particulars(self, entry: AuditEntry) -> SafeString:
-        text = json.dumps(entry.what, ensure_ascii=False, indent=2)
+        lines = json.dumps(entry.what, ensure_ascii=False, indent=2).split("\n")
+        text = "\n".join(map(printable, lines))  # a name may hold what turns or hides the rest of its line
         return format_html('<pre class="aw-particulars">{}</pre>', text)
 
     @admin.display(description="sealed")

@@ -19,8 +19,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 
+from ami_integration.access.masking import lines_visible
 from ami_integration.access.services import rows_watchable, servers_watchable, user_may_watch
 from ami_integration.audit.admin import ReadOnlyAdmin
 from ami_integration.events import history_views
@@ -163,8 +164,7 @@ class EventAdmin(EventsView):
 
     @admin.display(description="headers")
     def all_headers(self, event: Event) -> str:
-        lines = format_html_join("\n", "{}: {}", event.headers)
-        return format_html('<pre class="aw-headers">{}</pre>', lines)
+        return format_html('<pre class="aw-headers">{}</pre>', lines_visible(event.headers))
 
 
 @admin.register(Gap)
@@ -227,5 +227,5 @@ class SnapshotAdmin(EventsView):
 
     @admin.display(description="items")
     def all_items(self, snapshot: Snapshot) -> str:
-        blocks = ("\n".join(f"{name}: {value}" for name, value in item) for item in snapshot.items)
+        blocks = (lines_visible(item) for item in snapshot.items)
         return format_html('<pre class="aw-headers">{}</pre>', "\n\n".join(blocks))

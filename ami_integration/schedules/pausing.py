@@ -12,6 +12,7 @@ from django.db import OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from ami_integration.access.masking import visible
 from ami_integration.access.services import user_may_pause_schedules
 from ami_integration.actions.services import RunRefused
 from ami_integration.audit.services import entry_write
@@ -48,7 +49,7 @@ def schedules_paused(*, lock: bool = False) -> SchedulesPause | None:
 
 def pause_sentence(pause: SchedulesPause) -> str:
     """What to say where the switch kept something from starting."""
-    why = f" ({pause.reason})" if pause.reason else ""
+    why = f" ({visible(pause.reason)})" if pause.reason else ""
     return f"All schedules are paused, by {pause.username} since {pause.turned_at:%Y-%m-%d %H:%M} UTC{why}."
 
 

@@ -26,10 +26,11 @@ from ami_integration.ami import (
     TLSFailed,
     fetch_certificate,
 )
+from ami_integration.ami.printing import printable
 from ami_integration.secrets.encryption import SecretUnreadable
 from ami_integration.servers import asking
 from ami_integration.servers.advice import advice
-from ami_integration.servers.findings import Finding, Trust, printable
+from ami_integration.servers.findings import Finding, Trust
 from ami_integration.servers.models import Server
 
 #: Seconds for which the first events are awaited.

@@ -35,12 +35,3 @@ class Finding:
     ok: bool = True
     shown: list[tuple[str, str]] = field(default_factory=list)
     trust: Trust | None = None
-
-
-def printable(text: str) -> str:
-    """`text` from a PBX, fit for a page and for a database.
-
-    Bytes that are not UTF-8 arrive as surrogates, which no page can be encoded with, and PostgreSQL stores no
-    NUL.
-    """
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

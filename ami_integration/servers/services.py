@@ -10,10 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from ami_integration.ami import Certificate, Timeouts
+from ami_integration.ami.printing import printable
 from ami_integration.audit.services import entry_write
 from ami_integration.secrets.sources import Source
 from ami_integration.servers.doctor import LISTEN, ConnectionTest, Step, walk
-from ami_integration.servers.findings import printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerHealth
 from ami_integration.servers.sessions import circuit_reset, session_counted
 

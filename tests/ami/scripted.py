@@ -117,12 +117,18 @@ def scripted(
 
 
 @contextlib.contextmanager
-def served(script: Callable[[Peer], None], host: str = "127.0.0.1") -> Iterator[TCP]:
+def served(
+    script: Callable[[Peer], None], host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[TCP]:
     """Serve the same script to every connection, each in a thread of its own."""
 
     def serve_one(sock: socket.socket) -> None:
         with contextlib.suppress(EOFError, OSError), sock:
-            script(Peer(sock))
+            if tls is None:
+                script(Peer(sock))
+            else:
+                with tls.wrap_socket(sock, server_side=True) as secured:
+                    script(Peer(secured))
 
     def serve(accept: Callable[[], socket.socket]) -> None:
         while True:

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import Error
 
+from tests.browser.steering import STEERED
+
 #: Tabs at once.
 TABS = 4
 #: Addresses of one kind that are looked at.
@@ -152,6 +154,8 @@ class _Tab:
             self._page.wait_for_load_state("load")
             if self._page.evaluate("name => name in window", self._crawler._canary):
                 self._complain("a script ran that somebody else wrote")
+            for steered in self._page.evaluate(STEERED, True):
+                self._complain(steered)
             links: list[str] = self._page.evaluate(LINKS)
         except Error as error:
             self._complain(str(error))

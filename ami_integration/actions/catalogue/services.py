@@ -36,8 +36,8 @@ from ami_integration.actions.catalogue.shipped import (
     version_key,
 )
 from ami_integration.ami import AMIError
+from ami_integration.ami.printing import printable
 from ami_integration.secrets.encryption import SecretUnreadable
-from ami_integration.servers.findings import printable
 from ami_integration.servers.models import VERSION_LENGTH, Server, ServerAbilities, ServerHealth
 from ami_integration.servers.sessions import action_session
 from ami_integration.servers.waiting import MustWait

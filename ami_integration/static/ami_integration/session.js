@@ -34,7 +34,9 @@ function action(label, run) {
 function say(text, ...more) {
   if (box.dataset.says === text) return; // nothing new to read out
   box.dataset.says = text;
-  box.replaceChildren(text, ...more);
+  const words = document.createElement("span");
+  words.textContent = text;
+  box.replaceChildren(words, ...more);
   box.hidden = !text;
 }
 
@@ -44,7 +46,7 @@ async function stay() {
     await ask(box.dataset.stay, { method: "POST", headers: { "X-CSRFToken": token } });
     tell();
   } catch {
-    say("amiweb doesn't answer. Try again, or reload the page.", " ", action("Stay logged in", stay));
+    say("amiweb doesn't answer. Try again, or reload the page.", action("Stay logged in", stay));
   }
 }
 
@@ -55,13 +57,13 @@ function tell() {
     const link = document.createElement("a");
     link.href = window.location.href;
     link.textContent = "Log in again";
-    say("You are logged out. What this page shows is old, and nothing can be done here any more.", " ", link);
+    say("You are logged out. What this page shows is old, and nothing can be done here any more.", link);
   } else if (ends.limit - now <= AHEAD) {
     say(`Your login ends at ${limit}, ${hours} hour${hours === 1 ? "" : "s"} after it began. Save what you are doing, and log in again then.`);
   } else if (ends.idle <= now) {
     say(`Nothing was done here for a while: whatever you do next asks you to log in. What only watches goes on until ${limit}.`);
   } else if (ends.idle - now <= AHEAD) {
-    say(`You will have to log in again after ${clock.format(ends.idle)}, since nothing is being done here.`, " ", action("Stay logged in", stay));
+    say(`You will have to log in again after ${clock.format(ends.idle)}, since nothing is being done here.`, action("Stay logged in", stay));
   } else {
     say("");
   }

@@ -212,19 +212,19 @@ function fieldOf(argument, only = null, title = argument.name) {
   const field = element("div", { class: "request-field", "data-name": (only ?? argument).name.toLowerCase() });
   if (argument.required) field.dataset.required = "";
   const box = element("div", { class: "request-control" });
-  const label = argument.required ? `${title} (required):` : `${title}:`;
+  const label = [element("bdi", {}, title), argument.required ? " (required):" : ":"];
   // A header that was given twice has two rows, whatever the catalogue says.
   if (!only && (argument.repeatable || own.length > 1)) {
     field.setAttribute("role", "group");
     field.setAttribute("aria-labelledby", id);
-    field.append(element("span", { class: "request-legend", id }, label));
+    field.append(element("span", { class: "request-legend", id }, ...label));
     box.append(...rowsOf(argument, own, slot));
   } else {
     const input = control(argument, own[0] ?? { name: argument.name, value: "" }, slot);
     input.id = id;
     input.setAttribute("aria-describedby", [help?.id, slot.id].filter(Boolean).join(" "));
     if (argument.required) input.setAttribute("aria-required", "true");
-    field.append(element("label", { for: id }, label));
+    field.append(element("label", { for: id }, ...label));
     box.append(input);
   }
   field.append(box, slot);
@@ -380,7 +380,7 @@ function tell(answer) {
   const parts = [];
   if (answer.known) {
     parts.push(element("strong", {}, answer.synopsis || answer.name));
-    parts.push(` Privileges: ${answer.privileges}.`);
+    parts.push(" Privileges: ", element("bdi", {}, answer.privileges), ".");
     if (answer.shipped_for) parts.push(` As Asterisk ${answer.shipped_for} has it; this PBX's own words are not known.`);
     if (answer.description) {
       parts.push(element("details", {}, element("summary", {}, "What it does"), element("span", { class: "request-help" }, answer.description)));
