@@ -2,8 +2,8 @@
 
 Django's middleware sets most of them, but not on what is answered before its turn comes: a refused WebSocket,
 a request that can't be read, an address that no middleware behind lets through. So the first middleware, and
-the ASGI application around it, add whatever of the list is missing. (The application alone would be enough for
-uvicorn; whatever else serves Django, its test client first of all, goes through the middleware only.)
+the ASGI application around it, add whatever of the list is missing. The application alone would do for
+uvicorn; what else serves Django, its test client first of all, goes through the middleware only.
 """
 
 from collections.abc import Awaitable, Callable

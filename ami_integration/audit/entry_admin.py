@@ -17,6 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -32,6 +33,7 @@ from ami_integration.moments import MomentFilter
 from ami_integration.spreadsheets import csv_lines
 
 #: Entries of one query of an export.
+PARTICULARS = "ami_integration/audit/particulars.html"
 PAGE = 500
 _COLUMNS = (
     *("Entry", "Time (UTC)", "Person", "Origin", "Address", "Verb", "Outcome"),
@@ -184,9 +186,16 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="what")
     def particulars(self, entry: AuditEntry) -> SafeString:
-        lines = json.dumps(entry.what, ensure_ascii=False, indent=2).split("\n")
-        text = "\n".join(map(printable, lines))  # a name may hold what turns or hides the rest of its line
-        return format_html('<pre class="aw-particulars">{}</pre>', text)
+        changes, others = [], {}
+        for name, one in entry.what.items():
+            if isinstance(one, dict) and one.keys() == {"from", "to"}:
+                changes.append((printable(name), _shown(one["from"]), _shown(one["to"])))
+            else:
+                others[name] = one
+        # A name may hold what turns or hides the rest of its line.
+        lines = map(printable, json.dumps(others, ensure_ascii=False, indent=2).split("\n"))
+        text = "\n".join(lines) if others or not changes else ""
+        return render_to_string(PARTICULARS, {"changes": changes, "others": text})
 
     @admin.display(description="sealed")
     def sealed(self, entry: AuditEntry) -> str:
@@ -254,3 +263,10 @@ async def streamed(parts: Iterator[str]) -> AsyncIterator[str]:
     take = database_sync_to_async(lambda: "".join(islice(parts, PAGE)), thread_sensitive=False)
     while text := await take():
         yield text
+
+
+def _shown(value: Any) -> str:
+    """A value as it is read: texts as they are, everything else as JSON."""
+    if value in ("", None, []):
+        return "–"
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -164,7 +164,7 @@ class EventAdmin(EventsView):
 
     @admin.display(description="headers")
     def all_headers(self, event: Event) -> str:
-        return format_html('<pre class="aw-headers">{}</pre>', lines_visible(event.headers))
+        return format_html("<pre>{}</pre>", lines_visible(event.headers))
 
 
 @admin.register(Gap)
@@ -228,4 +228,4 @@ class SnapshotAdmin(EventsView):
     @admin.display(description="items")
     def all_items(self, snapshot: Snapshot) -> str:
         blocks = (lines_visible(item) for item in snapshot.items)
-        return format_html('<pre class="aw-headers">{}</pre>', "\n\n".join(blocks))
+        return format_html("<pre>{}</pre>", "\n\n".join(blocks))

@@ -1,6 +1,7 @@
 """The pages that make servers of the accounts in a manager.conf. Nothing of the file is kept."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django import forms
@@ -19,7 +20,7 @@ from ami_integration.audit.services import entry_write, request_address
 from ami_integration.servers.admin import ServerAdmin
 from ami_integration.servers.carried import CarriedLost, brought_back, carried
 from ami_integration.servers.intake import server_form, server_saved
-from ami_integration.servers.managerconf import Account, Listening, ManagerConf, conf_read
+from ami_integration.servers.managerconf import Account, Listening, ManagerConf, Note, conf_read
 from ami_integration.servers.models import Server
 from ami_integration.servers.pasted import PastedOrChosen
 
@@ -54,13 +55,9 @@ def import_conf(request: HttpRequest) -> HttpResponse:
     form = PastedOrChosen(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         conf = conf_read(form.cleaned_data["text"])
-        usable = [account for account in conf.accounts if account.secret]
-        listening = conf.listening
-        forms_ = [_form(account, at, listening, alone=len(usable) == 1) for at, account in enumerate(usable)]
-        data = {
-            "accounts": [[one.name, one.line, one.secret, one.read, one.write, *one.rules] for one in usable],
-        }
-        sent = carried(data, kind=KIND, user=user) if usable else ""
+        usable = _usable(conf)
+        forms_ = [_form(one, at, conf.listening, alone=len(usable) == 1) for at, one in enumerate(usable)]
+        sent = carried(asdict(conf), kind=KIND, user=user) if usable else ""
         return _page(request, conf=conf, rows=list(zip(usable, forms_, strict=True)), sent=sent)
     if request.method == "POST":
         # What was pasted has secrets in it, and isn't shown again.
@@ -89,11 +86,12 @@ def _add(request: HttpRequest, user: User) -> HttpResponse:
     except CarriedLost as lost:
         messages.error(request, str(lost))
         return HttpResponseRedirect(reverse(PAGE))
-    accounts = [
-        Account(name, line, secret, read, write, tuple(rules))
-        for name, line, secret, read, write, *rules in data["accounts"]
-    ]
-    rows = [(account, AccountForm(request.POST, prefix=f"a{at}")) for at, account in enumerate(accounts)]
+    conf = ManagerConf(
+        accounts=[Account(**one) for one in data.pop("accounts")],
+        listening=Listening(**data.pop("listening")),
+        **{kind: [Note(**one) for one in notes] for kind, notes in data.items()},
+    )
+    rows = [(one, AccountForm(request.POST, prefix=f"a{at}")) for at, one in enumerate(_usable(conf))]
     added = _added(rows, user, request_address(request))
     if added:
         names = ", ".join(server.name for server in added)
@@ -101,7 +99,12 @@ def _add(request: HttpRequest, user: User) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:ami_integration_server_changelist"))
     if not any(form.errors for _, form in rows):
         messages.warning(request, "Nothing was chosen. Tick “Add it” beside an account.")
-    return _page(request, rows=rows, sent=request.POST["carried"])
+    return _page(request, conf=conf, rows=rows, sent=request.POST["carried"])
+
+
+def _usable(conf: ManagerConf) -> list[Account]:
+    """Without a secret nobody can log in."""
+    return [account for account in conf.accounts if account.secret]
 
 
 def _added(rows: Sequence[tuple[Account, AccountForm]], user: User, address: str) -> list[Server]:

@@ -215,3 +215,12 @@ def test_everything_about_something_is_found_by_an_index(kind: str) -> None:
         return  # by its number backwards, until the page is full: it takes no index for either of two
     assert "audit_" in plan, plan
     assert "Seq Scan" not in plan, plan
+
+
+def test_what_changed_is_a_table_of_before_and_after(admin_client: Client) -> None:
+    changes = {"notes": {"from": "", "to": "cellar\u202e"}, "tags": {"from": ["a"], "to": ["a", "b"]}}
+    entry = write("Berlin", what=changes | {"way": "csv"})
+    page = admin_client.get(f"{PAGE}{entry.pk}/change/").content.decode()
+    assert '<th scope="row">notes</th><td>–</td><td>cellar\\u202e</td>' in page
+    assert "<td>[&quot;a&quot;]</td><td>[&quot;a&quot;, &quot;b&quot;]</td>" in page
+    assert "&quot;way&quot;: &quot;csv&quot;" in page and "&quot;from&quot;" not in page

@@ -157,3 +157,20 @@ def test_oddities_are_read_alike(pbx: tuple[Asterisk, str], more: str) -> None:
     conf, names = reloaded(pbx, more)
     assert not conf.refused
     assert sorted(names) == sorted(account.name for account in conf.accounts)
+
+
+def test_get_config_answers_no_line_that_asterisk_carries_out_or_takes_from_elsewhere(
+    pbx: tuple[Asterisk, str],
+) -> None:
+    """A command's password in an `#exec` line can't be read by AMI."""
+    asterisk, _ = pbx
+    folder = asterisk.folder / "etc"
+    (folder / "more.conf").write_text("[taken]\nfrom = elsewhere\n")
+    lines = "#exec /bin/true --password hunter2", "[own]", "one = 1", '#include "more.conf"'
+    (folder / "amiweb.conf").write_text("\n".join(lines) + "\n")
+    username, secret = asterisk.users["admin"]
+    with AMIClient(TCP(asterisk.host, asterisk.port), username=username, secret=secret) as client:
+        reply = client.action("GetConfig", {"Filename": "amiweb.conf"})
+        said = reply.response.text
+    assert "one=1" in said and "from=elsewhere" in said
+    assert "hunter2" not in said and "#" not in said

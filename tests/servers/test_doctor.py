@@ -125,6 +125,16 @@ def test_a_healthy_server_passes_every_step() -> None:
     assert (test.asterisk_version, test.ami_version) == ("22.10.0", "11.0.0")
 
 
+def test_what_turns_or_hides_text_is_written_out() -> None:
+    def script(peer: Peer) -> None:
+        peer.say(b"Asterisk Call Manager/11.0.0\xe2\x80\xae\x1b[31m\r\n")
+        peer.hear()
+
+    with scripted(script) as transport:
+        step = step_of(diagnose(transport), "Banner")
+    assert r"11.0.0\u202e\x1b[31m" in step.seen and step.seen.isprintable()
+
+
 def test_a_healthy_server_passes_over_tls_with_its_ca(certificates: tuple[ssl.SSLContext, str]) -> None:
     context, ca = certificates
     with scripted(healthy("Ping", "Originate", "Command"), tls=context) as transport:

@@ -90,6 +90,7 @@ def test_one_account_that_is_refused_keeps_all_out_and_says_why_beside_it(admin_
     assert "Server with this Name already exists." in html and "Give the name or address alone" in html
     assert Server.objects.count() == 1 and not AuditEntry.objects.exists()
     assert SECRET not in html and carried(html) == sent
+    assert "manager.d/*.conf" in html and "<bdi>mute</bdi> (line" in html  # what was told at first still is
     both = admin_client.post(PAGE, {"carried": sent} | row(0, name="Same") | row(1, name="Same"))
     assert "already exists" in both.content.decode() and Server.objects.count() == 1
     admin_client.post(PAGE, {"carried": sent} | row(0) | row(1))
