@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from ami_integration.secrets.columns import secrets_unreadable
 from ami_integration.secrets.encryption import Secret
-from ami_integration.servers.models import Server, ServerHealth
+from ami_integration.servers.models import Server, ServerHealth, Site
 from tests import postgres
 from tests.secrets.conftest import NEW, OLD
 from tests.servers.factories import SECRET, make_server
@@ -33,15 +33,17 @@ def warned() -> list[str]:
 @pytest.mark.django_db
 @pytest.mark.parametrize("keys", [{"old": OLD}, {"new": NEW, "old": OLD}])
 def test_servers_come_back_with_their_keys(ring: Settings, tmp_path: Path, keys: dict[str, str]) -> None:
-    make_server(ssh_password="a-gate-w0rd")
+    make_server(ssh_password="a-gate-w0rd", site=Site.objects.create(name="Tower Street"))
     dump = tmp_path / "servers.json"
-    call_command("dumpdata", "ami_integration.server", "ami_integration.tag", output=str(dump))
+    parts = [f"ami_integration.{part}" for part in ("server", "tag", "site")]
+    call_command("dumpdata", *parts, output=str(dump))
     assert SECRET not in dump.read_text() and "a-gate-w0rd" not in dump.read_text()
     Server.objects.all().delete()
+    Site.objects.all().delete()
     ring.AMIWEB_ENCRYPTION_KEYS = keys
     call_command("loaddata", str(dump), stdout=StringIO())
     server = Server.objects.get()
-    assert server.ssh_password is not None
+    assert server.ssh_password is not None and server.site is not None
     assert (server.secret.reveal(), server.ssh_password.reveal()) == (SECRET, "a-gate-w0rd")
     assert warned() == []
     call_command("rotate_secrets", stdout=StringIO())
