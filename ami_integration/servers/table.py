@@ -116,9 +116,9 @@ def _written(server: Server, name: str) -> str:
 
 
 def has_secrets(text: str) -> bool:
-    """Whether a file has a column for secrets, as far as its first line tells."""
-    first = text.partition("\n")[0].lower()
-    return any(name in first for name in SECRETS)
+    """Whether there may be secrets in a file. Rather once too often: it can also be one that can't be read."""
+    words = text.lower().replace(" ", "_").replace("-", "_")
+    return any(name in words for name in (*SECRETS, "passw"))
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,8 @@ def test_what_was_pasted_with_a_mistake_in_it_stays_unless_secrets_are_in_it(adm
     assert "Paris,70000" in html and "Nothing was saved" in html
     html = page(admin_client, text=f"name,port,secret\nParis,70000,{SECRET}\n")
     assert SECRET not in html and "70000" not in html.split("<textarea")[1].split("</textarea>")[0]
+    for head in ("\n\nname,port,SSH password", "name,port,ssh-key", "name,port,passwd"):
+        assert SECRET not in page(admin_client, text=f"{head}\nParis,70000,{SECRET}\n")
     both = {"file": SimpleUploadedFile("s.csv", b"name\nx\n"), "text": f"name,secret\nx,{SECRET}\n"}
     html = page(admin_client, **both)
     assert "Paste the text or choose a file, not both" in html and SECRET not in html
