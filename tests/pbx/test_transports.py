@@ -21,17 +21,21 @@ def test_the_certificate_that_asterisk_shows_can_be_pinned(asterisk: Asterisk) -
         assert client.action("Ping").success
 
     async def greeting() -> bytes:
-        came = asyncio.get_running_loop().create_future()
+        came, gone = (asyncio.get_running_loop().create_future() for _ in range(2))
 
         class Reader(asyncio.Protocol):
             def data_received(self, data: bytes) -> None:
                 came.set_result(data)
 
+            def connection_lost(self, error: Exception | None) -> None:
+                gone.set_result(None)
+
         addresses = await resolve_async(pinned, 5)
         made = await handshake_async(pinned, await connect_async(pinned, addresses, 5), Reader, 5)
         async with asyncio.timeout(15):
             data = await came
-        made.close()
+            made.close()
+            await gone
         assert isinstance(data, bytes)
         return data
 
