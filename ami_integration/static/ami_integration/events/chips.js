@@ -43,7 +43,7 @@ export class Chips {
     chip.type = "button";
     chip.dataset.name = name;
     const count = element("span", "aw-chip-count");
-    chip.append(name || "(no name)", " ", count);
+    chip.append(element("bdi", "", name || "(no name)"), " ", count);
     const known = { count: 0, shown: -1, chip, place: count };
     this.#known.set(name, known);
     this.#press(name, known);
