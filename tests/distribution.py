@@ -1,15 +1,14 @@
 """How the tests are spread over the machine's processors.
 
-Whole folders are run by three processes of pytest-xdist where there are two processors or more: tests wait
-for a third of their time. Each process starts a PostgreSQL, a Valkey, both Asterisks and a browser of its own
-as far as its tests want them. A file, or what failed last, is run by pytest itself, at once: more processes
-would take longer to come up than they save. `-n` decides otherwise (`-n 0`: one process, always), and
-so does whatever needs the terminal (`-s`, `--pdb`).
+Whole folders are run by one process of pytest-xdist per processor, two at most: each starts a PostgreSQL, a
+Valkey, both Asterisks and a browser of its own as far as its tests want them. A file, or what failed last, is
+run by pytest itself, at once: a second process would take longer to come up than it saves. `-n` decides
+otherwise (`-n 0`: one process, whatever is run), and so does whatever needs the terminal (`-s`, `--pdb`).
 
 The order is that of pytest-randomly and pytest-django, save that the long tests come first. pytest-xdist's
-`worksteal` gives the first third of the order to one process and so on; who is done takes the later half of
-what another still has. So one begins with what starts browsers and whole amiwebs, the others with what needs
-one processor, and what is left to share in the end is short.
+`worksteal` gives the first half of the order to one process and the second half to the other; who is done
+takes the later half of what the other still has. So one begins with what starts browsers and whole amiwebs,
+the other with what needs one processor, and what is left to share in the end is short.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-PROCESSES = 3
+MOST = 2
 #: Markers of long tests, the longest first. What a real PBX of its own costs comes after them.
 LONG = ("soak", "browser", "processes")
 
@@ -34,8 +33,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     asked = ("usepdb", "lf", "stepwise", "collectonly")  # some are of plugins that may be turned off
     alone = options.capture == "no" or any(getattr(options, name, False) for name in asked)
     folders = any(Path(config.invocation_params.dir, word).is_dir() for word in config.args)
-    if folders and not alone and len(os.sched_getaffinity(0)) > 1:
-        options.numprocesses = PROCESSES
+    processors = len(os.sched_getaffinity(0))
+    if folders and not alone and processors > 1:
+        options.numprocesses = min(processors, MOST)
         options.dist = "worksteal"
 
 

@@ -1,4 +1,4 @@
-"""Several processes say at the end of the suite what one says, and run it only where that pays."""
+"""The suite run by two processes says at its end what it says by one, and two run it only where that pays."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def choice(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 
 @pytest.mark.parametrize("words", [(), ("folder",), ("folder", "-x"), ("folder/test_one.py", "folder")])
-def test_folders_are_run_by_three_processes(
+def test_folders_are_run_by_two_processes(
     choice: Callable[..., tuple[object, str]], words: tuple[str, ...]
 ) -> None:
-    assert choice(*words) == (3, "worksteal")
-    assert choice(*words, processors=8) == (3, "worksteal")
+    assert choice(*words) == (2, "worksteal")
+    assert choice(*words, processors=8) == (2, "worksteal")
     assert choice(*words, processors=1) == (None, "no")
 
 
@@ -123,7 +123,7 @@ def test_a_file_and_whatever_needs_the_terminal_is_run_by_pytest_itself(
 
 def test_what_the_command_line_says_stays(choice: Callable[..., tuple[object, str]]) -> None:
     assert choice("folder", "-n", "0") == (0, "no")
-    assert choice("folder", "-n", "4", "--dist", "load") == (4, "load")
+    assert choice("folder", "-n", "3", "--dist", "load") == (3, "load")
 
 
 def test_long_tests_come_first_and_else_the_order_stays(tmp_path: Path) -> None:
