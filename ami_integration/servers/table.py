@@ -116,7 +116,7 @@ def _written(server: Server, name: str) -> str:
 
 
 def has_secrets(text: str) -> bool:
-    """Whether there may be secrets in a file. Rather once too often: it can also be one that can't be read."""
+    """Whether there may be secrets in a file, one that can't be read included. Rather once too often."""
     words = text.lower().replace(" ", "_").replace("-", "_")
     return any(name in words for name in (*SECRETS, "passw"))
 
